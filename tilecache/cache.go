@@ -1,0 +1,136 @@
+// Package tilecache holds tiles in memory, fetches each once however many ask for it, and never
+// holds more bytes than it was given.
+//
+// The life of a tile, in the order in which to read: Get (get.go) finds it or joins its one fill
+// (fill.go), whose bytes come from a source that mends broken bodies (source.go) and go to as many
+// readers as there are (tile.go). Objects that are too large to keep pass through (stream.go). A
+// stale tile is served while it is refreshed (refresh.go). Every byte is reserved before it is held
+// (budget.go, cost.go); the tile that makes room for another is chosen by shard.go and admission.go.
+package tilecache
+
+import (
+	"context"
+	"fmt"
+	"hash/maphash"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Options configure a Cache. The zero value of each field means its default.
+type Options struct {
+	Memory    int64            // the most bytes held, bookkeeping included; default 512 MiB
+	MaxObject int64            // larger objects stream through and are not kept; default 8 MiB
+	Queue     int              // fetches that may wait for room in the budget at once; default 256
+	Wait      time.Duration    // how long each of them may wait; default 2 s
+	Clock     func() time.Time // what freshness, pauses and backoff are told by; default time.Now
+	Logger    *slog.Logger     // default: none
+
+	plain bool // tests: least recently used alone, to measure what admission gains
+}
+
+func (o Options) withDefaults() Options {
+	if o.Memory == 0 {
+		o.Memory = 512 << 20
+	}
+	if o.MaxObject == 0 {
+		o.MaxObject = 8 << 20
+	}
+	if o.Queue == 0 {
+		o.Queue = 256
+	}
+	if o.Wait == 0 {
+		o.Wait = 2 * time.Second
+	}
+	if o.Clock == nil {
+		o.Clock = time.Now
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	return o
+}
+
+// Cache is a byte-budgeted cache of tiles; its methods may be called from any goroutine.
+type Cache struct {
+	opts    Options
+	seed    maphash.Seed
+	classes sizeClasses
+	room    budget
+	shards  []shard
+	shift   uint // a hash's leading bits choose the shard
+
+	ctx    context.Context // ends when the cache closes; every fetch's context descends from it
+	cancel context.CancelCauseFunc
+	fills  sync.WaitGroup
+
+	retries    retryBudget
+	refreshing atomic.Int32
+	lastWarned atomic.Int64
+	stats      rareCounts
+}
+
+// New returns an empty cache, or an error that names the option at fault.
+func New(o Options) (*Cache, error) {
+	o = o.withDefaults()
+	if o.Memory < 0 || o.MaxObject < 0 || o.Queue < 0 || o.Wait < 0 {
+		return nil, fmt.Errorf("tilecache: a negative option: memory %d, max_object %d, queue %d, wait %v",
+			o.Memory, o.MaxObject, o.Queue, o.Wait)
+	}
+	c := &Cache{opts: o, seed: maphash.MakeSeed(), classes: newSizeClasses()}
+	c.ctx, c.cancel = context.WithCancelCause(context.Background())
+	c.retries.add(maxRetryTokens)
+
+	n, shift := shardCount(o.Memory)
+	c.shift = shift
+	c.shards = make([]shard, n)
+	for i := range c.shards {
+		c.shards[i].init(c, o.Memory/int64(n))
+	}
+	c.room.init(o.Memory, int64(n)*c.shards[0].fixedCost(), o.Queue)
+	if least := c.room.used.Load() + fillCost + c.entryCost(o.MaxObject, nil); least > o.Memory {
+		return nil, fmt.Errorf("tilecache: memory of %d bytes cannot hold one object of max_object, %d bytes: "+
+			"it takes %d; raise memory or lower max_object", o.Memory, o.MaxObject, least)
+	}
+	return c, nil
+}
+
+func (c *Cache) now() int64 { return c.opts.Clock().UnixNano() }
+
+func (c *Cache) shardOf(hash uint64) *shard { return &c.shards[hash>>c.shift] }
+
+// Purge forgets what is held of a tileset, in all its versions, and returns the number of tiles and
+// remembered absences forgotten. Readers keep what they have; a fill under way still reaches its
+// readers but is not kept.
+func (c *Cache) Purge(tileset string) int {
+	n := 0
+	for i := range c.shards {
+		n += c.shards[i].purge(tileset)
+	}
+	c.room.kick()
+	return n
+}
+
+// Close stops every fill, answers its waiters with ErrClosed, and waits until all have ended or ctx
+// does, which is then its error. Hits are still served afterwards; fetches are not begun any more.
+func (c *Cache) Close(ctx context.Context) error {
+	for i := range c.shards {
+		s := &c.shards[i]
+		s.mu.Lock()
+		s.closed = true // a fill registers under this lock, so none can begin after the loop
+		s.mu.Unlock()
+	}
+	c.cancel(ErrClosed)
+	ended := make(chan struct{})
+	go func() {
+		c.fills.Wait()
+		close(ended)
+	}()
+	select {
+	case <-ended:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("tilecache: fetches still under way at the end of the wait: %w", context.Cause(ctx))
+	}
+}

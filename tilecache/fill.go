@@ -1,0 +1,355 @@
+package tilecache
+
+import (
+	"context"
+	"errors"
+	"io"
+	"math/rand/v2"
+	"sync/atomic"
+	"time"
+)
+
+const (
+	// A fill that nobody waits for any more is finished when it has less than this to go, or half
+	// of it behind: the next one to ask is likely near, and stopping costs the origin a connection.
+	finishBelow = 64 << 10
+
+	// A fetch that fails fast is tried once more, for all its waiters together, after a pause; one
+	// that took long has had its chance, and so have its waiters' clients.
+	retryWithin = 2 * time.Second
+	retryPause  = 100 * time.Millisecond // and up to as much again
+
+	// failurePause is how long a failure answers those who come after it, so that they do not stampede.
+	failurePause = 500 * time.Millisecond
+)
+
+var (
+	errAbandoned = errors.New("tilecache: nobody waits for this fetch any more")
+	errEnded     = errors.New("tilecache: the fetch ended its goroutine")
+)
+
+// fill brings one tile from the origin, for everyone who wants it. It belongs to the cache: its
+// context descends from none of theirs.
+type fill struct {
+	cache  *Cache
+	shard  *shard
+	key    Key
+	hash   uint64
+	fetch  Fetch
+	ctx    context.Context
+	cancel context.CancelCauseFunc
+
+	old        *entry // what is revalidated, pinned until the end; nil when there is nothing
+	background bool   // a refresh: goes on without waiters, and is not worth a second attempt
+
+	reserved int64 // for the fill itself; run's alone
+
+	ready chan struct{} // closed once entry or err is there
+	entry *entry
+	err   error
+
+	// Guarded by the shard's lock.
+	waiters   int
+	ended     bool // nothing left to stop
+	kept      bool // entry is in the cache
+	exclusive bool // entry passes through to one reader alone
+	taken     bool // and has found it
+}
+
+// failure answers for a short while those who come after a fill that failed.
+type failure struct {
+	err error
+	at  int64
+}
+
+// begin registers and starts the one fill of key. The shard is locked.
+func (s *shard) begin(key Key, hash uint64, fetch Fetch, old *entry, background bool) *fill {
+	c := s.cache
+	f := &fill{
+		cache: c, shard: s, key: key, hash: hash, fetch: fetch, old: old, background: background,
+		ready: make(chan struct{}),
+	}
+	f.ctx, f.cancel = context.WithCancelCause(c.ctx)
+	if old != nil {
+		old.refs.Add(1)
+	}
+	s.fills[key] = f
+	c.fills.Add(1)
+	go f.run()
+	return f
+}
+
+// join counts one more who waits. The shard is locked. Once there is an entry, it is pinned for
+// them right here: by the time they look, it may have been evicted.
+func (f *fill) join() {
+	f.waiters++
+	if f.entry != nil {
+		f.entry.refs.Add(1)
+	}
+}
+
+// wait returns the tile to one who has joined.
+func (f *fill) wait(ctx context.Context) (Tile, error) {
+	select {
+	case <-f.ready:
+	case <-ctx.Done():
+		f.leave()
+		return Tile{}, context.Cause(ctx)
+	}
+	if f.err != nil {
+		return Tile{}, f.err
+	}
+	s := f.shard
+	s.mu.Lock()
+	if f.exclusive {
+		first := !f.taken
+		f.taken = true
+		s.mu.Unlock()
+		if !first {
+			return f.cache.streamAlone(ctx, f.key, f.hash, f.fetch)
+		}
+		return Tile{cache: f.cache, entry: f.entry}, nil
+	}
+	s.lastID++
+	t := Tile{cache: f.cache, entry: f.entry, fill: f, id: s.lastID}
+	s.mu.Unlock()
+	return t, nil
+}
+
+// leave is what each waiter and each reader of a fill does once, at its end. The last one decides
+// whether the fill goes on.
+func (f *fill) leave() {
+	s := f.shard
+	s.mu.Lock()
+	f.waiters--
+	if f.waiters == 0 && !f.ended && !f.background && !f.worthFinishing() {
+		f.ended = true
+		s.forget(f) // whoever comes now needs a fill that lives
+		f.cancel(errAbandoned)
+	}
+	e := f.entry
+	if f.exclusive {
+		if f.taken || f.waiters > 0 {
+			e = nil // somebody has it, or will
+		} else {
+			f.taken = true
+		}
+	}
+	s.mu.Unlock()
+	if e != nil {
+		f.cache.unpin(e)
+	}
+}
+
+func (f *fill) worthFinishing() bool {
+	if f.entry == nil {
+		return false
+	}
+	grown, size := f.entry.grown.Load(), f.entry.size
+	return size-grown < finishBelow || grown >= size/2
+}
+
+func (f *fill) run() {
+	defer f.cache.fills.Done()
+	err := errEnded // what remains if fetch calls runtime.Goexit
+	defer func() { f.end(err) }()
+	err = f.load()
+}
+
+// load does the fill's work and returns what prevented it.
+func (f *fill) load() (err error) {
+	c := f.cache
+	defer c.recovered(f.key, &err)
+	if err := c.reserve(f.ctx, f.hash, fillCost, !f.background); err != nil {
+		return err
+	}
+	f.reserved = fillCost
+	defer func() { c.room.release(f.reserved) }()
+
+	obj, err := f.ask()
+	switch {
+	case errors.Is(err, ErrNotModified):
+		f.renew()
+		return nil
+	case errors.Is(err, ErrMissing):
+		f.remember()
+		return ErrMissing
+	case err != nil:
+		return err
+	case obj.Size < 0 || obj.Size > c.opts.MaxObject || c.entryCost(obj.Size, obj.Header) > c.room.largest():
+		return f.passThrough(obj)
+	}
+
+	src := c.newSource(f.ctx, f.key, f.fetch, obj)
+	defer src.close()
+	e := c.newEntry(f.key, f.hash, obj)
+	e.validated = c.now()
+	e.cost = c.entryCost(obj.Size, obj.Header)
+	if err := c.reserve(f.ctx, f.hash, e.cost, !f.background); err != nil {
+		return err
+	}
+	e.data = make([]byte, obj.Size)
+	f.publish(e)
+	for n := int64(0); ; {
+		m, err := src.read(e.data[n:])
+		n += int64(m)
+		switch {
+		case err == nil:
+			e.grow(n, false)
+		case errors.Is(err, io.EOF):
+			// Only now are the last bytes published: whoever has the whole tile has a good one.
+			f.commit(e)
+			return nil
+		default:
+			return err
+		}
+	}
+}
+
+// ask fetches, and once more if that failed fast and others have not used up the retries.
+func (f *fill) ask() (*Object, error) {
+	var cond Condition
+	if f.old != nil {
+		cond.IfNoneMatch = f.old.etag
+	}
+	c, began := f.cache, f.cache.now()
+	obj, err := c.ask(f.ctx, f.key, cond, f.fetch)
+	switch {
+	case err == nil, errors.Is(err, ErrMissing), errors.Is(err, ErrNotModified):
+		c.retries.add(1)
+		return obj, err
+	case f.background, c.now()-began > int64(retryWithin), !c.retries.take():
+		return nil, err
+	case !pause(f.ctx, retryPause+rand.N(retryPause)): //nolint:gosec // jitter
+		return nil, context.Cause(f.ctx)
+	}
+	c.stats.Retried.Add(1)
+	return c.ask(f.ctx, f.key, cond, f.fetch)
+}
+
+// publish hands e to all who wait. Each of them holds it from now on, and so does the fill.
+func (f *fill) publish(e *entry) {
+	f.shard.mu.Lock()
+	f.shard.filling += e.cost
+	e.refs.Store(int32(f.waiters) + 1) //nolint:gosec // far below 2^31
+	f.entry = e
+	f.shard.mu.Unlock()
+	close(f.ready)
+}
+
+// commit keeps a whole tile. It is found by Get before its readers see its end.
+func (f *fill) commit(e *entry) {
+	s := f.shard
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.fills[f.key] == f { // else abandoned or purged
+		s.insert(e)
+		f.kept = true
+	}
+	s.forget(f)
+	f.ended = true
+	e.grow(e.size, true)
+}
+
+// remember keeps a proven absence, in place of whatever tile there was.
+func (f *fill) remember() {
+	s := f.shard
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.fills[f.key] == f && s.insertAbsence(f.key) {
+		f.reserved -= absenceCost
+	}
+}
+
+// passThrough gives an object that cannot be kept to one of the waiters; the others ask on their own.
+func (f *fill) passThrough(obj *Object) error {
+	c, s := f.cache, f.shard
+	if err := c.reserve(f.ctx, f.hash, streamCost, !f.background); err != nil {
+		_ = obj.Body.Close() // unread
+		return err
+	}
+	e := c.openStream(f.ctx, func() { f.cancel(nil) }, f.key, f.hash, f.fetch, obj)
+	s.mu.Lock()
+	s.drop(f.key) // what is held is not what the origin has by now
+	s.forget(f)
+	f.entry, f.exclusive, f.ended = e, true, true
+	f.taken = f.waiters == 0
+	unwanted := f.taken
+	s.mu.Unlock()
+	close(f.ready)
+	if unwanted {
+		c.unpin(e)
+	}
+	return nil
+}
+
+// end answers whoever still waits, and lets go of what the fill held.
+func (f *fill) end(err error) {
+	c, s := f.cache, f.shard
+	s.mu.Lock()
+	s.noteFailure(f, err)
+	s.forget(f)
+	f.ended = true
+	e := f.entry
+	if e == nil {
+		f.err = err
+		close(f.ready)
+	}
+	if e != nil && e != f.old && !f.exclusive {
+		s.filling -= e.cost
+		if err != nil {
+			e.fail(err)
+		}
+		if f.kept {
+			s.unpin(e)
+		} else {
+			s.letGo(e, false)
+		}
+	}
+	if f.old != nil {
+		s.unpin(f.old)
+	}
+	s.mu.Unlock()
+	if f.background {
+		c.refreshing.Add(-1)
+	}
+	if !f.exclusive { // else the stream owns the context
+		f.cancel(err)
+	}
+}
+
+// noteFailure decides how long a failure is remembered. The shard is locked.
+func (s *shard) noteFailure(f *fill, err error) {
+	switch {
+	case err == nil, errors.Is(err, ErrMissing), errors.Is(err, errAbandoned), errors.Is(err, ErrClosed):
+		return
+	case f.background:
+		s.postponeRefresh(f.old, err)
+	case s.fills[f.key] == f && !errors.Is(err, ErrChanged) && !errors.Is(err, ErrOverloaded):
+		s.failures.Add(f.key, failure{err: err, at: s.cache.now()})
+	}
+	s.counts.Failed++
+}
+
+// retryBudget keeps second attempts a fraction of what succeeds: when the origin is down, they would
+// only double its load.
+type retryBudget struct{ tokens atomic.Int32 }
+
+const (
+	maxRetryTokens = 1000
+	retryCost      = 10 // so that one fetch in ten may be a second attempt in the long run
+)
+
+func (b *retryBudget) add(n int32) {
+	if b.tokens.Load() < maxRetryTokens { // a race exceeds it by a few
+		b.tokens.Add(n)
+	}
+}
+
+func (b *retryBudget) take() bool {
+	if b.tokens.Add(-retryCost) >= 0 {
+		return true
+	}
+	b.tokens.Add(retryCost)
+	return false
+}

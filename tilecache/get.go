@@ -1,0 +1,99 @@
+package tilecache
+
+import (
+	"context"
+	"errors"
+	"hash/maphash"
+	"time"
+)
+
+// Policy is a tileset's freshness. It is applied when a tile is asked for, so a new one counts at once.
+type Policy struct {
+	Fresh      time.Duration // how long a tile is served without asking the origin
+	Stale      time.Duration // how much longer it is served while a refresh runs, or when that fails
+	MissingFor time.Duration // how long a proven absence is remembered
+}
+
+// State is how a Get was answered.
+type State uint8
+
+// The states of a Get.
+const (
+	Hit    State = iota // held and fresh, or remembered to be absent
+	Stale               // held and past its freshness
+	Miss                // this call began the fetch
+	Joined              // a fetch was under way, or had just failed
+)
+
+// Status is what happened to one Get.
+type Status struct {
+	State State
+	TTL   time.Duration // until the tile, or its remembered absence, is stale; negative when it is
+}
+
+// Get returns the tile as soon as its metadata are known; its bytes may still be arriving. A fresh
+// tile comes from memory; so does a stale one, while one conditional fetch runs in the background.
+// Else all concurrent calls for a key share one fetch, which belongs to none of them: ctx ends this
+// call's wait alone. The Tile must be closed unless there is an error.
+//
+// Errors: ErrMissing, what fetch failed with, ErrOverloaded, ErrClosed, or ctx's own.
+func (c *Cache) Get(ctx context.Context, key Key, p Policy, fetch Fetch) (Tile, Status, error) {
+	hash := maphash.Comparable(c.seed, key)
+	s := c.shardOf(hash)
+	now := c.now()
+
+	s.mu.Lock()
+	s.frequency.add(hash)
+	held := s.find(key)
+	if held != nil {
+		age := max(0, time.Duration(now-held.validated))
+		st := Status{State: Hit, TTL: p.Fresh - age}
+		switch {
+		case st.TTL > 0:
+			s.counts.Hits++
+			t := s.open(held)
+			s.mu.Unlock()
+			return t, st, nil
+		case -st.TTL < p.Stale:
+			st.State = Stale
+			s.counts.Stale++
+			t := s.open(held)
+			s.refresh(held, now, fetch)
+			s.mu.Unlock()
+			return t, st, nil
+		}
+	} else if since, ok := s.absent.Get(key); ok {
+		if left := p.MissingFor - max(0, time.Duration(now-since)); left > 0 {
+			s.counts.AbsentHits++
+			s.mu.Unlock()
+			return Tile{}, Status{State: Hit, TTL: left}, ErrMissing
+		}
+	}
+
+	st := Status{State: Joined, TTL: p.Fresh}
+	f := s.fills[key]
+	if f == nil {
+		if failed, ok := s.failures.Get(key); ok && now-failed.at < int64(failurePause) {
+			s.counts.Joined++
+			s.mu.Unlock()
+			return Tile{}, st, failed.err
+		}
+		if s.closed {
+			s.mu.Unlock()
+			return Tile{}, st, ErrClosed
+		}
+		st.State = Miss
+		s.counts.Misses++
+		f = s.begin(key, hash, fetch, held, false)
+	} else {
+		s.counts.Joined++
+	}
+	f.join()
+	s.mu.Unlock()
+
+	t, err := f.wait(ctx)
+	if errors.Is(err, ErrMissing) {
+		st.TTL = p.MissingFor
+	}
+	return t, st, err
+}

@@ -1,0 +1,171 @@
+package tilecache
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"runtime/debug"
+	"strings"
+	"time"
+)
+
+const (
+	maxResumes   = 3
+	maxIdleReads = 100 // as in bufio
+)
+
+var (
+	errPanicked = errors.New("tilecache: a panic ended the fetch")
+	errTooLong  = errors.New("tilecache: the body is longer than the origin declared")
+)
+
+// source reads one object from front to end. When its body breaks off, it asks for the rest of the
+// very same object, and it reports the end only if exactly the declared bytes arrived.
+type source struct {
+	cache   *Cache
+	ctx     context.Context
+	key     Key
+	fetch   Fetch
+	first   *Object // what each resumption must agree with
+	body    io.ReadCloser
+	off     int64
+	broken  error // came with the last bytes; dealt with by the next read
+	resumed int
+}
+
+func (c *Cache) newSource(ctx context.Context, key Key, fetch Fetch, obj *Object) *source {
+	return &source{cache: c, ctx: ctx, key: key, fetch: fetch, first: obj, body: obj.Body}
+}
+
+// ask calls fetch and refuses answers that contradict the question.
+func (c *Cache) ask(ctx context.Context, key Key, cond Condition, fetch Fetch) (*Object, error) {
+	obj, err := fetch(ctx, key, cond)
+	switch {
+	case ctx.Err() != nil:
+		if obj != nil && obj.Body != nil {
+			_ = obj.Body.Close() // nobody waits for its verdict
+		}
+		return nil, context.Cause(ctx)
+	case errors.Is(err, ErrNotModified) && cond.IfNoneMatch == "":
+		return nil, errors.New("tilecache: the origin answered 304 to an unconditional request")
+	case errors.Is(err, ErrChanged) && cond.IfMatch == "":
+		return nil, errors.New("tilecache: the origin answered 412 to an unconditional request")
+	case err != nil:
+		return nil, err
+	case obj == nil || obj.Body == nil:
+		return nil, errors.New("tilecache: the origin answered neither an object nor an error")
+	}
+	return obj, nil
+}
+
+// read fills p from the body. io.EOF comes along with the last bytes, once the body has ended where
+// it should; bytes that come along with any other error must not be passed on.
+func (s *source) read(p []byte) (int, error) {
+	size := s.first.Size
+	if size >= 0 {
+		p = p[:min(int64(len(p)), size-s.off)]
+	}
+	for idle := 0; idle < maxIdleReads; idle++ {
+		n, err := 0, s.broken
+		if err == nil && len(p) > 0 {
+			n, err = s.body.Read(p)
+		}
+		s.off += int64(n)
+		switch {
+		case s.off == size:
+			return n, s.end(err)
+		case n > 0:
+			s.broken = err
+			return n, nil
+		case errors.Is(err, io.EOF) && size < 0:
+			return 0, io.EOF
+		case err != nil:
+			if err := s.resume(err); err != nil {
+				return 0, err
+			}
+			s.broken, idle = nil, 0
+		}
+	}
+	return 0, io.ErrNoProgress
+}
+
+// end looks behind the last byte: there may be more bytes than declared, and a checksum's verdict
+// comes at the end of the body.
+func (s *source) end(err error) error {
+	for idle := 0; err == nil && idle < maxIdleReads; idle++ {
+		var n int
+		var one [1]byte
+		if n, err = s.body.Read(one[:]); n > 0 {
+			return errTooLong
+		}
+	}
+	switch {
+	case err == nil:
+		return io.ErrNoProgress
+	case errors.Is(err, io.EOF):
+		return io.EOF
+	}
+	return fmt.Errorf("tilecache: at the body's end: %w", err)
+}
+
+// resume asks for the bytes from off on, after cause had ended the body. Only a strong ETag can say
+// that the rest belongs to what came before (RFC 9110 section 13.1.1).
+func (s *source) resume(cause error) error {
+	size, etag := s.first.Size, s.first.ETag
+	if errors.Is(cause, io.EOF) {
+		cause = io.ErrUnexpectedEOF
+	}
+	for s.ctx.Err() == nil && size >= 0 && strong(etag) && s.resumed < maxResumes {
+		s.resumed++
+		s.cache.stats.Resumed.Add(1)
+		_ = s.body.Close() // broken already
+		if !pause(s.ctx, time.Duration(s.resumed-1)*200*time.Millisecond) {
+			break
+		}
+		obj, err := s.cache.ask(s.ctx, s.key, Condition{IfMatch: etag, Offset: s.off}, s.fetch)
+		switch {
+		case errors.Is(err, ErrChanged) || errors.Is(err, ErrMissing):
+			return ErrChanged
+		case err != nil:
+			cause = err
+			continue
+		}
+		s.body = obj.Body
+		if obj.ETag != etag || obj.Size != size || obj.Encoding != s.first.Encoding {
+			return ErrChanged
+		}
+		return nil
+	}
+	if s.ctx.Err() != nil {
+		return context.Cause(s.ctx)
+	}
+	return fmt.Errorf("tilecache: the body broke off at byte %d of %d: %w", s.off, size, cause)
+}
+
+func (s *source) close() { _ = s.body.Close() } // what mattered about the end, read has said
+
+func strong(etag string) bool { return etag != "" && !strings.HasPrefix(etag, "W/") }
+
+// pause waits for d and reports whether ctx let it.
+func pause(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// recovered turns a panic of the origin's code into an error, so that it ends one fetch alone. It
+// must be deferred directly.
+func (c *Cache) recovered(key Key, err *error) {
+	if r := recover(); r != nil {
+		*err = errPanicked
+		c.stats.Panics.Add(1)
+		c.opts.Logger.Error("panic while a tile was fetched", "tileset", key.Tileset, "z", key.Z, "x", key.X, "y", key.Y,
+			"panic", r, "stack", string(debug.Stack()))
+	}
+}
