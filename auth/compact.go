@@ -1,0 +1,248 @@
+package auth
+
+import (
+	"crypto/hkdf"
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/binary"
+	"errors"
+	"math"
+	"time"
+)
+
+// Sessions and path tokens are not JWTs, since one must fit into a cookie and the other into
+// every tile's URL. A compact token is base64url of
+//
+//	version and kind (one byte), exp, iat of the access token that it came from,
+//	sessions: minted at, 8 random bytes,
+//	subject, refs of the tokens it was minted from,
+//	tilesets, the lists that must admit a tileset too,
+//	least and greatest zoom, the boxes,
+//	16 bytes of HMAC-SHA256 over all that,
+//
+// numbers being uvarints and strings preceded by their length. The key is derived from the
+// signing key for this kind alone (issuer "tilegate", so to speak): one kind never passes for another.
+const (
+	compactVersion = 1 << 4
+	macSize        = 16
+	nonceSize      = 8
+	maxCompact     = 3 << 10 // characters: with a cookie's name and attributes well below 4 KiB
+)
+
+// signingKeys are the keys derived from one configured signing key by HKDF (RFC 5869).
+type signingKeys struct {
+	kid                   string // of own access tokens
+	access, session, path []byte
+}
+
+func deriveKeys(secret []byte) (signingKeys, error) {
+	derive := func(purpose string) []byte {
+		k, err := hkdf.Key(sha256.New, secret, nil, "tilegate v1 "+purpose, sha256.Size)
+		if err != nil {
+			panic(err) // only for more than 255 hashes of output
+		}
+		return k
+	}
+	if len(secret) < sha256.Size {
+		return signingKeys{}, errors.New("a signing key needs at least 32 random bytes: make one with tilegate keygen")
+	}
+	return signingKeys{
+		kid:    base64.RawURLEncoding.EncodeToString(derive("kid")[:6]),
+		access: derive("access"), session: derive("session"), path: derive("path"),
+	}, nil
+}
+
+func (k signingKeys) of(kind Kind) []byte {
+	if kind == Session {
+		return k.session
+	}
+	return k.path
+}
+
+// seal writes g, a Session or Path grant without ID yet, as a token of its kind and gives it its ID.
+func (a *Authenticator) seal(g *Grant, parents []ref) (string, error) {
+	body := []byte{compactVersion | byte(g.Kind)}
+	body = binary.AppendUvarint(body, uint64(g.Expires.Unix()))
+	body = binary.AppendUvarint(body, uint64(g.issuedAt))
+	if g.Kind == Session {
+		body = binary.AppendUvarint(body, uint64(g.mintedAt))
+		var nonce [nonceSize]byte
+		rand.Read(nonce[:])
+		body = append(body, nonce[:]...)
+	}
+	body = appendText(body, g.Subject)
+	body = append(body, byte(len(parents)))
+	for _, parent := range parents {
+		body = append(body, parent[:]...)
+	}
+	body = appendList(body, g.Tilesets)
+	body = append(body, byte(len(g.within)))
+	for _, list := range g.within {
+		body = appendList(body, list)
+	}
+	body = append(body, g.MinZoom, g.MaxZoom)
+	if g.area == nil {
+		body = append(body, 0)
+	} else {
+		body = append(body, byte(len(g.area)+1))
+		for _, b := range g.area {
+			for _, degrees := range [...]float64{b.West, b.South, b.East, b.North} {
+				body = binary.BigEndian.AppendUint64(body, math.Float64bits(degrees))
+			}
+		}
+	}
+	if base64.RawURLEncoding.EncodedLen(len(body)+macSize) > maxCompact {
+		return "", ErrTooLarge
+	}
+	g.ID = derivedID(string(body))
+	g.bind(parents)
+	return base64.RawURLEncoding.EncodeToString(append(body, mac(a.signing[0].of(g.Kind), body)...)), nil
+}
+
+// open verifies a token of the wanted kind and reads it.
+func (a *Authenticator) open(kind Kind, token string, now time.Time) (*Grant, error) {
+	if len(token) > maxCompact {
+		return nil, malformed("too long")
+	}
+	sealed, err := decodeBase64(token)
+	if err != nil || len(sealed) <= macSize {
+		return nil, malformed("not one of ours")
+	}
+	body, sum := sealed[:len(sealed)-macSize], sealed[len(sealed)-macSize:]
+	genuine := false
+	for _, k := range a.signing {
+		genuine = genuine || hmac.Equal(sum, mac(k.of(kind), body))
+	}
+	if !genuine {
+		return nil, unverified("not sealed by one of our keys for a " + kind.String() + " token")
+	}
+	g, err := parseCompact(kind, body)
+	if err != nil {
+		return nil, err
+	}
+	if !now.Before(g.Expires) {
+		return nil, refused("the token expired " + now.Sub(g.Expires).Truncate(time.Second).String() + " ago")
+	}
+	return g, nil
+}
+
+func mac(key, body []byte) []byte {
+	h := hmac.New(sha256.New, key)
+	h.Write(body)
+	return h.Sum(nil)[:macSize]
+}
+
+// parseCompact reads what seal wrote. The body is genuine by now, yet another version may have
+// written it, so nothing in it is taken for granted.
+func parseCompact(kind Kind, body []byte) (*Grant, error) {
+	r := reader{rest: body}
+	g := &Grant{Kind: kind, ID: derivedID(string(body))}
+	r.ok(r.byte() == compactVersion|byte(kind))
+	g.Expires = time.Unix(r.seconds(), 0)
+	g.issuedAt = r.seconds()
+	if kind == Session {
+		g.mintedAt = r.seconds()
+		r.bytes(nonceSize)
+	}
+	g.Subject = string(r.bytes(r.length(maxName)))
+	parents := make([]ref, r.byte())
+	for i := range parents {
+		copy(parents[i][:], r.bytes(len(ref{})))
+	}
+	g.Tilesets = r.list()
+	for range r.byte() {
+		g.within = append(g.within, r.list())
+	}
+	g.MinZoom, g.MaxZoom = r.byte(), r.byte()
+	r.ok(g.MaxZoom <= maxZoom)
+	if boxes := int(r.byte()); boxes > 0 {
+		g.area = area{}
+		for range boxes - 1 {
+			var d [4]float64
+			for i := range d {
+				if b := r.bytes(8); len(b) == 8 {
+					d[i] = math.Float64frombits(binary.BigEndian.Uint64(b))
+				}
+			}
+			b, err := ParseBBox(d[:])
+			r.ok(err == nil && b.West < b.East)
+			g.area = append(g.area, newBox(b))
+		}
+	}
+	r.ok(len(r.rest) == 0)
+	if r.failed {
+		return nil, malformed("written by another version of tilegate")
+	}
+	g.bind(parents)
+	return g, nil
+}
+
+func appendText(b []byte, s string) []byte {
+	return append(binary.AppendUvarint(b, uint64(len(s))), s...)
+}
+
+func appendList(b []byte, list []string) []byte {
+	b = binary.AppendUvarint(b, uint64(len(list)))
+	for _, s := range list {
+		b = appendText(b, s)
+	}
+	return b
+}
+
+// reader takes values off a body; once one is wrong or missing, failed stays true and the values are zero.
+type reader struct {
+	rest   []byte
+	failed bool
+}
+
+func (r *reader) ok(fine bool) { r.failed = r.failed || !fine }
+
+func (r *reader) bytes(n int) []byte {
+	if r.failed || n > len(r.rest) {
+		r.failed = true
+		return nil
+	}
+	b := r.rest[:n]
+	r.rest = r.rest[n:]
+	return b
+}
+
+func (r *reader) byte() byte {
+	b := r.bytes(1)
+	if len(b) == 0 {
+		return 0
+	}
+	return b[0]
+}
+
+func (r *reader) number() uint64 {
+	n, size := binary.Uvarint(r.rest)
+	if r.failed || size <= 0 {
+		r.failed = true
+		return 0
+	}
+	r.rest = r.rest[size:]
+	return n
+}
+
+func (r *reader) seconds() int64 {
+	n := r.number()
+	r.ok(n <= lastDate)
+	return int64(n & math.MaxInt64)
+}
+
+func (r *reader) length(limit int) int {
+	n := r.number()
+	r.ok(n <= uint64(limit))
+	return int(min(n, uint64(limit)))
+}
+
+func (r *reader) list() []string {
+	list := make([]string, r.length(2*maxEntries))
+	for i := range list {
+		list[i] = string(r.bytes(r.length(maxName)))
+	}
+	return list
+}

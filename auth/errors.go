@@ -1,0 +1,51 @@
+package auth
+
+import "errors"
+
+var (
+	// ErrNoCredential: the request carries none. 401 with a bare challenge.
+	ErrNoCredential = errors.New("no credential in the request")
+	// ErrTwoCredentials: Authorization, or our cookie, stands in the request twice. 400.
+	ErrTwoCredentials = errors.New("the request carries the same kind of credential twice")
+	// ErrMalformed: the query, in which a credential may stand, cannot be read or holds it twice. 400.
+	ErrMalformed = errors.New("the query string is malformed or repeats the credential")
+	// ErrKeysUnavailable: the issuer's key set has never been fetched. 503 with Retry-After.
+	ErrKeysUnavailable = errors.New("the issuer's key set is not available yet")
+	// ErrWrongKind: this kind of credential may not ask for that, a session for a session, say. 403.
+	ErrWrongKind = errors.New("this kind of credential may not ask for this")
+	// ErrNotGranted: more was asked for than the credential grants. 403.
+	ErrNotGranted = errors.New("more than the credential grants")
+	// ErrTooLarge: the grant does not fit into a token that a cookie or a URL can hold. 400.
+	ErrTooLarge = errors.New("the grant is too large for a cookie or a URL: use globs")
+	// ErrTooManyRevocations: the table of revocations is full and none has lapsed. 503.
+	ErrTooManyRevocations = errors.New("too many revocations are in force")
+)
+
+// InvalidError says that a credential was found and refused. 401 with error="invalid_token".
+type InvalidError struct {
+	// Description is safe to tell the client: constant text and numbers, in the characters that
+	// RFC 6750 section 3 allows in error_description. What the token says of itself is told only
+	// after its signature has been verified.
+	Description string
+	// Reason is for the operator's log alone: constant text, nothing of the token's.
+	Reason string
+}
+
+func (e *InvalidError) Error() string {
+	if e.Reason == "" {
+		return "invalid credential: " + e.Description
+	}
+	return "invalid credential: " + e.Reason
+}
+
+// unverified is the one answer for whatever stands between a well-formed token and a good
+// signature: which of issuer, key, algorithm and signature failed is nothing to tell a stranger.
+func unverified(reason string) error {
+	return &InvalidError{Description: "the token cannot be verified: check its issuer, key and algorithm", Reason: reason}
+}
+
+func malformed(reason string) error {
+	return &InvalidError{Description: "the token is malformed: " + reason, Reason: "malformed token: " + reason}
+}
+
+func refused(description string) error { return &InvalidError{Description: description} }

@@ -1,0 +1,162 @@
+package auth
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/golang-jwt/jwt/v5"
+)
+
+// ownIssuer is the iss of the access tokens that NewAccessToken makes.
+const ownIssuer = "tilegate"
+
+const defaultPathTTL = time.Hour
+
+// AccessRequest describes a token of NewAccessToken.
+type AccessRequest struct {
+	Subject string
+	Limits
+	TTL time.Duration // whole seconds, rounded down
+}
+
+// NewAccessToken makes an access token of tilegate's own: an HS256 JWT with iss "tilegate" that
+// any process with the same signing key accepts. An error says what is wrong with the request.
+func (a *Authenticator) NewAccessToken(r AccessRequest) (string, *Grant, error) {
+	now := a.now().Truncate(time.Second)
+	ttl := r.TTL.Truncate(time.Second)
+	switch {
+	case r.Subject == "":
+		return "", nil, errors.New("the token needs a subject")
+	case ttl <= 0:
+		return "", nil, errors.New("the token needs a lifetime of at least a second")
+	case a.maxLifetime > 0 && ttl > a.maxLifetime:
+		return "", nil, fmt.Errorf("a lifetime of %v is longer than the %v that max_lifetime allows", ttl, a.maxLifetime)
+	}
+	if err := r.Validate(); err != nil {
+		return "", nil, err
+	}
+	claims := map[string]any{
+		"iss": ownIssuer, "sub": r.Subject, "jti": rand.Text(),
+		"iat": now.Unix(), "exp": now.Add(ttl).Unix(),
+		"tilesets": append([]string{}, r.Tilesets...),
+	}
+	if r.Zoom != nil {
+		claims["zoom"] = fmt.Sprintf("%d-%d", r.Zoom.Min, r.Zoom.Max)
+	}
+	if r.BBox != nil {
+		claims["bbox"] = [4]float64{r.BBox.West, r.BBox.South, r.BBox.East, r.BBox.North}
+	}
+	header, err1 := json.Marshal(map[string]string{"alg": "HS256", "typ": "JWT", "kid": a.signing[0].kid})
+	payload, err2 := json.Marshal(claims)
+	signed := base64.RawURLEncoding.EncodeToString(header) + "." + base64.RawURLEncoding.EncodeToString(payload)
+	signature, err3 := jwt.SigningMethodHS256.Sign(signed, a.signing[0].access)
+	if err := errors.Join(err1, err2, err3); err != nil {
+		return "", nil, fmt.Errorf("make an access token: %w", err)
+	}
+	token := signed + "." + base64.RawURLEncoding.EncodeToString(signature)
+	// What cannot be verified here, a subject too long for example, must not be handed out.
+	g, _, _, err := a.verifyJWT(context.Background(), token, a.now())
+	if err != nil {
+		return "", nil, fmt.Errorf("make an access token: %w", err)
+	}
+	return token, g, nil
+}
+
+// PathRequest says what a path token shall admit, all within the parent's grant.
+type PathRequest struct {
+	// Limits: nil Tilesets are the parent's; otherwise each must be granted to the parent. Zoom
+	// and BBox are cut to the parent's.
+	Limits
+	TTL time.Duration // 0: one hour; cut to the parent's expiry
+}
+
+// NewPathToken makes a token for URLs' paths out of an access token's grant or a session's, never
+// wider and never longer than that. Its expiry is rounded down to TokenWindow, so that asking alike
+// within a window gives the same token, and its URLs stay in caches; a window of more than half of
+// the TTL is halved until it is not, and where rounding would leave less than half of what is left
+// of the parent, the parent's own expiry stands, which is as steady.
+// Errors: ErrWrongKind for another kind of parent; *InvalidError for one that has no second left;
+// ErrNotGranted; ErrTooLarge; any other says what is wrong with the request.
+func (a *Authenticator) NewPathToken(parent *Grant, r PathRequest) (string, *Grant, error) {
+	if parent.Kind != Access && parent.Kind != Session {
+		return "", nil, ErrWrongKind
+	}
+	if err := r.Validate(); err != nil {
+		return "", nil, err
+	}
+	if r.TTL == 0 {
+		r.TTL = defaultPathTTL
+	}
+	if r.TTL < time.Second {
+		return "", nil, errors.New("ttl must be 1s at least")
+	}
+	now := a.now()
+	if err := a.spent(parent); err != nil {
+		return "", nil, err
+	}
+	g := &Grant{
+		Kind: Path, Subject: parent.Subject, Expires: a.pathExpiry(now, r.TTL, parent.Expires),
+		Tilesets: parent.Tilesets, within: parent.within,
+		MinZoom: parent.MinZoom, MaxZoom: parent.MaxZoom, area: parent.area, issuedAt: parent.issuedAt,
+	}
+	if r.Tilesets != nil {
+		for _, entry := range r.Tilesets {
+			if !parent.covers(entry) {
+				return "", nil, ErrNotGranted
+			}
+		}
+		g.Tilesets, g.within = slices.Clone(r.Tilesets), nil // covered by the parent's lists, all of them
+		slices.Sort(g.Tilesets)
+		g.Tilesets = slices.Compact(g.Tilesets)
+	}
+	g.cutTo(Limits{Zoom: r.Zoom, BBox: r.BBox})
+	if len(g.Tilesets) == 0 || g.empty() {
+		return "", nil, ErrNotGranted
+	}
+	token, err := a.seal(g, parent.lineage)
+	return token, g, err
+}
+
+// spent says why nothing can be minted from parent any more: what is minted has no leeway, and
+// parent may have been revoked since it was authenticated.
+func (a *Authenticator) spent(parent *Grant) error {
+	if parent.Expires.Unix() <= a.now().Unix() {
+		return refused("the token has expired")
+	}
+	if a.revoked.has(parent) {
+		return errRevoked
+	}
+	return nil
+}
+
+func (g *Grant) covers(entry string) bool {
+	for _, list := range g.within {
+		if !coveredBy(list, entry) {
+			return false
+		}
+	}
+	return coveredBy(g.Tilesets, entry)
+}
+
+func (a *Authenticator) pathExpiry(now time.Time, ttl time.Duration, parent time.Time) time.Time {
+	window := a.tokenWindow
+	for window > ttl/2 {
+		window /= 2
+	}
+	limit := parent
+	if ttl < parent.Sub(now) {
+		limit = now.Add(ttl)
+	}
+	seconds := max(int64(window/time.Second), 1)
+	rounded := time.Unix(limit.Unix()/seconds*seconds, 0)
+	if limit.Equal(parent) && rounded.Sub(now) < limit.Sub(now)/2 {
+		return time.Unix(parent.Unix(), 0)
+	}
+	return rounded
+}
