@@ -87,6 +87,7 @@ func s3Client(server *fakeaws.Server, from aws.CredentialsProvider, options ...f
 	return s3.New(s3.Options{
 		Region: "us-east-1", BaseEndpoint: aws.String(server.URL()), UsePathStyle: true,
 		Credentials: from, RetryMaxAttempts: 1, HTTPClient: &http.Client{Transport: &http.Transport{}},
+		ResponseChecksumValidation: aws.ResponseChecksumValidationWhenSupported,
 	}, options...)
 }
 
