@@ -1,6 +1,15 @@
 package proxy
 
-import "errors"
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"strconv"
+
+	"tilegate/auth"
+	"tilegate/tilecache"
+)
 
 // The classes of origin failure. An origin wraps one of them with %w around what happened; the
 // text is for the operator's log, never for a client. Proven absence is tilecache.ErrMissing.
@@ -18,3 +27,175 @@ var (
 	// ErrTimeout: the origin did not answer in time. 504.
 	ErrTimeout = errors.New("origin timed out")
 )
+
+// refusal is an answer that the proxy itself decided on. Its text goes to the client.
+type refusal struct {
+	status int
+	detail string
+	allow  string // 405: the methods that would be accepted
+}
+
+func (e *refusal) Error() string { return e.detail }
+
+func refuse(status int, detail string) error { return &refusal{status: status, detail: detail} }
+
+func methodNotAllowed(allow string) error {
+	return &refusal{status: http.StatusMethodNotAllowed, detail: "This address answers " + allow + ".", allow: allow}
+}
+
+var (
+	errBadPath   = refuse(http.StatusBadRequest, "A tile's path is /tiles/{tileset}/{z}/{x}/{y}[@{n}x][.{ext}] in canonical decimal, with z up to 30 and x, y below 2^z.")
+	errForbidden = refuse(http.StatusForbidden, "Your credential is valid, but does not grant this.")
+	errNotFound  = refuse(http.StatusNotFound, "There is nothing at this address.")
+)
+
+// rangeError is a Range that lies beyond the tile's size in bytes.
+type rangeError struct{ size int64 }
+
+func (e *rangeError) Error() string { return "range not satisfiable" }
+
+// statusClientGone stands in the log for a client that left before its answer (nginx's 499). It is never sent.
+const statusClientGone = 499
+
+// failure is how an error leaves the proxy.
+type failure struct {
+	status     int
+	detail     string
+	retryAfter int // seconds; 0: no Retry-After
+}
+
+// failures is the one table from errors to statuses; the first match holds. Details are our own
+// words: what an inner error says stays in the log.
+var failures = []struct {
+	err error
+	failure
+}{
+	{auth.ErrNoCredential, failure{status: http.StatusUnauthorized, detail: "This needs an access token: Authorization: Bearer …, or a session cookie from POST /session."}},
+	{auth.ErrTwoCredentials, failure{status: http.StatusBadRequest, detail: "The request carries the same kind of credential twice."}},
+	{auth.ErrMalformed, failure{status: http.StatusBadRequest, detail: "The query, which may carry a token, cannot be read or carries two."}},
+	{auth.ErrWrongKind, failure{status: http.StatusForbidden, detail: "This kind of credential may not ask for that: a session comes from an access token, a path token from either."}},
+	{auth.ErrNotGranted, failure{status: http.StatusForbidden, detail: "That is more than your credential grants."}},
+	{auth.ErrTooLarge, failure{status: http.StatusBadRequest, detail: "The grant names too many tilesets for a cookie or a URL; globs are shorter."}},
+	{auth.ErrTooManyRevocations, failure{status: http.StatusServiceUnavailable, detail: "The session cannot be revoked just now.", retryAfter: 5}},
+	{auth.ErrKeysUnavailable, failure{status: http.StatusServiceUnavailable, detail: "The keys that verify tokens have not been fetched yet.", retryAfter: 2}},
+	{tilecache.ErrMissing, failure{status: http.StatusNotFound, detail: "There is no such tile."}},
+	{tilecache.ErrOverloaded, failure{status: http.StatusServiceUnavailable, detail: "Too many tiles are being fetched at once.", retryAfter: 1}},
+	{tilecache.ErrCutOff, failure{status: http.StatusServiceUnavailable, detail: "This connection read too slowly.", retryAfter: 1}},
+	{ErrNoCredentials, failure{status: http.StatusServiceUnavailable, detail: "The tile store's credentials are being renewed.", retryAfter: 5}},
+	{ErrSlowDown, failure{status: http.StatusServiceUnavailable, detail: "The tile store asks for fewer requests.", retryAfter: 2}},
+	{ErrTimeout, failure{status: http.StatusGatewayTimeout, detail: "The tile store did not answer in time."}},
+	{ErrDenied, failure{status: http.StatusBadGateway, detail: "The tile store refused the proxy's credentials."}},
+	{ErrUnreachable, failure{status: http.StatusBadGateway, detail: "The tile store cannot be reached."}},
+	{ErrBadAnswer, failure{status: http.StatusBadGateway, detail: "The tile store's answer makes no sense."}},
+	{tilecache.ErrChanged, failure{status: http.StatusBadGateway, detail: "The tile changed while it was being fetched."}},
+}
+
+// failureOf finds an error's place in the table.
+func failureOf(err error) failure {
+	if r, ok := errors.AsType[*refusal](err); ok {
+		return failure{status: r.status, detail: r.detail}
+	}
+	if e, ok := errors.AsType[*auth.InvalidError](err); ok {
+		return failure{status: http.StatusUnauthorized, detail: "The credential is not valid: " + e.Description + "."}
+	}
+	if _, ok := errors.AsType[*rangeError](err); ok {
+		return failure{status: http.StatusRequestedRangeNotSatisfiable, detail: "The tile has no such bytes."}
+	}
+	for _, f := range failures {
+		if errors.Is(err, f.err) {
+			return f.failure
+		}
+	}
+	return failure{status: http.StatusInternalServerError, detail: "Something went wrong inside the proxy."}
+}
+
+// problem is the body of an error answer (RFC 9457).
+type problem struct {
+	Type      string `json:"type"`
+	Title     string `json:"title"`
+	Status    int    `json:"status"`
+	Detail    string `json:"detail"`
+	RequestID string `json:"request_id,omitempty"`
+}
+
+// fail answers a request that ended in err. Once the header is out there is no status left to
+// tell: the connection is aborted, so that nobody mistakes half a tile for a tile.
+func (p *Proxy) fail(x *exchange, r *http.Request, err error) {
+	x.err = err
+	if x.status != 0 {
+		panic(http.ErrAbortHandler)
+	}
+	if r.Context().Err() != nil && errors.Is(err, context.Canceled) {
+		x.status = statusClientGone
+		panic(http.ErrAbortHandler)
+	}
+	f := failureOf(err)
+	h := x.Header()
+	for _, name := range entityHeaders {
+		delete(h, name)
+	}
+	if f.status == http.StatusUnauthorized {
+		h["Www-Authenticate"] = []string{challenge(err)}
+	}
+	if refused, ok := errors.AsType[*refusal](err); ok && refused.allow != "" {
+		h["Allow"] = []string{refused.allow}
+	}
+	if unsatisfiable, ok := errors.AsType[*rangeError](err); ok {
+		h["Content-Range"] = []string{"bytes */" + formatLength(unsatisfiable.size)}
+	}
+	if f.retryAfter > 0 {
+		h["Retry-After"] = []string{strconv.Itoa(f.retryAfter)}
+	}
+	x.identify()
+	body := problemBody(f, x.requestID)
+	h["Content-Type"] = problemType
+	h["Cache-Control"] = noStore
+	h["Content-Length"] = []string{formatLength(int64(len(body)))}
+	h["X-Content-Type-Options"] = nosniff
+	x.WriteHeader(f.status)
+	if r.Method != http.MethodHead {
+		_, _ = x.Write(body) // a client that has gone is seen in the log's byte count
+	}
+}
+
+var (
+	problemType = []string{"application/problem+json"}
+	noStore     = []string{"no-store"}
+)
+
+func problemBody(f failure, requestID string) []byte {
+	body, err := json.Marshal(problem{Type: "about:blank", Title: http.StatusText(f.status), Status: f.status, Detail: f.detail, RequestID: requestID})
+	if err != nil {
+		panic(err) // strings and a number always marshal
+	}
+	return body
+}
+
+// entityHeaders are those that describe a tile and must not stand on an error.
+var entityHeaders = []string{
+	"Accept-Ranges", "Content-Encoding", "Content-Length", "Content-Range", "Content-Type", "Etag", "Last-Modified",
+	"Cdn-Cache-Control", "Surrogate-Control", "Surrogate-Key", "Cache-Tag",
+}
+
+// challenge is the WWW-Authenticate value of a 401 (RFC 6750 section 3): an error is named only
+// when a credential was sent.
+func challenge(err error) string {
+	if e, ok := errors.AsType[*auth.InvalidError](err); ok {
+		return `Bearer error="invalid_token", error_description=` + quoteText(e.Description)
+	}
+	return `Bearer realm="tilegate"`
+}
+
+// quoteText makes an error_description of plain text: RFC 6750 allows %x20-21, %x23-5B, %x5D-7E.
+func quoteText(s string) string {
+	b := make([]byte, 0, len(s)+2)
+	b = append(b, '"')
+	for i := range len(s) {
+		if c := s[i]; c >= 0x20 && c <= 0x7e && c != '"' && c != '\\' {
+			b = append(b, c)
+		} else {
+			b = append(b, '?')
+		}
+	}
+	return string(append(b, '"'))
+}

@@ -1,0 +1,178 @@
+package proxy
+
+import (
+	"io"
+	"net/http"
+	"strconv"
+	"sync"
+	"time"
+	"unicode/utf8"
+)
+
+// accessLog writes one line a request. It formats by hand because the line is the costliest thing
+// that a hit does besides writing the tile; what is in it never includes a credential: the path has
+// its token cut out, and the query is left out whole.
+type accessLog struct {
+	w    io.Writer
+	text bool // key=value instead of JSON
+}
+
+var lines = sync.Pool{New: func() any { return new([]byte) }}
+
+// maxLogged bounds what of a request's own text enters a line, in bytes.
+const maxLogged = 512
+
+func (l *accessLog) line(p *Proxy, x *exchange, r *http.Request, took time.Duration, aborted bool) {
+	b := lines.Get().(*[]byte) //nolint:forcetypeassert // the pool holds nothing else
+	e := lineEncoder{b: (*b)[:0], text: l.text}
+	e.begin(x.start)
+	e.str("method", r.Method)
+	e.str("path", x.path)
+	e.num("status", int64(x.status))
+	e.num("bytes", x.bytes)
+	e.micros("duration_ms", took)
+	if x.tileset != nil {
+		e.str("tileset", x.tileset.ID)
+	}
+	if x.outcome != outcomeNone {
+		e.str("cache", x.outcome.String())
+	}
+	if x.subject != "" {
+		e.str("subject", x.subject)
+	}
+	if len(p.trustedProxies) == 0 {
+		e.str("client", host(r.RemoteAddr))
+	} else {
+		e.str("client", p.client(r).String())
+	}
+	e.str("protocol", r.Proto)
+	if x.requestID != "" {
+		e.str("request_id", x.requestID)
+	}
+	if aborted {
+		e.str("aborted", "true")
+	}
+	if x.err != nil {
+		e.str("error", x.err.Error())
+	}
+	*b = e.end()
+	// A log that cannot be written is no reason to fail a request that has been answered.
+	_, _ = l.w.Write(*b)
+	lines.Put(b)
+}
+
+// host cuts the port off an address.
+func host(address string) string {
+	for i := len(address) - 1; i >= 0; i-- {
+		if address[i] == ':' {
+			address = address[:i]
+			break
+		}
+	}
+	if len(address) > 2 && address[0] == '[' {
+		return address[1 : len(address)-1]
+	}
+	return address
+}
+
+// lineEncoder builds one line, as slog's handlers would format it.
+type lineEncoder struct {
+	b    []byte
+	text bool
+}
+
+func (e *lineEncoder) begin(t time.Time) {
+	if e.text {
+		e.b = append(e.b, "time="...)
+		e.b = t.AppendFormat(e.b, "2006-01-02T15:04:05.000Z07:00")
+		e.b = append(e.b, " level=INFO msg=request"...)
+		return
+	}
+	e.b = append(e.b, `{"time":"`...)
+	e.b = t.AppendFormat(e.b, "2006-01-02T15:04:05.000Z07:00")
+	e.b = append(e.b, `","level":"INFO","msg":"request"`...)
+}
+
+func (e *lineEncoder) end() []byte {
+	if !e.text {
+		e.b = append(e.b, '}')
+	}
+	return append(e.b, '\n')
+}
+
+func (e *lineEncoder) name(name string) {
+	if e.text {
+		e.b = append(e.b, ' ')
+		e.b = append(e.b, name...)
+		e.b = append(e.b, '=')
+		return
+	}
+	e.b = append(e.b, ',', '"')
+	e.b = append(e.b, name...)
+	e.b = append(e.b, '"', ':')
+}
+
+func (e *lineEncoder) num(name string, n int64) {
+	e.name(name)
+	e.b = strconv.AppendInt(e.b, n, 10)
+}
+
+// micros writes a duration in milliseconds, to the microsecond.
+func (e *lineEncoder) micros(name string, d time.Duration) {
+	e.name(name)
+	us := d.Microseconds()
+	e.b = strconv.AppendInt(e.b, us/1000, 10)
+	e.b = append(e.b, '.', byte('0'+us/100%10), byte('0'+us/10%10), byte('0'+us%10))
+}
+
+// str writes a string as JSON does; what is not printable ASCII is escaped, so that no request can
+// forge a line or a terminal's control sequence.
+func (e *lineEncoder) str(name, s string) {
+	e.name(name)
+	if len(s) > maxLogged {
+		s = s[:maxLogged]
+	}
+	if e.text && plain(s) {
+		e.b = append(e.b, s...)
+		return
+	}
+	e.b = append(e.b, '"')
+	for i := 0; i < len(s); {
+		switch c := s[i]; {
+		case c == '"' || c == '\\':
+			e.b = append(e.b, '\\', c)
+			i++
+		case c >= 0x20 && c < 0x7f:
+			e.b = append(e.b, c)
+			i++
+		default:
+			r, size := utf8.DecodeRuneInString(s[i:])
+			e.escape(r)
+			i += size
+		}
+	}
+	e.b = append(e.b, '"')
+}
+
+func (e *lineEncoder) escape(r rune) {
+	const digits = "0123456789abcdef"
+	unit := func(u rune) {
+		e.b = append(e.b, '\\', 'u', digits[u>>12&15], digits[u>>8&15], digits[u>>4&15], digits[u&15])
+	}
+	if r >= 0x10000 {
+		r -= 0x10000
+		unit(0xd800 + r>>10)
+		unit(0xdc00 + r&0x3ff)
+		return
+	}
+	unit(r)
+}
+
+func plain(s string) bool {
+	for i := range len(s) {
+		if c := s[i]; c <= ' ' || c >= 0x7f || c == '"' || c == '=' || c == '\\' {
+			return false
+		}
+	}
+	return s != ""
+}

@@ -1,0 +1,51 @@
+package proxy
+
+import (
+	"encoding/json"
+	"testing"
+	"time"
+)
+
+// Whatever a request says of itself, its line is one line of valid JSON, and says the same.
+func FuzzAccessLogLineIsJSON(f *testing.F) {
+	for _, s := range []string{"", "plain", "a\"b\\c", "line\nbreak\r\t\x00\x1b[31m", "ü\u2028😀", "\xff\xfe", `","level":"ERROR","x":"`} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		e := lineEncoder{}
+		e.begin(time.Unix(1700000000, 0).UTC())
+		e.str("path", s)
+		e.num("status", 200)
+		e.micros("duration_ms", 1234567*time.Nanosecond)
+		line := e.end()
+		var got struct {
+			Path     string
+			Status   int
+			Duration float64 `json:"duration_ms"`
+		}
+		if err := json.Unmarshal(line, &got); err != nil {
+			t.Fatalf("%q: %v", line, err)
+		}
+		want := string([]rune(s[:min(len(s), maxLogged)]))
+		if got.Path != want || got.Status != 200 || got.Duration != 1.234 {
+			t.Errorf("got %+v, want path %q", got, want)
+		}
+		for i, c := range line[:len(line)-1] {
+			if c < 0x20 || c >= 0x7f {
+				t.Fatalf("byte %d of %q is not printable ASCII", i, line)
+			}
+		}
+	})
+}
+
+func TestAccessLogTextQuotesWhatCouldForgeAField(t *testing.T) {
+	e := lineEncoder{text: true}
+	e.begin(time.Unix(1700000000, 0).UTC())
+	e.str("a", "plain/path.png")
+	e.str("b", "x status=200")
+	e.str("c", "")
+	const want = `time=2023-11-14T22:13:20.000Z level=INFO msg=request a=plain/path.png b="x status=200" c=""` + "\n"
+	if got := string(e.end()); got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}

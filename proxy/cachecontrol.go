@@ -1,0 +1,93 @@
+package proxy
+
+import (
+	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"tilegate/tilecache"
+)
+
+// Header values that never change are slices made once: assigning one to a header costs no allocation.
+var (
+	nosniff        = []string{"nosniff"}
+	privateNoStore = []string{"private, no-store"}
+	acceptRanges   = []string{"bytes"}
+	gzipEncoding   = []string{"gzip"}
+)
+
+// browserPolicies are the names that a tileset's browser setting may use; anything else is a literal Cache-Control.
+var browserPolicies = map[string]string{
+	"strict":    "private, no-cache",
+	"balanced":  "private, max-age=3600, stale-while-revalidate=600",
+	"immutable": "private, max-age=31536000, immutable",
+}
+
+func browserCacheControl(setting string) string {
+	if setting == "" {
+		setting = "balanced"
+	}
+	if value, ok := browserPolicies[setting]; ok {
+		return value
+	}
+	return setting
+}
+
+// sharedCacheControl turns what browsers are told into what a shared cache may be told: private
+// goes, s-maxage comes (RFC 9111 section 5.2.2).
+func sharedCacheControl(browser string, ttl time.Duration) string {
+	var kept []string
+	for directive := range strings.SplitSeq(browser, ",") {
+		directive = strings.TrimSpace(directive)
+		name, _, _ := strings.Cut(strings.ToLower(directive), "=")
+		if directive != "" && name != "private" && name != "s-maxage" {
+			kept = append(kept, directive)
+		}
+	}
+	return strings.Join(append(kept, fmt.Sprintf("s-maxage=%d", int(ttl.Seconds()))), ", ")
+}
+
+// statusHeader is the field that tells what the cache did (RFC 9211).
+const statusHeader = "Cache-Status"
+
+// hitStatuses holds "tilegate; hit; ttl=N" for the usual N, each made at its first use: the value
+// is on every hit, and formatting it would be most of what a hit allocates.
+type hitStatuses [1 << 12]atomic.Pointer[[]string]
+
+func (c *hitStatuses) value(s tilecache.Status) []string {
+	ttl := int64(s.TTL / time.Second)
+	switch s.State {
+	case tilecache.Miss:
+		return missStatus
+	case tilecache.Joined:
+		return joinedStatus
+	}
+	if ttl < 0 || ttl >= int64(len(c)) {
+		return []string{"tilegate; hit; ttl=" + strconv.FormatInt(ttl, 10)}
+	}
+	if v := c[ttl].Load(); v != nil {
+		return *v
+	}
+	v := []string{"tilegate; hit; ttl=" + strconv.FormatInt(ttl, 10)}
+	c[ttl].Store(&v)
+	return v
+}
+
+var (
+	missStatus   = []string{"tilegate; fwd=uri-miss; stored"}
+	joinedStatus = []string{"tilegate; fwd=uri-miss; collapsed"}
+	streamStatus = []string{"tilegate; fwd=uri-miss"} // too large or too vague to keep
+)
+
+// setSharedHeaders tells a CDN, which has proved who it is, how long it may keep a tile and by which
+// names it can purge it.
+func (ts *tileset) setSharedHeaders(h http.Header) {
+	h["Cache-Control"] = ts.sharedCacheControl
+	h["Cdn-Cache-Control"] = ts.cdnCacheControl
+	h["Surrogate-Control"] = ts.cdnCacheControl
+	h["Surrogate-Key"] = ts.surrogateKey
+	h["Cache-Tag"] = ts.surrogateKey
+}

@@ -1,0 +1,139 @@
+package proxy
+
+import (
+	"fmt"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/net/publicsuffix"
+)
+
+// CORS says which other sites' pages may read our answers (the Fetch standard, section 3.2).
+type CORS struct {
+	Origins []string      // exact ("https://app.example.com") or every subdomain ("https://*.example.com")
+	MaxAge  time.Duration // how long browsers may remember a preflight
+}
+
+// cors holds the allowed origins and the header values that follow from them. One exact origin makes
+// a constant answer. Several, or a wildcard, are echoed, and then every answer says that it varies by
+// Origin: a copy that a browser cached for an image element must not poison a script's read of it.
+type cors struct {
+	single   []string
+	exact    map[string]bool
+	suffixes []string // ".example.com", https alone
+	maxAge   []string
+	crossing bool // an origin may be of another site than ours
+}
+
+var (
+	varyOrigin       = []string{"Origin"}
+	varyEncoding     = []string{"Accept-Encoding"}
+	varyBoth         = []string{"Origin, Accept-Encoding"}
+	allowCredentials = []string{"true"}
+	exposedHeaders   = []string{"Accept-Ranges, Cache-Status, Content-Length, Content-Range, ETag, Retry-After, Server-Timing, WWW-Authenticate, X-Request-Id"}
+	allowedMethods   = []string{"GET, HEAD, POST, DELETE"}
+	allowedHeaders   = []string{"Authorization, Content-Type, If-Match, If-Modified-Since, If-None-Match, If-Range, If-Unmodified-Since, Range, X-Request-Id"}
+	allMethods       = "GET, HEAD, POST, DELETE, OPTIONS"
+)
+
+func newCORS(o CORS, ours string) (*cors, error) {
+	c := &cors{exact: map[string]bool{}, maxAge: []string{strconv.Itoa(int(o.MaxAge.Seconds()))}}
+	for _, origin := range o.Origins {
+		if suffix, ok := strings.CutPrefix(origin, "https://*."); ok && suffix != "" && !strings.ContainsAny(suffix, "*/") {
+			c.suffixes = append(c.suffixes, "."+suffix)
+			c.crossing = c.crossing || site("https://"+suffix) != site(ours)
+			continue
+		}
+		u, err := url.Parse(origin)
+		if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" || origin != u.Scheme+"://"+u.Host || strings.Contains(origin, "*") {
+			return nil, fmt.Errorf("CORS origin %q is neither an exact origin nor https://*.domain", origin)
+		}
+		c.exact[origin] = true
+		c.crossing = c.crossing || site(origin) != site(ours)
+	}
+	if len(o.Origins) == 1 && len(c.suffixes) == 0 {
+		c.single = []string{o.Origins[0]}
+	}
+	return c, nil
+}
+
+// site is an origin's scheme and registrable domain: two origins that share them are same-site (the
+// HTML standard, "sites"). Each unparsable one, or one that is no domain, is a site of its own.
+func site(origin string) string {
+	u, err := url.Parse(origin)
+	if err != nil {
+		return origin
+	}
+	domain, err := publicsuffix.EffectiveTLDPlusOne(u.Hostname())
+	if err != nil {
+		domain = u.Hostname()
+	}
+	return u.Scheme + "://" + domain
+}
+
+func (c *cors) varies() bool { return c.single == nil && len(c.exact)+len(c.suffixes) > 0 }
+
+func (c *cors) allows(origin string) bool {
+	if c.exact[origin] {
+		return true
+	}
+	host, ok := strings.CutPrefix(origin, "https://")
+	if !ok || strings.ContainsAny(host, "/@?#") {
+		return false
+	}
+	for _, suffix := range c.suffixes {
+		if len(host) > len(suffix) && strings.HasSuffix(host, suffix) && host[0] != '.' {
+			return true
+		}
+	}
+	return false
+}
+
+// apply sets what every answer carries, whatever its route and status.
+func (c *cors) apply(h http.Header, r *http.Request) {
+	given := r.Header["Origin"]
+	switch {
+	case c.single != nil:
+		h["Access-Control-Allow-Origin"] = c.single
+		h["Timing-Allow-Origin"] = c.single
+	case c.varies():
+		h["Vary"] = varyOrigin
+		if len(given) != 1 || !c.allows(given[0]) {
+			return
+		}
+		h["Access-Control-Allow-Origin"] = given
+		h["Timing-Allow-Origin"] = given
+	default:
+		return
+	}
+	h["Access-Control-Allow-Credentials"] = allowCredentials
+	if given != nil {
+		h["Access-Control-Expose-Headers"] = exposedHeaders
+	}
+}
+
+// preflight answers OPTIONS anywhere, without a credential: what it tells is no secret.
+func (c *cors) preflight(x *exchange, r *http.Request) error {
+	h := x.Header()
+	h["Cache-Control"] = privateNoStore
+	h["Allow"] = []string{allMethods}
+	if _, asks := r.Header["Access-Control-Request-Method"]; asks && h["Access-Control-Allow-Origin"] != nil {
+		h["Access-Control-Allow-Methods"] = allowedMethods
+		h["Access-Control-Allow-Headers"] = allowedHeaders
+		h["Access-Control-Max-Age"] = c.maxAge
+	}
+	x.WriteHeader(http.StatusNoContent)
+	return nil
+}
+
+// varyByEncoding adds Accept-Encoding to what cors.apply has said the answer varies by.
+func varyByEncoding(h http.Header) {
+	if h["Vary"] != nil {
+		h["Vary"] = varyBoth
+	} else {
+		h["Vary"] = varyEncoding
+	}
+}

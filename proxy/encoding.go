@@ -1,0 +1,41 @@
+package proxy
+
+import (
+	"strconv"
+	"strings"
+)
+
+// acceptsGzip reads Accept-Encoding (RFC 9110 section 12.5.3). Without the field a client accepts
+// anything in theory and cannot decode in practice, so absence means no, as nginx and Apache have it.
+func acceptsGzip(fields []string) bool {
+	others := false // what "*" says of codings that are not listed
+	for _, field := range fields {
+		for coding := range strings.SplitSeq(field, ",") {
+			name, params, _ := strings.Cut(coding, ";")
+			name = strings.TrimSpace(name)
+			switch {
+			case strings.EqualFold(name, "gzip") || strings.EqualFold(name, "x-gzip"):
+				return quality(params) > 0
+			case name == "*":
+				others = quality(params) > 0
+			}
+		}
+	}
+	return others
+}
+
+// quality reads the q of one listed coding, 1 when absent and 0 when malformed.
+func quality(params string) float64 {
+	for param := range strings.SplitSeq(params, ";") {
+		name, value, ok := strings.Cut(strings.TrimSpace(param), "=")
+		if !ok || !strings.EqualFold(strings.TrimSpace(name), "q") {
+			continue
+		}
+		q, err := strconv.ParseFloat(strings.TrimSpace(value), 64)
+		if err != nil || q < 0 || q > 1 {
+			return 0
+		}
+		return q
+	}
+	return 1
+}

@@ -1,0 +1,93 @@
+package proxy
+
+import (
+	"net/http"
+	"net/netip"
+	"net/url"
+	"strings"
+)
+
+// peer is the address that the connection comes from; the zero Addr where there is none.
+func peer(r *http.Request) netip.Addr {
+	address, err := netip.ParseAddrPort(r.RemoteAddr)
+	if err != nil {
+		return netip.Addr{}
+	}
+	return address.Addr().Unmap()
+}
+
+// trusts tells whether an address may speak for others: X-Forwarded-* and X-Original-* of anyone
+// else are ignored.
+func (p *Proxy) trusts(address netip.Addr) bool {
+	for _, prefix := range p.trustedProxies {
+		if prefix.Contains(address) {
+			return true
+		}
+	}
+	return false
+}
+
+// client is who sent the request: the last address in X-Forwarded-For that is not a trusted proxy's own.
+func (p *Proxy) client(r *http.Request) netip.Addr {
+	address := peer(r)
+	if len(p.trustedProxies) == 0 || !p.trusts(address) {
+		return address
+	}
+	hops := strings.Split(strings.Join(r.Header["X-Forwarded-For"], ","), ",")
+	for i := len(hops) - 1; i >= 0 && p.trusts(address); i-- {
+		hop, err := netip.ParseAddr(strings.TrimSpace(hops[i]))
+		if err != nil {
+			break
+		}
+		address = hop.Unmap()
+	}
+	return address
+}
+
+// base is our own address as the client sees it, without a trailing slash: the configured public URL,
+// else what a trusted proxy forwards, else the request's own.
+func (p *Proxy) base(r *http.Request) string {
+	if p.publicURL != "" {
+		return p.publicURL
+	}
+	scheme, host := "http", r.Host
+	if r.TLS != nil {
+		scheme = "https"
+	}
+	if p.trusts(peer(r)) {
+		if s := r.Header["X-Forwarded-Proto"]; len(s) == 1 && (s[0] == "http" || s[0] == "https") {
+			scheme = s[0]
+		}
+		if s := r.Header["X-Forwarded-Host"]; len(s) == 1 && usableHost(s[0]) {
+			host = s[0]
+		}
+	}
+	return scheme + "://" + host
+}
+
+// origin is the origin of base.
+func (p *Proxy) origin(r *http.Request) string {
+	if p.publicOrigin != "" {
+		return p.publicOrigin
+	}
+	return p.base(r)
+}
+
+// usableHost tells whether s is a host with an optional port and nothing else.
+func usableHost(s string) bool {
+	u, err := url.Parse("//" + s)
+	return err == nil && u.Host == s && u.Hostname() != ""
+}
+
+// queryNames lists the names in a query, undecodable ones included as they stand.
+func queryNames(u *url.URL) []string {
+	var names []string
+	for pair := range strings.SplitSeq(u.RawQuery, "&") {
+		name, _, _ := strings.Cut(pair, "=")
+		if decoded, err := url.QueryUnescape(name); err == nil {
+			name = decoded
+		}
+		names = append(names, name)
+	}
+	return names
+}

@@ -1,0 +1,108 @@
+package proxy
+
+import (
+	"net/http"
+	"strconv"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"tilegate/tilecache"
+)
+
+// Metrics counts requests. Its labels come from bounded sets: configured tilesets, statuses that the
+// proxy sends, cache outcomes.
+type Metrics struct {
+	requests *prometheus.CounterVec
+	duration *prometheus.HistogramVec
+	bytes    *prometheus.CounterVec
+	other    tilesetMetrics
+}
+
+// NewMetrics makes the collectors; register them with Register.
+func NewMetrics() *Metrics {
+	m := &Metrics{
+		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "tilegate_requests_total",
+			Help: "Requests by tileset (empty for other routes), status and cache outcome.",
+		}, []string{"tileset", "status", "outcome"}),
+		duration: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name:    "tilegate_request_duration_seconds",
+			Help:    "From the request's header to the last byte of its answer.",
+			Buckets: []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30},
+		}, []string{"tileset"}),
+		bytes: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "tilegate_response_bytes_total",
+			Help: "Bytes of answers' bodies.",
+		}, []string{"tileset"}),
+	}
+	m.other = m.tileset("")
+	return m
+}
+
+// Register shows the metrics, and the cache's own, in a registry.
+func (m *Metrics) Register(r prometheus.Registerer, cache *tilecache.Cache) {
+	r.MustRegister(m.requests, m.duration, m.bytes, &cacheCollector{cache})
+}
+
+// tilesetMetrics are one tileset's collectors, looked up once: finding a counter by its labels costs
+// more than counting.
+type tilesetMetrics struct {
+	id       string
+	ok       *[outcomes]atomic.Pointer[prometheus.Counter] // status 200
+	duration prometheus.Observer
+	bytes    prometheus.Counter
+}
+
+func (m *Metrics) tileset(id string) tilesetMetrics {
+	return tilesetMetrics{
+		id:       id,
+		ok:       new([outcomes]atomic.Pointer[prometheus.Counter]),
+		duration: m.duration.WithLabelValues(id),
+		bytes:    m.bytes.WithLabelValues(id),
+	}
+}
+
+func (m *Metrics) observe(x *exchange, took time.Duration) {
+	of := &m.other
+	if x.tileset != nil {
+		of = &x.tileset.metrics
+	}
+	of.duration.Observe(took.Seconds())
+	of.bytes.Add(float64(x.bytes))
+	if x.status != http.StatusOK {
+		m.requests.WithLabelValues(of.id, strconv.Itoa(x.status), x.outcome.String()).Inc()
+		return
+	}
+	counter := of.ok[x.outcome].Load()
+	if counter == nil {
+		c := m.requests.WithLabelValues(of.id, "200", x.outcome.String())
+		counter = &c
+		of.ok[x.outcome].Store(counter)
+	}
+	(*counter).Inc()
+}
+
+// cacheCollector reads the cache's own counts when it is asked.
+type cacheCollector struct{ cache *tilecache.Cache }
+
+var (
+	cacheBytes     = prometheus.NewDesc("tilegate_cache_bytes", "Bytes held: entries, fills under way, bytes still being read.", nil, nil)
+	cacheEntries   = prometheus.NewDesc("tilegate_cache_entries", "Tiles held.", nil, nil)
+	cacheEvictions = prometheus.NewDesc("tilegate_cache_evictions_total", "Tiles dropped to make room.", nil, nil)
+	cacheFills     = prometheus.NewDesc("tilegate_fills_in_flight", "Fetches from the origin under way.", nil, nil)
+)
+
+func (c *cacheCollector) Describe(d chan<- *prometheus.Desc) {
+	prometheus.DescribeByCollect(c, d)
+}
+
+func (c *cacheCollector) Collect(out chan<- prometheus.Metric) {
+	s := c.cache.Stats()
+	gauge := func(d *prometheus.Desc, v float64) { out <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v) }
+	gauge(cacheBytes, float64(s.Bytes))
+	gauge(cacheEntries, float64(s.Entries))
+	gauge(cacheFills, float64(s.Fills))
+	out <- prometheus.MustNewConstMetric(cacheEvictions, prometheus.CounterValue, float64(s.Evictions))
+}

@@ -1,0 +1,62 @@
+package proxy
+
+import (
+	"bytes"
+	"image"
+	"image/color"
+	"image/png"
+	"net/http"
+
+	"tilegate/tilecache"
+)
+
+// missingAnswers are a tileset's choices for a tile that provably does not exist, by status.
+var missingAnswers = map[string]int{"404": http.StatusNotFound, "204": http.StatusNoContent, "transparent": http.StatusOK}
+
+// transparentTile is a 256 px PNG that shows nothing, for clients that draw a broken image on a 404.
+var transparentTile = func() []byte {
+	var b bytes.Buffer
+	img := image.NewPaletted(image.Rect(0, 0, 256, 256), color.Palette{color.Transparent})
+	if err := (&png.Encoder{CompressionLevel: png.BestCompression}).Encode(&b, img); err != nil {
+		panic(err) // a constant image always encodes
+	}
+	return b.Bytes()
+}()
+
+// writeMissing answers for a tile whose absence is proven. Unlike an error it may be cached, for as
+// long as the proxy itself remembers the absence.
+func (p *Proxy) writeMissing(x *exchange, r *http.Request, ts *tileset, edge bool) error {
+	h := x.Header()
+	h["X-Content-Type-Options"] = nosniff
+	h["Cross-Origin-Resource-Policy"] = ts.resourcePolicy
+	h["Cache-Control"] = ts.missingCacheControl
+	if edge {
+		ts.setSharedHeaders(h)
+		h["Cache-Control"] = ts.missingSharedCacheControl
+		h["Cdn-Cache-Control"] = ts.missingCDNCacheControl
+		h["Surrogate-Control"] = ts.missingCDNCacheControl
+	}
+	var body []byte
+	switch status := missingAnswers[ts.Missing]; {
+	case status == http.StatusNoContent:
+		x.WriteHeader(status)
+		return nil
+	case status == http.StatusNotFound:
+		x.identify()
+		body = problemBody(failureOf(tilecache.ErrMissing), x.requestID)
+		h["Content-Type"] = problemType
+	case ts.format.vector:
+		// A vector tile of no bytes is one of no layers.
+		h["Content-Type"] = ts.contentType
+	default:
+		body = transparentTile
+		h["Content-Type"] = []string{"image/png"}
+	}
+	h["Content-Length"] = []string{formatLength(int64(len(body)))}
+	x.WriteHeader(missingAnswers[ts.Missing])
+	if r.Method == http.MethodHead {
+		return nil
+	}
+	_, err := x.Write(body)
+	return err
+}

@@ -1,0 +1,127 @@
+package proxy
+
+import (
+	"strings"
+)
+
+// maxZoom is the deepest zoom whose tile numbers the proxy accepts; x and y then fit 30 bits.
+const maxZoom = 30
+
+// tilePath is what the path of a tile says. It is syntax alone: the tileset may not exist.
+type tilePath struct {
+	tileset string // "": the default tileset
+	z       uint8  // 0..maxZoom
+	x, y    uint32 // each below 1<<z
+	scale   uint8  // 1 without "@{n}x"
+	ext     string // without its dot; "" when the path has none
+}
+
+// parseTilePath reads what follows "/tiles/": [{tileset}/]{z}/{x}/{y}[@{n}x][.{ext}].
+// One tile has one spelling only, so that one accepted path is one object key: anything that is
+// not ASCII in canonical form (signs, leading zeros, empty or dot segments, escapes) is refused.
+func parseTilePath(s string) (tilePath, bool) {
+	var p tilePath
+	first, rest, ok := strings.Cut(s, "/")
+	if !ok {
+		return p, false
+	}
+	if strings.Count(rest, "/") == 2 {
+		if !isID(first) {
+			return p, false
+		}
+		p.tileset = first
+		first, rest, _ = strings.Cut(rest, "/")
+	}
+	second, third, ok := strings.Cut(rest, "/")
+	if !ok {
+		return p, false
+	}
+	z, ok := parseNumber(first, maxZoom)
+	if !ok {
+		return p, false
+	}
+	last := uint32(1)<<z - 1
+	p.z = uint8(z) //nolint:gosec // at most maxZoom
+	if p.x, ok = parseNumber(second, last); !ok {
+		return p, false
+	}
+	y := third
+	if i := strings.IndexByte(y, '.'); i >= 0 {
+		y, p.ext = y[:i], y[i+1:]
+		if !isExtension(p.ext) {
+			return p, false
+		}
+	}
+	p.scale = 1
+	if i := strings.IndexByte(y, '@'); i >= 0 {
+		// "@2x" to "@9x": one digit, and not the redundant "@1x".
+		if s := y[i+1:]; len(s) == 2 && s[0] >= '2' && s[0] <= '9' && s[1] == 'x' {
+			p.scale = s[0] - '0'
+		} else {
+			return p, false
+		}
+		y = y[:i]
+	}
+	p.y, ok = parseNumber(y, last)
+	return p, ok
+}
+
+// parseNumber reads 0|[1-9][0-9]* in ASCII, at most limit.
+func parseNumber(s string, limit uint32) (uint32, bool) {
+	if s == "" || len(s) > 10 || (s[0] == '0' && len(s) > 1) {
+		return 0, false
+	}
+	var n uint64
+	for i := range len(s) {
+		if s[i] < '0' || s[i] > '9' {
+			return 0, false
+		}
+		n = n*10 + uint64(s[i]-'0')
+	}
+	return uint32(n), n <= uint64(limit) //nolint:gosec // refused when above limit
+}
+
+// isID tells whether s is a tileset's or file's id: [a-z0-9][a-z0-9_-]{0,63}.
+func isID(s string) bool {
+	if s == "" || len(s) > 64 || s[0] == '_' || s[0] == '-' {
+		return false
+	}
+	for i := range len(s) {
+		c := s[i]
+		if (c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '_' && c != '-' {
+			return false
+		}
+	}
+	return true
+}
+
+// isExtension tells whether s could be an extension at all; whether it is the right one is the tileset's to say.
+func isExtension(s string) bool {
+	if s == "" || len(s) > 8 {
+		return false
+	}
+	for i := range len(s) {
+		c := s[i]
+		if (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9') {
+			return false
+		}
+	}
+	return true
+}
+
+// cutPathToken splits what follows "/t/" into the token and the path behind it, which must lie
+// under /tiles/. A token is base64url with dots.
+func cutPathToken(s string) (token, path string, ok bool) {
+	token, rest, ok := strings.Cut(s, "/")
+	path, under := strings.CutPrefix(rest, "tiles/")
+	if !ok || !under || token == "" {
+		return "", "", false
+	}
+	for i := range len(token) {
+		c := token[i]
+		if (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9') && c != '_' && c != '-' && c != '.' {
+			return "", "", false
+		}
+	}
+	return token, path, true
+}

@@ -1,0 +1,158 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+
+	"tilegate/tilecache"
+)
+
+// Signed is a URL that opens one object in the bucket.
+type Signed struct {
+	URL      string
+	Expires  time.Time
+	Constant time.Duration // how much longer asking again gives this very URL
+}
+
+// Presigner is an Origin that can hand out URLs of its own.
+type Presigner interface {
+	Presign(ctx context.Context, key tilecache.Key) (Signed, error)
+}
+
+// File is a single private object, handed out as a presigned URL.
+type File struct {
+	ID      string
+	Presign func(ctx context.Context) (Signed, error)
+}
+
+// presignedAnswer is what /presign and /files answer.
+type presignedAnswer struct {
+	URL       string    `json:"url"`
+	ExpiresAt time.Time `json:"expires_at"`
+}
+
+// presignTile answers GET /presign/{tileset}/{z}/{x}/{y}.
+func (p *Proxy) presignTile(x *exchange, r *http.Request, rest string) error {
+	want, ok := parseTilePath(rest)
+	if !ok || want.tileset == "" || r.URL.RawPath != "" {
+		return errBadPath
+	}
+	ts, err := p.authorizeViewer(x, r, want, "")
+	if err != nil {
+		return err
+	}
+	signer, ok := ts.Origin.(Presigner)
+	if !ok || want.ext != "" && want.ext != ts.format.extension || want.scale > 1 && !ts.Scalable {
+		return errNotFound
+	}
+	if !ts.covers(want.z, want.x, want.y) {
+		return tilecache.ErrMissing
+	}
+	signed, err := signer.Presign(r.Context(), ts.key(want))
+	if err != nil {
+		return err
+	}
+	return writeSigned(x, r, signed)
+}
+
+// presignFile answers GET /files/{id}/url.
+func (p *Proxy) presignFile(x *exchange, r *http.Request, rest string) error {
+	id, ok := strings.CutSuffix(rest, "/url")
+	if !ok || !isID(id) || r.URL.RawPath != "" {
+		return errNotFound
+	}
+	grant, err := p.auth.Authenticate(r, "")
+	if err != nil {
+		return err
+	}
+	x.subject = grant.Subject
+	if !grant.AdmitsFile(id) {
+		return errForbidden
+	}
+	file, ok := p.files[id]
+	if !ok {
+		return errNotFound
+	}
+	signed, err := file.Presign(r.Context())
+	if err != nil {
+		return err
+	}
+	return writeSigned(x, r, signed)
+}
+
+// writeSigned tells the URL, or sends the caller there. The caller, and nobody else, may keep the
+// answer for as long as it would be the same.
+func writeSigned(x *exchange, r *http.Request, s Signed) error {
+	h := x.Header()
+	if keep := min(s.Constant, time.Until(s.Expires)); keep >= time.Second {
+		h["Cache-Control"] = []string{fmt.Sprintf("private, max-age=%d", int(keep.Seconds()))}
+	}
+	switch redirect := r.URL.Query()["redirect"]; {
+	case len(redirect) == 0:
+		return writeJSON(x, r, http.StatusOK, presignedAnswer{s.URL, seconds(s.Expires)})
+	case len(redirect) == 1 && redirect[0] == "1":
+		h["Location"] = []string{s.URL}
+		x.WriteHeader(http.StatusFound)
+		return nil
+	default:
+		return refuse(http.StatusBadRequest, "The only value that redirect may have is 1.")
+	}
+}
+
+// Credentials are temporary ones for S3, as credential_process prints them
+// (https://docs.aws.amazon.com/sdkref/latest/guide/feature-process-credentials.html).
+type Credentials struct {
+	Version         int       `json:"Version"`
+	AccessKeyID     string    `json:"AccessKeyId"`
+	SecretAccessKey string    `json:"SecretAccessKey"`
+	SessionToken    string    `json:"SessionToken"`
+	Expiration      time.Time `json:"Expiration"`
+}
+
+// Vendor hands out credentials that open exactly the named tilesets.
+type Vendor interface {
+	// Vend names the session after subject; until is the latest that the caller's own grant allows.
+	Vend(ctx context.Context, subject string, tilesets []string, until time.Time) (Credentials, error)
+}
+
+// vendCredentials gives the caller temporary AWS credentials of its own, for what reads S3 by itself.
+func (p *Proxy) vendCredentials(x *exchange, r *http.Request) error {
+	if err := p.fromOwnPages(r); err != nil {
+		return err
+	}
+	grant, err := p.auth.Authenticate(r, "")
+	if err != nil {
+		return err
+	}
+	x.subject = grant.Subject
+	if p.vendor == nil {
+		return errNotFound
+	}
+	if !grant.WholeTilesets() {
+		return refuse(http.StatusForbidden, "S3 cannot enforce a zoom range or a bounding box, and your grant has one.")
+	}
+	var ids []string
+	for _, ts := range p.catalogue {
+		if ts.Vend && grant.AdmitsTileset(ts.ID) {
+			ids = append(ids, ts.ID)
+		}
+	}
+	if ids == nil {
+		return errForbidden
+	}
+	credentials, err := p.vendor.Vend(r.Context(), grant.Subject, ids, grant.Expires)
+	if errors.Is(err, ErrTooShort) {
+		return refuse(http.StatusForbidden, "AWS issues credentials for 15 minutes at least, and your own expires before.")
+	}
+	if err != nil {
+		return err
+	}
+	return writeJSON(x, r, http.StatusOK, credentials)
+}
+
+// ErrTooShort is a Vendor's answer when the caller's grant ends before any credentials could.
+var ErrTooShort = errors.New("grant ends before the shortest life that AWS gives credentials")

@@ -1,0 +1,176 @@
+package proxy
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"slices"
+	"time"
+
+	"tilegate/auth"
+)
+
+// sessionAnswer is what every /session answer says of the session.
+type sessionAnswer struct {
+	Subject    string    `json:"subject"`
+	Tilesets   []string  `json:"tilesets"`
+	ExpiresAt  time.Time `json:"expires_at"`
+	RenewAfter time.Time `json:"renew_after"`
+}
+
+// CookieSigner makes the cookies by which CloudFront admits a viewer to tilesets.
+type CookieSigner interface {
+	// Cookies returns those that open base+"/tiles/{id}/" for each id until expires.
+	Cookies(base string, ids []string, expires time.Time) ([]*http.Cookie, error)
+}
+
+// clearCache makes the browser forget what it cached for the user before (W3C Clear Site Data).
+var clearCache = []string{`"cache"`}
+
+// signIn turns the access token in Authorization into a session cookie, so that image elements,
+// which cannot send headers, can be authorized by URLs that never change.
+func (p *Proxy) signIn(x *exchange, r *http.Request) error {
+	if err := p.fromOwnPages(r); err != nil {
+		return err
+	}
+	grant, err := p.auth.Authenticate(r, "")
+	if err != nil {
+		return err
+	}
+	x.subject = grant.Subject
+	session, err := p.auth.NewSession(grant)
+	if err != nil {
+		return err
+	}
+	cookies := []*http.Cookie{p.auth.SessionCookie(session)}
+	switch cdn := r.URL.Query().Get("cdn"); cdn {
+	case "":
+	case "cloudfront":
+		signed, err := p.signedCookies(r, grant, session.Expires)
+		if err != nil {
+			return err
+		}
+		cookies = append(cookies, signed...)
+	default:
+		return refuse(http.StatusBadRequest, "The only value that cdn may have is cloudfront.")
+	}
+	if before, err := p.auth.AuthenticateSession(r); err == nil && before.Subject != grant.Subject {
+		x.Header()["Clear-Site-Data"] = clearCache
+	}
+	for _, c := range cookies {
+		http.SetCookie(x, c)
+	}
+	return writeSession(x, r, session)
+}
+
+// signedCookies makes one triplet of cookies for each tileset that the grant names. CloudFront
+// knows neither zooms nor boxes, so a grant that is limited by them gets none.
+func (p *Proxy) signedCookies(r *http.Request, grant *auth.Grant, expires time.Time) ([]*http.Cookie, error) {
+	if p.cloudFront == nil {
+		return nil, refuse(http.StatusNotFound, "This server signs no cookies for CloudFront.")
+	}
+	if !grant.WholeTilesets() {
+		return nil, refuse(http.StatusForbidden, "CloudFront cannot enforce a zoom range or a bounding box, and your grant has one.")
+	}
+	var ids []string
+	for _, ts := range p.catalogue {
+		if p.edge.tilesets[ts.ID] && grant.AdmitsTileset(ts.ID) {
+			ids = append(ids, ts.ID)
+		}
+	}
+	cookies, err := p.cloudFront.Cookies(p.base(r), ids, expires)
+	if err != nil {
+		return nil, fmt.Errorf("sign CloudFront cookies: %w", err)
+	}
+	return cookies, nil
+}
+
+// whoAmI tells the session of the cookie.
+func (p *Proxy) whoAmI(x *exchange, r *http.Request) error {
+	grant, err := p.auth.AuthenticateSession(r)
+	if err != nil {
+		return err
+	}
+	x.subject = grant.Subject
+	session, err := grant.Session()
+	if err != nil {
+		return err
+	}
+	return writeSession(x, r, session)
+}
+
+func writeSession(x *exchange, r *http.Request, s *auth.SessionToken) error {
+	return writeJSON(x, r, http.StatusOK, sessionAnswer{s.Subject, slices.Concat([]string{}, s.Tilesets), seconds(s.Expires), seconds(s.RenewAfter)})
+}
+
+// signOut revokes the session of the cookie, if there is one, and takes the cookie back.
+func (p *Proxy) signOut(x *exchange, r *http.Request) error {
+	if err := p.fromOwnPages(r); err != nil {
+		return err
+	}
+	if grant, err := p.auth.AuthenticateSession(r); err == nil {
+		x.subject = grant.Subject
+		if err := p.auth.EndSession(grant); err != nil {
+			return err
+		}
+	}
+	http.SetCookie(x, p.auth.ClearCookie())
+	x.Header()["Clear-Site-Data"] = clearCache
+	x.WriteHeader(http.StatusNoContent)
+	return nil
+}
+
+// fromOwnPages refuses what another site's page sent: a request may come without Origin (curl, an
+// app), from our own origin, or from one that CORS lists; never from "null".
+func (p *Proxy) fromOwnPages(r *http.Request) error {
+	given := r.Header["Origin"]
+	if len(given) == 0 {
+		return nil
+	}
+	if len(given) == 1 && given[0] != "null" && (given[0] == p.origin(r) || p.cors.allows(given[0])) {
+		return nil
+	}
+	return refuse(http.StatusForbidden, "Pages of this origin may not do that; server.cors.origins lists those that may.")
+}
+
+// maxBody bounds a JSON request, in bytes.
+const maxBody = 64 << 10
+
+// readJSON reads one JSON object with known members.
+func readJSON(x *exchange, r *http.Request, v any) error {
+	d := json.NewDecoder(http.MaxBytesReader(x, r.Body, maxBody))
+	d.DisallowUnknownFields()
+	err := d.Decode(v)
+	if err == nil {
+		if _, err = d.Token(); errors.Is(err, io.EOF) {
+			// The body is here; its deadline must not end what is done with it.
+			_ = http.NewResponseController(x.ResponseWriter).SetReadDeadline(time.Time{})
+			return nil
+		}
+	}
+	if _, tooLarge := errors.AsType[*http.MaxBytesError](err); tooLarge {
+		return refuse(http.StatusRequestEntityTooLarge, "The body is larger than 64 KiB.")
+	}
+	return refuse(http.StatusBadRequest, "The body is not the JSON object that this address takes.")
+}
+
+func writeJSON(x *exchange, r *http.Request, status int, v any) error {
+	body, err := json.Marshal(v)
+	if err != nil {
+		return fmt.Errorf("encode answer: %w", err)
+	}
+	h := x.Header()
+	h["Content-Type"] = []string{"application/json"}
+	h["Content-Length"] = []string{formatLength(int64(len(body)))}
+	x.WriteHeader(status)
+	if r.Method == http.MethodHead {
+		return nil
+	}
+	_, err = x.Write(body)
+	return err
+}
+
+// seconds cuts a time to whole seconds in UTC: a moment that is told must never lie after the true one.
+func seconds(t time.Time) time.Time { return t.UTC().Truncate(time.Second) }

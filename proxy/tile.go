@@ -1,0 +1,211 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"time"
+
+	"tilegate/tilecache"
+)
+
+// writeChunk is how much is written under one deadline, in bytes. A tile that fits is one write.
+const writeChunk = 64 << 10
+
+// tile answers GET and HEAD of a tile: one straight line from the path to the bytes.
+func (p *Proxy) tile(x *exchange, r *http.Request, path, pathToken string) error {
+	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+		return methodNotAllowed("GET, HEAD")
+	}
+	want, ok := parseTilePath(path)
+	if !ok {
+		return errBadPath
+	}
+	ts, edge, err := p.authorize(x, r, want, pathToken)
+	if x.timing != nil {
+		x.timing.auth = x.timing.lap()
+	}
+	if err != nil {
+		return err
+	}
+	if want.ext != "" && want.ext != ts.format.extension || want.scale > 1 && !ts.Scalable {
+		return errNotFound
+	}
+	if !ts.covers(want.z, want.x, want.y) {
+		return p.writeMissing(x, r, ts, edge)
+	}
+
+	t, status, err := p.cache.Get(r.Context(), ts.key(want), ts.Freshness, ts.fetch)
+	x.outcome = outcomeOf(status.State)
+	if x.timing != nil {
+		if d := x.timing.lap(); x.outcome == outcomeMiss || x.outcome == outcomeJoined {
+			x.timing.origin = d
+		} else {
+			x.timing.cache = d
+		}
+	}
+	if errors.Is(err, tilecache.ErrMissing) {
+		x.Header()[statusHeader] = p.hits.value(status)
+		return p.writeMissing(x, r, ts, edge)
+	}
+	if err != nil {
+		return err
+	}
+	defer t.Close()
+	return p.writeTile(x, r, ts, edge, t, status)
+}
+
+// authorize decides who asks and whether they may see the tile; nothing has been looked up before it
+// says yes. edge is true where the one who asks is a CDN that checks the viewers itself.
+func (p *Proxy) authorize(x *exchange, r *http.Request, want tilePath, pathToken string) (ts *tileset, edge bool, err error) {
+	if ts := p.named(want); ts != nil && p.edge.admits(r, ts, pathToken) {
+		x.tileset = ts
+		return ts, true, nil
+	}
+	ts, err = p.authorizeViewer(x, r, want, pathToken)
+	return ts, false, err
+}
+
+// authorizeViewer decides for one who must bring a credential of its own, unless the tileset is
+// public. An answer never shows whether a tileset exists to those who may not see it.
+func (p *Proxy) authorizeViewer(x *exchange, r *http.Request, want tilePath, pathToken string) (*tileset, error) {
+	ts := p.named(want)
+	x.tileset = ts
+	if ts != nil && ts.Public {
+		return ts, nil
+	}
+	grant, err := p.auth.Authenticate(r, pathToken)
+	if err != nil {
+		return nil, err
+	}
+	x.subject = grant.Subject
+	id := want.tileset
+	if ts != nil {
+		id = ts.ID
+	}
+	if !grant.Admits(id, want.z, want.x, want.y) {
+		return nil, errForbidden
+	}
+	if ts == nil {
+		return nil, errNotFound
+	}
+	return ts, nil
+}
+
+// named finds the tileset that a path names, or the default one; nil where there is none.
+func (p *Proxy) named(want tilePath) *tileset {
+	if want.tileset == "" {
+		return p.tilesets[p.defaultID]
+	}
+	return p.tilesets[want.tileset]
+}
+
+// writeTile sends a tile that the cache holds or is filling: 200, 206, 304, 412 or 416.
+func (p *Proxy) writeTile(x *exchange, r *http.Request, ts *tileset, edge bool, t tilecache.Tile, status tilecache.Status) error {
+	h, stored := x.Header(), t.Header()
+	h["X-Content-Type-Options"] = nosniff
+	h["Cross-Origin-Resource-Policy"] = ts.resourcePolicy
+	h["Cache-Control"] = ts.cacheControl
+	h[statusHeader] = p.hits.value(status)
+	if edge {
+		ts.setSharedHeaders(h)
+	}
+	size, have := t.Size(), validators{t.ETag(), t.LastModified()}
+	if size < 0 {
+		h[statusHeader] = streamStatus
+	}
+	unpack := false
+	if t.Encoding() == "gzip" {
+		varyByEncoding(h)
+		if unpack = !acceptsGzip(r.Header["Accept-Encoding"]); unpack {
+			have.etag, size = unpackedTag(have.etag), -1
+		}
+	}
+	if unpack && have.etag != "" {
+		h["Etag"] = []string{have.etag}
+	} else if have.etag != "" {
+		h["Etag"] = stored["Etag"]
+	}
+	if !have.modified.IsZero() {
+		h["Last-Modified"] = stored["Last-Modified"]
+	}
+	if have.preconditionFailed(r.Header) {
+		return refuse(http.StatusPreconditionFailed, "The tile is another one by now.")
+	}
+	if have.notModified(r.Header) {
+		x.WriteHeader(http.StatusNotModified)
+		return nil
+	}
+	h["Content-Type"] = ts.contentType
+	if unpack {
+		return p.writeUnpacked(x, r, t)
+	}
+	if t.Encoding() == "gzip" {
+		h["Content-Encoding"] = gzipEncoding
+	}
+	code, part := http.StatusOK, byteRange{0, size}
+	if size >= 0 {
+		h["Content-Length"] = stored["Content-Length"]
+		h["Accept-Ranges"] = acceptRanges
+		if r.Method == http.MethodGet {
+			given, ranged, satisfiable := have.requestedRange(r.Header, size)
+			if !satisfiable {
+				return &rangeError{size}
+			}
+			if ranged {
+				code, part = http.StatusPartialContent, given
+				h["Content-Range"] = []string{part.contentRange(size)}
+				h["Content-Length"] = []string{formatLength(part.length)}
+			}
+		}
+	}
+	if r.Method == http.MethodHead {
+		x.WriteHeader(code)
+		return nil
+	}
+	return p.copyTile(x, r.Context(), t, code, part)
+}
+
+// copyTile writes the part of a tile that was asked for, as it arrives. Nothing goes out before its
+// first byte is there, so that a fill that fails until then is still an error with a status.
+func (p *Proxy) copyTile(x *exchange, ctx context.Context, t tilecache.Tile, code int, part byteRange) error {
+	if body, whole := t.Bytes(); whole && part.length <= writeChunk {
+		x.WriteHeader(code)
+		_, err := x.Write(body[part.offset : part.offset+part.length])
+		return err
+	}
+	t.CutWith(x.cut())
+	offset, end := part.offset, part.offset+part.length
+	for part.length < 0 || offset < end {
+		chunk, err := t.Next(ctx, offset)
+		if err != nil {
+			if part.length < 0 && errors.Is(err, io.EOF) {
+				break
+			}
+			return err
+		}
+		chunk = chunk[:min(len(chunk), writeChunk)]
+		if part.length >= 0 {
+			chunk = chunk[:min(int64(len(chunk)), end-offset)]
+		}
+		if x.status == 0 {
+			x.WriteHeader(code)
+		}
+		x.extendDeadline(time.Now())
+		if _, err := x.Write(chunk); err != nil {
+			return err
+		}
+		offset += int64(len(chunk))
+		if len(chunk) < writeChunk && offset != end {
+			// The fill is behind us: what there is goes out now.
+			if err := x.flush(); err != nil {
+				return err
+			}
+		}
+	}
+	if x.status == 0 {
+		x.WriteHeader(code)
+	}
+	return nil
+}

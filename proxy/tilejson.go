@@ -1,0 +1,127 @@
+package proxy
+
+import (
+	"encoding/json"
+	"errors"
+	"net/http"
+	"net/url"
+
+	"tilegate/auth"
+)
+
+// tileJSON3 describes a tileset (TileJSON 3.0.0, https://github.com/mapbox/tilejson-spec).
+type tileJSON3 struct {
+	TileJSON     string          `json:"tilejson"`
+	Name         string          `json:"name,omitempty"`
+	Attribution  string          `json:"attribution,omitempty"`
+	Scheme       string          `json:"scheme"`
+	Tiles        []string        `json:"tiles"`
+	MinZoom      uint8           `json:"minzoom"`
+	MaxZoom      uint8           `json:"maxzoom"`
+	Bounds       [4]float64      `json:"bounds"`
+	VectorLayers json.RawMessage `json:"vector_layers,omitempty"`
+}
+
+// tileJSON answers with what of a tileset the caller may see.
+func (p *Proxy) tileJSON(x *exchange, r *http.Request, id, pathToken string) error {
+	x.Header()["Cache-Control"] = privateNoStore
+	x.Header()["X-Content-Type-Options"] = nosniff
+	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+		return methodNotAllowed("GET, HEAD")
+	}
+	ts, grant, err := p.authorizeTileset(x, r, id, pathToken)
+	if err != nil {
+		return err
+	}
+	x.Header()["Cross-Origin-Resource-Policy"] = ts.resourcePolicy
+	zooms := auth.ZoomRange{Min: ts.MinZoom, Max: ts.MaxZoom}
+	bounds := auth.BBox{West: ts.Bounds[0], South: ts.Bounds[1], East: ts.Bounds[2], North: ts.Bounds[3]}
+	if grant != nil {
+		var some bool
+		if zooms, bounds, some = grant.Clip(zooms, bounds); !some {
+			return errForbidden
+		}
+	}
+	if bounds.West > bounds.East {
+		// TileJSON's boxes do not cross the antimeridian.
+		bounds.West, bounds.East = -180, 180
+	}
+	layers := ts.VectorLayers
+	if ts.format.vector && layers == nil {
+		layers = json.RawMessage("[]")
+	}
+	return writeJSON(x, r, http.StatusOK, tileJSON3{
+		TileJSON:     "3.0.0",
+		Name:         ts.Name,
+		Attribution:  ts.Attribution,
+		Scheme:       "xyz",
+		Tiles:        []string{ts.template(p.base(r), pathToken)},
+		MinZoom:      zooms.Min,
+		MaxZoom:      zooms.Max,
+		Bounds:       [4]float64{bounds.West, bounds.South, bounds.East, bounds.North},
+		VectorLayers: layers,
+	})
+}
+
+// authorizeTileset is authorizeViewer for a whole tileset: any part of it will do. grant is nil where
+// the tileset is public.
+func (p *Proxy) authorizeTileset(x *exchange, r *http.Request, id, pathToken string) (*tileset, *auth.Grant, error) {
+	ts := p.tilesets[id]
+	x.tileset = ts
+	if ts != nil && ts.Public {
+		return ts, nil, nil
+	}
+	grant, err := p.auth.Authenticate(r, pathToken)
+	if err != nil {
+		return nil, nil, err
+	}
+	x.subject = grant.Subject
+	if !grant.AdmitsTileset(id) {
+		return nil, nil, errForbidden
+	}
+	if ts == nil {
+		return nil, nil, errNotFound
+	}
+	return ts, grant, nil
+}
+
+// template is a tileset's URL template: absolute, with the extension, with the version so that
+// raising it reaches past every cache, and with the path token where that is the credential.
+func (ts *tileset) template(base, pathToken string) string {
+	if pathToken != "" {
+		base += "/t/" + pathToken
+	}
+	s := base + "/tiles/" + ts.ID + "/{z}/{x}/{y}." + ts.format.extension
+	if ts.Version != "" {
+		s += "?v=" + url.QueryEscape(ts.Version)
+	}
+	return s
+}
+
+// catalogEntry is one line of the catalogue.
+type catalogEntry struct {
+	ID       string `json:"id"`
+	Name     string `json:"name"`
+	Format   string `json:"format"`
+	TileJSON string `json:"tilejson"`
+}
+
+// catalog lists the tilesets that the caller may see. One who brings no credential sees the public
+// ones, if there are any.
+func (p *Proxy) catalog(x *exchange, r *http.Request) error {
+	grant, err := p.auth.Authenticate(r, "")
+	if err != nil && !(errors.Is(err, auth.ErrNoCredential) && p.anyPublic) {
+		return err
+	}
+	if grant != nil {
+		x.subject = grant.Subject
+	}
+	base := p.base(r)
+	entries := []catalogEntry{}
+	for _, ts := range p.catalogue {
+		if ts.Public || grant != nil && grant.AdmitsTileset(ts.ID) {
+			entries = append(entries, catalogEntry{ts.ID, ts.Name, ts.format.extension, base + "/tiles/" + ts.ID + ".json"})
+		}
+	}
+	return writeJSON(x, r, http.StatusOK, map[string]any{"tilesets": entries})
+}

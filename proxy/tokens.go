@@ -1,0 +1,85 @@
+package proxy
+
+import (
+	"net/http"
+	"time"
+
+	"tilegate/auth"
+)
+
+// tokenRequest asks for a path token; what is absent is as wide as the caller's own grant.
+type tokenRequest struct {
+	Tilesets []string  `json:"tilesets"`
+	Zoom     *string   `json:"zoom"`
+	BBox     []float64 `json:"bbox"`
+	TTL      *string   `json:"ttl"`
+}
+
+// request checks what was asked for.
+func (t *tokenRequest) request() (auth.PathRequest, error) {
+	want := auth.PathRequest{Limits: auth.Limits{Tilesets: t.Tilesets}}
+	if t.Zoom != nil {
+		zoom, err := auth.ParseZoom(*t.Zoom)
+		if err != nil {
+			return want, refuse(http.StatusBadRequest, `"zoom" is a range such as "0-14".`)
+		}
+		want.Zoom = &zoom
+	}
+	if t.BBox != nil {
+		if len(t.BBox) != 4 {
+			return want, refuse(http.StatusBadRequest, `"bbox" is [west, south, east, north].`)
+		}
+		want.BBox = &auth.BBox{West: t.BBox[0], South: t.BBox[1], East: t.BBox[2], North: t.BBox[3]}
+	}
+	if t.TTL != nil {
+		ttl, err := time.ParseDuration(*t.TTL)
+		if err != nil || ttl < time.Second {
+			return want, refuse(http.StatusBadRequest, `"ttl" is a duration such as "1h", of a second at least.`)
+		}
+		want.TTL = ttl
+	}
+	if err := want.Validate(); err != nil {
+		return want, refuse(http.StatusBadRequest, "The request is not valid: "+err.Error()+".")
+	}
+	return want, nil
+}
+
+// tokenAnswer carries the token and, for each tileset that it opens, a URL template to use it with.
+type tokenAnswer struct {
+	Token     string            `json:"token"`
+	ExpiresAt time.Time         `json:"expires_at"`
+	Tiles     map[string]string `json:"tiles"`
+}
+
+// mintPathToken gives the caller a token to put in URLs, for what can send neither headers nor
+// cookies. It is never wider and never longer than the caller's own grant.
+func (p *Proxy) mintPathToken(x *exchange, r *http.Request) error {
+	if err := p.fromOwnPages(r); err != nil {
+		return err
+	}
+	grant, err := p.auth.Authenticate(r, "")
+	if err != nil {
+		return err
+	}
+	x.subject = grant.Subject
+	var asked tokenRequest
+	if err := readJSON(x, r, &asked); err != nil {
+		return err
+	}
+	want, err := asked.request()
+	if err != nil {
+		return err
+	}
+	token, minted, err := p.auth.NewPathToken(grant, want)
+	if err != nil {
+		return err
+	}
+	answer := tokenAnswer{Token: token, ExpiresAt: seconds(minted.Expires), Tiles: map[string]string{}}
+	base := p.base(r)
+	for _, ts := range p.catalogue {
+		if minted.AdmitsTileset(ts.ID) {
+			answer.Tiles[ts.ID] = ts.template(base, token)
+		}
+	}
+	return writeJSON(x, r, http.StatusOK, answer)
+}

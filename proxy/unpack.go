@@ -1,0 +1,88 @@
+package proxy
+
+import (
+	"compress/gzip"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+
+	"tilegate/tilecache"
+)
+
+// unpackedTag is the validator of a gzipped tile's decompressed form: another representation, hence
+// another strong tag (RFC 9110 section 8.8.3.3).
+func unpackedTag(etag string) string {
+	if etag == "" {
+		return ""
+	}
+	return strings.TrimSuffix(etag, `"`) + `-identity"`
+}
+
+var unpackers = sync.Pool{New: func() any { return new(gzip.Reader) }}
+var unpackBuffers = sync.Pool{New: func() any { return new([32 << 10]byte) }}
+
+// writeUnpacked sends a gzipped tile to a client that does not take gzip: decompressed on the way,
+// without a length and without ranges.
+func (p *Proxy) writeUnpacked(x *exchange, r *http.Request, t tilecache.Tile) error {
+	if r.Method == http.MethodHead {
+		x.WriteHeader(http.StatusOK)
+		return nil
+	}
+	t.CutWith(x.cut())
+	unpacker := unpackers.Get().(*gzip.Reader) //nolint:forcetypeassert // the pool holds nothing else
+	defer unpackers.Put(unpacker)
+	source := &tileReader{ctx: r.Context(), tile: t}
+	if err := unpacker.Reset(source); err != nil {
+		return unpackError(err)
+	}
+	buffer := unpackBuffers.Get().(*[32 << 10]byte) //nolint:forcetypeassert // the pool holds nothing else
+	defer unpackBuffers.Put(buffer)
+	for {
+		n, err := unpacker.Read(buffer[:])
+		if n > 0 {
+			x.extendDeadline(time.Now())
+			if _, err := x.Write(buffer[:n]); err != nil {
+				return err
+			}
+		}
+		if errors.Is(err, io.EOF) {
+			if x.status == 0 {
+				x.WriteHeader(http.StatusOK)
+			}
+			return nil
+		}
+		if err != nil {
+			return unpackError(err)
+		}
+	}
+}
+
+// unpackError keeps what the fill reports, and calls a stream that is no gzip a bad answer of the origin's.
+func unpackError(err error) error {
+	if errors.Is(err, gzip.ErrHeader) || errors.Is(err, gzip.ErrChecksum) || errors.Is(err, io.ErrUnexpectedEOF) {
+		return fmt.Errorf("%w: stored as gzip, but: %w", ErrBadAnswer, err)
+	}
+	return err
+}
+
+// tileReader reads a tile as a stream.
+type tileReader struct {
+	ctx    context.Context //nolint:containedctx // lives as long as one response
+	tile   tilecache.Tile
+	offset int64
+}
+
+func (r *tileReader) Read(b []byte) (int, error) {
+	chunk, err := r.tile.Next(r.ctx, r.offset)
+	if err != nil {
+		return 0, err
+	}
+	n := copy(b, chunk)
+	r.offset += int64(n)
+	return n, nil
+}

@@ -1,0 +1,83 @@
+package proxy
+
+import (
+	"net/http"
+	"net/url"
+	"strings"
+)
+
+// uriHeaders are where other proxies tell which URI they ask about: nginx and Varnish recipes set
+// the one, Traefik and Caddy the other.
+var uriHeaders = []string{"X-Original-Uri", "X-Forwarded-Uri"}
+
+// verify answers nginx's auth_request and forward-auth: may this request fetch that tile? 204, 401
+// or 403. It believes only the configured header, from a trusted proxy, given once. The other one is
+// what a client can smuggle past a proxy that sets only its own: when it is there and differs, no.
+func (p *Proxy) verify(x *exchange, r *http.Request) error {
+	uri, ok := p.originalURI(r)
+	if !ok {
+		return errForbidden
+	}
+	path, pathToken := uri.Path, ""
+	if rest, ok := strings.CutPrefix(path, "/t/"); ok {
+		var under string
+		if pathToken, under, ok = cutPathToken(rest); !ok {
+			return errForbidden
+		}
+		path = "/tiles/" + under
+	}
+	rest, ok := strings.CutPrefix(path, "/tiles/")
+	if !ok {
+		return errForbidden
+	}
+	asked := r.Clone(r.Context())
+	asked.URL = uri
+	if id, ok := strings.CutSuffix(rest, ".json"); ok && isID(id) {
+		if _, _, err := p.authorizeTileset(x, asked, id, pathToken); err != nil {
+			return decision(err)
+		}
+	} else {
+		want, ok := parseTilePath(rest)
+		if !ok {
+			return errForbidden
+		}
+		if _, err := p.authorizeViewer(x, asked, want, pathToken); err != nil {
+			return decision(err)
+		}
+	}
+	x.WriteHeader(http.StatusNoContent)
+	return nil
+}
+
+// originalURI reads the URI that the proxy in front asks about.
+func (p *Proxy) originalURI(r *http.Request) (*url.URL, bool) {
+	if p.verifyHeader == "" || !p.trusts(peer(r)) {
+		return nil, false
+	}
+	name := http.CanonicalHeaderKey(p.verifyHeader)
+	given := r.Header[name]
+	if len(given) != 1 {
+		return nil, false
+	}
+	for _, other := range uriHeaders {
+		for _, value := range r.Header[other] {
+			if value != given[0] {
+				return nil, false
+			}
+		}
+	}
+	uri, err := url.ParseRequestURI(given[0])
+	if err != nil || uri.IsAbs() || uri.Host != "" || uri.RawPath != "" || uri.Fragment != "" {
+		return nil, false
+	}
+	return uri, true
+}
+
+// decision keeps to what auth_request understands: 401 asks for a credential, anything else that is
+// not a yes is a no.
+func decision(err error) error {
+	if failureOf(err).status == http.StatusUnauthorized {
+		return err
+	}
+	return errForbidden
+}
