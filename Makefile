@@ -1,5 +1,6 @@
 # Every command that the README, CI and a developer use. `make` alone lists them.
 
+SHELL := bash -euo pipefail
 BIN := $(CURDIR)/.cache/bin
 
 # Pinned, built from source into $(BIN), in no go.mod: the linter, and the S3 services that the tests run against.
@@ -8,7 +9,7 @@ MINIO := github.com/minio/minio@v0.0.0-20260212201848-7aac2a2c5b7c
 VERSITYGW := github.com/versity/versitygw/cmd/versitygw@v1.8.0
 DOCKERFILE_LINTER := dockerfile-utils@0.16.3
 
-.PHONY: help demo test bench bench-once lint lint-deploy tools ci
+.PHONY: help demo test bench-once lint lint-deploy tools ci
 
 help: ## list these commands
 	@sed -n 's/^\([a-z-]*\):.* ## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -27,6 +28,16 @@ lint: ## golangci-lint, go vet, tidy modules
 	$(BIN)/golangci-lint run
 	go vet ./...
 	go mod tidy -diff
+
+lint-deploy: ## scripts, Dockerfile, alert rules and dashboard; wants shellcheck, npm, promtool and jq
+	shellcheck .ci/run
+	@echo $(DOCKERFILE_LINTER) Dockerfile
+	@said=$$(npm exec --yes -- $(DOCKERFILE_LINTER) lint Dockerfile) && [ -z "$$said" ] || { echo "$$said"; exit 1; }
+	node --input-type=module --check <deploy/cloudflare.js
+	promtool check rules deploy/alerts.yml
+	promtool test rules deploy/alerts_test.yml
+	jq '{groups: [{name: "panels", rules: [.panels[].targets[]?.expr | gsub("[$$]__rate_interval"; "5m") | {record: "x", expr: .}]}]}' \
+		deploy/dashboard.json | promtool check rules --lint=none /dev/stdin
 
 tools: ## MinIO and versitygw for the tests; some ten minutes the first time
 	GOBIN=$(BIN) go install $(MINIO)
