@@ -1,0 +1,54 @@
+// Package testenv starts the real servers that tests and benchmarks are held against: MinIO,
+// versitygw, nginx, Varnish; and finds a Chromium. Each runs on a free loopback port in a temporary
+// directory, and ends with its test. Where a program is missing the test is skipped with the line
+// that installs it; with CI=true it fails instead.
+package testenv
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+)
+
+// find returns a program's path: from .cache/bin under the module's root, else from PATH. The first
+// of the names that is there wins.
+func find(t testing.TB, install string, names ...string) string {
+	t.Helper()
+	for _, name := range names {
+		if path, err := exec.LookPath(filepath.Join(moduleRoot(t), ".cache", "bin", name)); err == nil {
+			return path
+		}
+		if path, err := exec.LookPath(name); err == nil {
+			return path
+		}
+	}
+	if os.Getenv("CI") == "true" {
+		t.Fatalf("%s is missing; install it: %s", names[0], install)
+	}
+	t.Skipf("%s is missing; install it: %s", names[0], install)
+	return ""
+}
+
+// moduleRoot is the nearest directory upwards that holds go.mod: go test runs in the package's.
+func moduleRoot(t testing.TB) string {
+	t.Helper()
+	dir, err := os.Getwd()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for parent := filepath.Dir(dir); ; dir, parent = parent, filepath.Dir(parent) {
+		if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil {
+			return dir
+		}
+		if dir == parent {
+			t.Fatal("no go.mod above the working directory")
+		}
+	}
+}
+
+// Chromium is the path of a Chromium or Chrome, to be run headless.
+func Chromium(t testing.TB) string {
+	t.Helper()
+	return find(t, "apt-get install chromium", "chromium", "chromium-browser", "google-chrome")
+}

@@ -1,0 +1,154 @@
+package testenv_test
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os/exec"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/sts"
+
+	"tilegate/internal/issuer"
+	"tilegate/internal/testenv"
+)
+
+const bucket = "tiles"
+
+func fetch(t *testing.T, client *http.Client, url string) (int, string) {
+	t.Helper()
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	response, err := client.Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	body, err := io.ReadAll(response.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return response.StatusCode, string(body)
+}
+
+// checkS3 stores an object and reads it back, and that nobody else can.
+func checkS3(t *testing.T, server *testenv.S3) {
+	t.Helper()
+	want := bytes.Repeat([]byte("tile "), 1000)
+	server.CreateBucket(t, bucket)
+	server.Put(t, bucket, map[string][]byte{"a/b.png": want})
+	if got := read(t, server.Client(), "a/b.png"); !bytes.Equal(got, want) {
+		t.Errorf("got %d bytes, want the %d that were put", len(got), len(want))
+	}
+	if status, _ := fetch(t, http.DefaultClient, server.Endpoint+"/tiles/a/b.png"); status != http.StatusForbidden {
+		t.Errorf("anonymous: got %d, want 403", status)
+	}
+}
+
+func read(t *testing.T, client *s3.Client, key string) []byte {
+	t.Helper()
+	out, err := client.GetObject(t.Context(), &s3.GetObjectInput{Bucket: aws.String(bucket), Key: &key})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer out.Body.Close()
+	body, err := io.ReadAll(out.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return body
+}
+
+func TestMinIO(t *testing.T) {
+	mux := http.NewServeMux()
+	listener := httptest.NewServer(mux)
+	defer listener.Close()
+	iss, err := issuer.New(issuer.Options{URL: listener.URL})
+	if err != nil {
+		t.Fatal(err)
+	}
+	mux.Handle("/", iss.Handler())
+	server := testenv.MinIO(t, testenv.OpenID{ConfigURL: listener.URL + "/.well-known/openid-configuration", ClientID: "tiles"})
+	checkS3(t, server)
+
+	client := sts.New(sts.Options{
+		Region: server.Region, BaseEndpoint: aws.String(server.Endpoint),
+		Credentials: credentials.NewStaticCredentialsProvider(server.AccessKey, server.SecretKey, ""),
+	})
+	if _, err := client.AssumeRole(t.Context(), &sts.AssumeRoleInput{RoleArn: aws.String("arn:xxx:xxx:xxx:xxxx"), RoleSessionName: aws.String("test")}); err != nil {
+		t.Errorf("AssumeRole: %v", err)
+	}
+	token, err := iss.Token("RS256", map[string]any{"sub": "ada", "aud": "tiles", "policy": "readonly"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	web, err := client.AssumeRoleWithWebIdentity(t.Context(), &sts.AssumeRoleWithWebIdentityInput{
+		RoleArn: aws.String("arn:xxx:xxx:xxx:xxxx"), RoleSessionName: aws.String("test"), WebIdentityToken: &token,
+	})
+	if err != nil {
+		t.Fatalf("AssumeRoleWithWebIdentity: %v", err)
+	}
+	asAda := server.Client().Options()
+	asAda.Credentials = credentials.NewStaticCredentialsProvider(*web.Credentials.AccessKeyId, *web.Credentials.SecretAccessKey, *web.Credentials.SessionToken)
+	if got := read(t, s3.New(asAda), "a/b.png"); len(got) != 5000 {
+		t.Errorf("with a web identity: got %d bytes, want 5000", len(got))
+	}
+}
+
+func TestVersityGW(t *testing.T) { checkS3(t, testenv.VersityGW(t)) }
+
+func TestNginx(t *testing.T) {
+	url := testenv.Nginx(t, `server { listen {{.Address}}; location / { return 200 "from nginx"; } }`)
+	if status, body := fetch(t, http.DefaultClient, url); status != 200 || body != "from nginx" {
+		t.Errorf("got %d %q", status, body)
+	}
+}
+
+func TestVarnish(t *testing.T) {
+	origin := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "from the origin") }))
+	defer origin.Close()
+	host, port, _ := strings.Cut(strings.TrimPrefix(origin.URL, "http://"), ":")
+	url := testenv.Varnish(t, fmt.Sprintf("vcl 4.1;\nbackend default { .host = %q; .port = %q; }\n", host, port))
+	if status, body := fetch(t, http.DefaultClient, url); status != 200 || body != "from the origin" {
+		t.Errorf("got %d %q", status, body)
+	}
+}
+
+func TestChromium(t *testing.T) {
+	out, err := exec.Command(testenv.Chromium(t), "--version").Output()
+	if err != nil || !strings.Contains(string(out), "Chrom") {
+		t.Errorf("got %q, %v", out, err)
+	}
+}
+
+func TestMemoryNetworkLetsTimeMove(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		network := testenv.NewMemoryNetwork()
+		server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			<-time.After(time.Hour)
+			fmt.Fprint(w, "late")
+		})}
+		go func() { _ = server.Serve(network) }()
+		client := &http.Client{Transport: &http.Transport{DialContext: network.DialContext, DisableKeepAlives: true}}
+		began := time.Now()
+		if _, body := fetch(t, client, "http://"+network.Addr().String()); body != "late" {
+			t.Errorf("got %q", body)
+		}
+		if took := time.Since(began); took != time.Hour {
+			t.Errorf("took %v of the bubble's time, want 1h", took)
+		}
+		if err := server.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+}
