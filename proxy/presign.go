@@ -145,6 +145,9 @@ func (p *Proxy) vendCredentials(x *exchange, r *http.Request) error {
 		return errForbidden
 	}
 	credentials, err := p.vendor.Vend(r.Context(), grant.Subject, ids, grant.Expires)
+	if errors.Is(err, ErrNotVended) {
+		return fmt.Errorf("%w: %w", refuse(http.StatusForbidden, "No one set of credentials can open all of these tilesets and nothing else."), err)
+	}
 	if errors.Is(err, ErrTooShort) {
 		return refuse(http.StatusForbidden, "AWS issues credentials for 15 minutes at least, and your own expires before.")
 	}
@@ -153,6 +156,9 @@ func (p *Proxy) vendCredentials(x *exchange, r *http.Request) error {
 	}
 	return writeJSON(x, r, http.StatusOK, credentials)
 }
+
+// ErrNotVended is a Vendor's answer when no one set of credentials can open just these tilesets.
+var ErrNotVended = errors.New("no credentials for just these tilesets")
 
 // ErrTooShort is a Vendor's answer when the caller's grant ends before any credentials could.
 var ErrTooShort = errors.New("grant ends before the shortest life that AWS gives credentials")

@@ -232,3 +232,11 @@ func mercator(lon, lat float64) (x, y float64) {
 	s := math.Sin(lat * math.Pi / 180)
 	return x, 0.5 - math.Log((1+s)/(1-s))/(4*math.Pi)
 }
+
+// TileAt is the column and row of the tile that shows a place, in degrees.
+func TileAt(z uint8, lon, lat float64) (x, y uint32) {
+	mx, my := mercator(lon, lat)
+	side := math.Ldexp(1, int(z))
+	clamp := func(v float64) uint32 { return uint32(min(max(v*side, 0), side-1)) }
+	return clamp(mx), clamp(my)
+}
