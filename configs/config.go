@@ -1,0 +1,230 @@
+// Package configs is tilegate's configuration: a YAML file, read strictly, with every key's default,
+// and every fault in it told at once with its line. docs/configuration.md is its reference.
+package configs
+
+import (
+	"log/slog"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Config is the whole configuration, as Load returns it: every default is filled in, every path is
+// usable from the working directory, and no rule of docs/configuration.md is broken.
+type Config struct {
+	Server   Server    `yaml:"server"`
+	Logging  Logging   `yaml:"logging"`
+	AWS      AWS       `yaml:"aws"`
+	Cache    Cache     `yaml:"cache"`
+	Auth     Auth      `yaml:"auth"`
+	CDN      CDN       `yaml:"cdn"`
+	Tilesets []Tileset `yaml:"tilesets"` // a mapping by id in the file, whose order is kept
+	Files    []File    `yaml:"files"`    // likewise
+	Presign  Presign   `yaml:"presign"`
+
+	// Notes are what an operator should know although nothing is wrong.
+	Notes []Note `yaml:"-"`
+}
+
+// Server is the listeners and how they behave.
+type Server struct {
+	Listen          string         `yaml:"listen"`
+	AdminListen     string         `yaml:"admin_listen"` // "" for none
+	AdminToken      Secret         `yaml:"admin_token"`
+	PublicURL       string         `yaml:"public_url"` // without a trailing slash; "" for the request's own
+	TrustedProxies  []netip.Prefix `yaml:"trusted_proxies"`
+	TLS             TLS            `yaml:"tls"`
+	CORS            CORS           `yaml:"cors"`
+	DrainDelay      time.Duration  `yaml:"drain_delay"`
+	ShutdownTimeout time.Duration  `yaml:"shutdown_timeout"`
+	ServerTiming    bool           `yaml:"server_timing"`
+	Limits          ServerLimits   `yaml:"limits"`
+}
+
+// TLS is the server's certificate: both files, or neither.
+type TLS struct {
+	CertFile string `yaml:"cert_file"`
+	KeyFile  string `yaml:"key_file"`
+}
+
+// Enabled reports whether the public listener speaks TLS.
+func (t TLS) Enabled() bool { return t.CertFile != "" }
+
+// CORS is which other sites' scripts may read the answers.
+type CORS struct {
+	Origins []string      `yaml:"origins"` // exact, or https://*.example.com
+	MaxAge  time.Duration `yaml:"max_age"`
+}
+
+// ServerLimits bounds what a client may take of the public listener.
+type ServerLimits struct {
+	HeaderBytes Size          `yaml:"header_bytes"`
+	ReadHeader  time.Duration `yaml:"read_header"`
+	Idle        time.Duration `yaml:"idle"`
+	WriteStall  time.Duration `yaml:"write_stall"`
+}
+
+// Logging is what goes to standard error.
+type Logging struct {
+	Format string     `yaml:"format"` // json or text
+	Level  slog.Level `yaml:"level"`
+	Access bool       `yaml:"access"`
+}
+
+// AWS is how S3 and STS are reached.
+type AWS struct {
+	Region      string   `yaml:"region"` // "": AWS_REGION and the shared files decide
+	Endpoint    string   `yaml:"endpoint"`
+	PathStyle   bool     `yaml:"path_style"`
+	STSEndpoint string   `yaml:"sts_endpoint"`
+	Role        Role     `yaml:"role"`
+	Timeouts    Timeouts `yaml:"timeouts"`
+}
+
+// Role is an IAM role to assume. Without an ARN the default credential chain is used alone.
+type Role struct {
+	ARN                  string            `yaml:"arn"`
+	SessionName          string            `yaml:"session_name"`
+	ExternalID           string            `yaml:"external_id"`
+	Duration             time.Duration     `yaml:"duration"`
+	Tags                 map[string]string `yaml:"tags"`
+	ScopeDown            bool              `yaml:"scope_down"`
+	WebIdentityTokenFile string            `yaml:"web_identity_token_file"`
+}
+
+// Timeouts bounds the silences of S3 and STS.
+type Timeouts struct {
+	FirstByte time.Duration `yaml:"first_byte"` // until the answer's headers
+	Progress  time.Duration `yaml:"progress"`   // without a byte in the body
+}
+
+// Cache is the tile cache, and the freshness of tilesets that set none of their own.
+type Cache struct {
+	Memory    Size `yaml:"memory"`
+	MaxObject Size `yaml:"max_object"`
+	Freshness `yaml:",inline"`
+}
+
+// Freshness is how long what S3 said is believed.
+type Freshness struct {
+	Fresh      time.Duration `yaml:"fresh"`
+	Stale      time.Duration `yaml:"stale"`
+	MissingFor time.Duration `yaml:"missing_for"`
+}
+
+// Auth is who may come in, and by which way.
+type Auth struct {
+	Issuers        []Issuer      `yaml:"issuers"`
+	Claims         Claims        `yaml:"claims"`
+	Leeway         time.Duration `yaml:"leeway"`
+	MaxLifetime    time.Duration `yaml:"max_lifetime"` // 0: unlimited
+	SigningKeys    []SigningKey  `yaml:"signing_keys"` // the first signs, all verify
+	Session        Session       `yaml:"session"`
+	TokenWindow    time.Duration `yaml:"token_window"`
+	QueryParameter string        `yaml:"query_parameter"` // "": tokens in queries are refused
+	VerifyHeader   string        `yaml:"verify_header"`   // X-Original-URI, X-Forwarded-Uri or ""
+}
+
+// Issuer is whose tokens are believed. Its keys are JWKSURL's, or Key, or found by OIDC discovery.
+type Issuer struct {
+	Issuer      string        `yaml:"issuer"`
+	Audience    []string      `yaml:"audience"`
+	Algorithms  []string      `yaml:"algorithms"`
+	JWKSURL     string        `yaml:"jwks_url"`
+	JWKSRefresh time.Duration `yaml:"jwks_refresh"`
+	Key         Secret        `yaml:"key"`   // a public key in PEM, or an HMAC secret where Algorithms are HS*
+	Allow       *Limits       `yaml:"allow"` // nil: everything
+	Grant       *Limits       `yaml:"grant"` // nil: nothing
+}
+
+// HMAC reports whether Key is a shared secret instead of a public key.
+func (i Issuer) HMAC() bool {
+	return slices.ContainsFunc(i.Algorithms, func(alg string) bool { return strings.HasPrefix(alg, "HS") })
+}
+
+// Limits is tilesets, zooms and an area.
+type Limits struct {
+	Tilesets []string   `yaml:"tilesets"` // ids or globs, "file:" before those of files; nil when not given
+	Zoom     *ZoomRange `yaml:"zoom"`     // nil: all
+	BBox     *Bounds    `yaml:"bbox"`     // nil: the world; west > east crosses the antimeridian
+}
+
+// Claims names the claims that grants are read from.
+type Claims struct {
+	Tilesets    string `yaml:"tilesets"`
+	ScopePrefix string `yaml:"scope_prefix"`
+	Zoom        string `yaml:"zoom"`
+	BBox        string `yaml:"bbox"`
+}
+
+// Session is the cookie that POST /session sets.
+type Session struct {
+	TTL         time.Duration `yaml:"ttl"`
+	SameSite    string        `yaml:"same_site"` // lax, strict or none
+	Partitioned bool          `yaml:"partitioned"`
+}
+
+// CDN is what a shared cache in front of tilegate is told and trusted with.
+type CDN struct {
+	OriginSecrets  []Secret      `yaml:"origin_secrets"`
+	EdgeAuthorizes bool          `yaml:"edge_authorizes"`
+	Tilesets       []string      `yaml:"tilesets"`
+	TTL            time.Duration `yaml:"ttl"`
+	CloudFront     CloudFront    `yaml:"cloudfront"`
+}
+
+// CloudFront is the key pair that signs its cookies; unset when KeyPairID is "".
+type CloudFront struct {
+	KeyPairID  string `yaml:"key_pair_id"`
+	PrivateKey Secret `yaml:"private_key"` // PEM: RSA, or ECDSA on P-256
+}
+
+// Tileset is one private pyramid of tiles.
+type Tileset struct {
+	ID           string        `yaml:"-"`
+	Default      bool          `yaml:"default"`
+	Source       Source        `yaml:"source"`
+	Format       string        `yaml:"format"` // png, jpg, webp, avif, mvt or json; "" for an archive, which knows
+	Version      string        `yaml:"version"`
+	MinZoom      uint8         `yaml:"minzoom"`
+	MaxZoom      uint8         `yaml:"maxzoom"`
+	Bounds       Bounds        `yaml:"bounds"`
+	Name         string        `yaml:"name"`
+	Attribution  string        `yaml:"attribution"`
+	VectorLayers []VectorLayer `yaml:"vector_layers"`
+	Missing      string        `yaml:"missing"`        // 404, 204 or transparent
+	MissingOn403 string        `yaml:"missing_on_403"` // auto, true or false
+	Browser      string        `yaml:"browser"`        // strict, balanced, immutable or a Cache-Control value
+	Cache        Freshness     `yaml:"cache"`          // the effective one
+	Role         Role          `yaml:"role"`           // the effective one
+	Vend         bool          `yaml:"vend"`
+	Public       bool          `yaml:"public"`
+}
+
+// VectorLayer describes one layer of vector tiles; it marshals as TileJSON 3.0 section 3.3 has it.
+type VectorLayer struct {
+	ID          string            `yaml:"id" json:"id"`
+	Fields      map[string]string `yaml:"fields" json:"fields"` // never nil
+	Description string            `yaml:"description" json:"description,omitempty"`
+	MinZoom     *uint8            `yaml:"minzoom" json:"minzoom,omitempty"`
+	MaxZoom     *uint8            `yaml:"maxzoom" json:"maxzoom,omitempty"`
+}
+
+// File is a single private object, handed out as a presigned URL.
+type File struct {
+	ID     string `yaml:"-"`
+	Source Source `yaml:"source"` // without placeholders
+}
+
+// Presign is how long presigned URLs live, and stay the same.
+type Presign struct {
+	Expires time.Duration `yaml:"expires"`
+	Window  time.Duration `yaml:"window"`
+}
+
+// SecureCookie decides the session cookie's name and Secure attribute: false only where the listener
+// is loopback and there is neither TLS nor an https public_url (DESIGN section 7).
+func (c *Config) SecureCookie() bool {
+	return c.Server.TLS.Enabled() || strings.HasPrefix(c.Server.PublicURL, "https://") || !loopbackAddress(c.Server.Listen)
+}

@@ -1,0 +1,341 @@
+package configs
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"reflect"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"go.yaml.in/yaml/v4"
+)
+
+// decoder fills a Config from a YAML tree. It is ours, not the YAML library's, because that one stops
+// at types where an operator needs lines and hints, decides before a ${VAR} is filled in whether it is
+// a number, and expands aliases.
+type decoder struct {
+	*report
+	config    *Config
+	dir       string // of the configuration file
+	lookupEnv func(string) (string, bool)
+}
+
+var (
+	plainName = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)
+	userinfo  = regexp.MustCompile(`://[^/]*@`)
+)
+
+func (d *decoder) document(root *yaml.Node) {
+	if root == nil || isNull(root) {
+		return
+	}
+	d.value(root, "", reflect.ValueOf(d.config).Elem())
+}
+
+// value reads one node into a field of the configuration.
+func (d *decoder) value(n *yaml.Node, key string, into reflect.Value) {
+	if !d.plain(n, key) || isNull(n) {
+		return
+	}
+	switch p := into.Addr().Interface().(type) {
+	case *Secret:
+		d.secret(n, key, p)
+		return
+	case *SigningKey:
+		d.signingKey(n, key, p)
+		return
+	}
+	if parse := scalarParser(into.Addr().Interface()); parse != nil {
+		d.scalar(n, key, parse)
+		return
+	}
+	switch into.Kind() {
+	case reflect.Pointer:
+		target := reflect.New(into.Type().Elem())
+		d.value(n, key, target.Elem())
+		into.Set(target)
+	case reflect.Struct:
+		d.section(n, key, into)
+	case reflect.Array:
+		d.array(n, key, into)
+	case reflect.Map:
+		d.pairs(n, key, into)
+	default:
+		if isNamed(into.Type().Elem()) {
+			d.named(n, key, into)
+		} else {
+			d.list(n, key, into)
+		}
+	}
+}
+
+// plain refuses what makes a YAML file mean something else than it shows, aliases first: a few lines
+// of them can stand for more text than fits in memory.
+func (d *decoder) plain(n *yaml.Node, key string) bool {
+	switch {
+	case n.Kind == yaml.AliasNode, n.Anchor != "":
+		d.unreadable(key, "YAML anchors and aliases are not read", "write the value out; tilesets inherit cache and aws.role")
+	case n.Style&yaml.TaggedStyle != 0:
+		d.unreadable(key, "YAML tags are not read", "leave out the !tag")
+	default:
+		return true
+	}
+	return false
+}
+
+func isNull(n *yaml.Node) bool { return n.Kind == yaml.ScalarNode && n.Tag == "!!null" }
+
+// section reads a mapping with known keys. They are read in the order of the struct, not of the file:
+// what is inherited comes first.
+func (d *decoder) section(n *yaml.Node, key string, into reflect.Value) {
+	fields := fieldsOf(into)
+	names := make([]string, len(fields))
+	for i, f := range fields {
+		names[i] = f.name
+	}
+	values := d.entries(n, key, func(name string) bool {
+		if slices.Contains(names, name) {
+			return true
+		}
+		d.unreadable(child(key, name), "is not a key that tilegate knows", unknownKeyHint(name, names))
+		return false
+	})
+	for _, f := range fields {
+		if v, ok := values[f.name]; ok {
+			d.value(v, child(key, f.name), f.value)
+		}
+	}
+}
+
+// entries returns the values of a mapping by key, each key marked.
+func (d *decoder) entries(n *yaml.Node, key string, known func(name string) bool) map[string]*yaml.Node {
+	if n.Kind != yaml.MappingNode {
+		d.unreadable(key, "must hold keys, each with a colon and a value", "")
+		return nil
+	}
+	values := make(map[string]*yaml.Node, len(n.Content)/2)
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		name, v := n.Content[i], n.Content[i+1]
+		path := child(key, name.Value)
+		first, twice := d.marks[path]
+		d.mark(path, name)
+		switch {
+		case name.Kind != yaml.ScalarNode:
+			d.unreadable(path, "a key must be a plain word", "")
+		case name.Value == "<<":
+			d.unreadable(path, "YAML merge keys are not read", "write the keys out; tilesets inherit cache and aws.role")
+		case twice:
+			d.unreadable(path, fmt.Sprintf("is set a second time; the first is on line %d", first.line), "keep one of them")
+		case d.plain(name, path) && known(name.Value):
+			values[name.Value] = v
+			if v.Kind == yaml.ScalarNode && v.Value != "" {
+				d.mark(path, v) // what is said about a key is about its value, where there is one to point at
+			}
+		}
+	}
+	return values
+}
+
+// mark remembers where a key stands.
+func (d *decoder) mark(path string, n *yaml.Node) {
+	d.marks[path] = mark{line: n.Line, column: n.Column}
+}
+
+// quotable lets faults about a key show what the file has there, unless that holds a password.
+func (d *decoder) quotable(key string, n *yaml.Node) {
+	if m := d.marks[key]; !userinfo.MatchString(n.Value) {
+		m.raw = n.Value
+		d.marks[key] = m
+	}
+}
+
+// list reads a sequence.
+func (d *decoder) list(n *yaml.Node, key string, into reflect.Value) {
+	if n.Kind != yaml.SequenceNode {
+		d.unreadable(key, "must be a list", "write [a, b], or one - to a line")
+		return
+	}
+	into.Set(reflect.MakeSlice(into.Type(), len(n.Content), len(n.Content)))
+	for i, v := range n.Content {
+		path := element(key, i)
+		d.mark(path, v)
+		d.config.prefill(into.Index(i).Addr().Interface())
+		if isNull(v) {
+			d.unreadable(path, "is empty", "")
+		}
+		d.value(v, path, into.Index(i))
+	}
+}
+
+// array reads a sequence of a fixed length.
+func (d *decoder) array(n *yaml.Node, key string, into reflect.Value) {
+	if n.Kind != yaml.SequenceNode || len(n.Content) != into.Len() {
+		d.unreadable(key, fmt.Sprintf("must be a list of %d numbers", into.Len()), "write [west, south, east, north]")
+		return
+	}
+	for i, v := range n.Content {
+		d.mark(element(key, i), v)
+		d.value(v, element(key, i), into.Index(i))
+	}
+}
+
+// isNamed reports whether the elements of a slice are a mapping by id in the file.
+func isNamed(t reflect.Type) bool {
+	return t == reflect.TypeFor[Tileset]() || t == reflect.TypeFor[File]()
+}
+
+// named reads a mapping by id into a slice, in the order of the file.
+func (d *decoder) named(n *yaml.Node, key string, into reflect.Value) {
+	var ids []string
+	values := d.entries(n, key, func(id string) bool {
+		ids = append(ids, id)
+		return true
+	})
+	into.Set(reflect.MakeSlice(into.Type(), len(ids), len(ids)))
+	for i, id := range ids {
+		item := into.Index(i)
+		d.config.prefill(item.Addr().Interface())
+		item.FieldByName("ID").SetString(id)
+		d.value(values[id], child(key, id), item)
+	}
+}
+
+// pairs reads a mapping with free keys and text values.
+func (d *decoder) pairs(n *yaml.Node, key string, into reflect.Value) {
+	values := d.entries(n, key, func(string) bool { return true })
+	into.Set(reflect.MakeMapWithSize(into.Type(), len(values)))
+	for name, v := range values {
+		text := reflect.New(into.Type().Elem()).Elem()
+		d.value(v, child(key, name), text)
+		into.SetMapIndex(reflect.ValueOf(name), text)
+	}
+}
+
+// scalar reads text, with its variables filled in, by parse.
+func (d *decoder) scalar(n *yaml.Node, key string, parse func(text string) (hint string, err error)) {
+	if n.Kind != yaml.ScalarNode {
+		d.unreadable(key, "must be a single value", "")
+		return
+	}
+	d.quotable(key, n)
+	text, err := expand(n.Value, d.lookupEnv)
+	if err != nil {
+		d.unreadable(key, err.Error(), "")
+		return
+	}
+	if hint, err := parse(text); err != nil {
+		d.unreadable(key, err.Error(), hint)
+	}
+}
+
+// scalarParser returns how text becomes the value that target points at, nil when it is no scalar.
+func scalarParser(target any) func(text string) (hint string, err error) {
+	switch p := target.(type) {
+	case *string:
+		return into(p, func(s string) (string, error) { return s, nil }, "")
+	case *bool:
+		return into(p, parseBool, "write true or false")
+	case *uint8:
+		return into(p, parseZoom, "")
+	case *float64:
+		return into(p, parseNumber, "")
+	case *time.Duration:
+		return into(p, parseDuration, durationHint)
+	case *Size:
+		return into(p, parseSize, sizeHint)
+	case *ZoomRange:
+		return into(p, parseZoomRange, zoomRangeHint)
+	case *netip.Prefix:
+		return into(p, parseNetwork, "write 10.0.0.0/8 or 192.0.2.7")
+	case *slog.Level:
+		return into(p, parseLevel, "known: debug, info, warn, error")
+	case *Source:
+		return into(p, ParseSource, "")
+	}
+	return nil
+}
+
+func into[T any](p *T, parse func(string) (T, error), hint string) func(string) (string, error) {
+	return func(text string) (string, error) {
+		v, err := parse(text)
+		if err == nil {
+			*p = v
+		}
+		return hint, err
+	}
+}
+
+func parseBool(text string) (bool, error) {
+	switch text {
+	case "true":
+		return true, nil
+	case "false":
+		return false, nil
+	}
+	return false, errors.New("is neither true nor false")
+}
+
+func parseLevel(text string) (slog.Level, error) {
+	levels := map[string]slog.Level{"debug": slog.LevelDebug, "info": slog.LevelInfo, "warn": slog.LevelWarn, "error": slog.LevelError}
+	l, ok := levels[text]
+	if !ok {
+		return 0, errors.New("is not a level")
+	}
+	return l, nil
+}
+
+func parseNetwork(text string) (netip.Prefix, error) {
+	if addr, err := netip.ParseAddr(text); err == nil && addr.Zone() == "" {
+		return netip.PrefixFrom(addr, addr.BitLen()), nil
+	}
+	p, err := netip.ParsePrefix(text)
+	switch {
+	case err != nil:
+		return netip.Prefix{}, errors.New("is not a network or an address")
+	case p != p.Masked():
+		return netip.Prefix{}, fmt.Errorf("has bits set beyond its length; %s?", p.Masked())
+	}
+	return p, nil
+}
+
+// field is one key of a section.
+type field struct {
+	name  string
+	value reflect.Value
+}
+
+// fieldsOf lists the keys of a section; an embedded struct's count as its own.
+func fieldsOf(section reflect.Value) []field {
+	var fields []field
+	for i := range section.NumField() {
+		switch tag := section.Type().Field(i).Tag.Get("yaml"); tag {
+		case "-":
+		case ",inline":
+			fields = append(fields, fieldsOf(section.Field(i))...)
+		default:
+			fields = append(fields, field{name: tag, value: section.Field(i)})
+		}
+	}
+	return fields
+}
+
+// unknownKeyHint is the key that was probably meant: one that is spelt alike, or the same one in
+// the section where it belongs.
+func unknownKeyHint(name string, names []string) string {
+	if nearest(name, names) == "" {
+		var elsewhere []string
+		for _, section := range fieldsOf(reflect.ValueOf(Config{})) {
+			if section.value.Kind() == reflect.Struct && slices.ContainsFunc(fieldsOf(section.value), func(f field) bool { return f.name == name }) {
+				elsewhere = append(elsewhere, child(section.name, name))
+			}
+		}
+		if len(elsewhere) == 1 {
+			return fmt.Sprintf("did you mean %s?", strings.Join(elsewhere, ""))
+		}
+	}
+	return didYouMean(name, names)
+}

@@ -1,0 +1,194 @@
+package configs
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// Fault is one thing that is wrong with a configuration.
+type Fault struct {
+	File         string
+	Line, Column int    // from 1, of the key or value, or of what it is missing from; columns count characters
+	Key          string // e.g. auth.issuers[0].jwks_url; "" for the file as a whole
+	Value        string // as the file has it; "" where there is none, and wherever it may be a secret
+	Problem      string // e.g. "is not a duration"
+	Hint         string // what to do, or ""
+}
+
+// String is the fault in one line: tilegate.yaml:12:11: cache.fresh "5x": is not a duration; write 90s, 10m or 24h.
+func (f Fault) String() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s:%d:%d: ", f.File, f.Line, f.Column)
+	if f.Key != "" {
+		b.WriteString(f.Key)
+		if f.Value != "" {
+			fmt.Fprintf(&b, " %q", shorten(f.Value))
+		}
+		b.WriteString(": ")
+	}
+	b.WriteString(f.Problem)
+	if f.Hint != "" {
+		b.WriteString("; " + f.Hint)
+	}
+	return b.String()
+}
+
+// Error is every fault in a configuration, in the order of the file's lines. Never empty.
+type Error struct{ Faults []Fault }
+
+func (e *Error) Error() string {
+	lines := make([]string, len(e.Faults))
+	for i, f := range e.Faults {
+		lines[i] = f.String()
+	}
+	return strings.Join(lines, "\n")
+}
+
+// mark is where a key stands and what the file says there.
+type mark struct {
+	line, column int
+	raw          string
+}
+
+// report gathers faults and knows where every key of the file stands.
+type report struct {
+	file   string
+	marks  map[string]mark
+	faults []Fault
+	misled map[string]bool // keys that could not be read
+	above  map[string]bool // what those are in
+}
+
+func newReport(file string) *report {
+	return &report{
+		file: file, marks: map[string]mark{"": {line: 1, column: 1}},
+		misled: map[string]bool{}, above: map[string]bool{},
+	}
+}
+
+// add notes a fault of a key, or of what the key is missing from.
+func (r *report) add(key, problem, hint string) {
+	at, ok := r.marks[key]
+	for k := key; !ok; {
+		k = parent(k)
+		at, ok = r.marks[k]
+		at.raw = ""
+	}
+	r.faults = append(r.faults, Fault{
+		File: r.file, Line: at.line, Column: at.column,
+		Key: key, Value: at.raw, Problem: problem, Hint: hint,
+	})
+}
+
+// unreadable notes a fault of a key whose value is thereby unknown.
+func (r *report) unreadable(key, problem, hint string) {
+	r.add(key, problem, hint)
+	r.misled[key] = true
+	for k := key; k != ""; k = parent(k) {
+		r.above[parent(k)] = true
+	}
+}
+
+// doubtful reports whether a rule about key would only repeat what an unreadable value has caused.
+func (r *report) doubtful(key string) bool {
+	if r.above[key] {
+		return true
+	}
+	for k := key; ; k = parent(k) {
+		if r.misled[k] {
+			return true
+		}
+		if k == "" {
+			return false
+		}
+	}
+}
+
+// written reports whether the file sets a key.
+func (r *report) written(key string) bool {
+	_, ok := r.marks[key]
+	return ok
+}
+
+func (r *report) err() error {
+	if len(r.faults) == 0 {
+		return nil
+	}
+	slices.SortStableFunc(r.faults, func(a, b Fault) int {
+		return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column))
+	})
+	return &Error{Faults: r.faults}
+}
+
+// child is the path of a key within another: tilesets.basemap. What is no plain name is quoted, so
+// that a path is one line whatever the file holds.
+func child(key, name string) string {
+	if !plainName.MatchString(name) {
+		name = fmt.Sprintf("%q", shorten(name))
+	}
+	if key == "" {
+		return name
+	}
+	return key + "." + name
+}
+
+func element(key string, i int) string { return fmt.Sprintf("%s[%d]", key, i) }
+
+// parent is the path of what holds a key.
+func parent(key string) string {
+	return key[:max(strings.LastIndexAny(key, ".["), 0)]
+}
+
+func shorten(s string) string {
+	const limit = 80
+	if r := []rune(s); len(r) > limit {
+		return string(r[:limit]) + "…"
+	}
+	return s
+}
+
+// nearest is the option that was probably meant, or "".
+func nearest(word string, options []string) string {
+	best, distance := "", 3
+	if len(word) > 64 {
+		return ""
+	}
+	normal := strings.ReplaceAll(strings.ToLower(word), "-", "_")
+	for _, o := range options {
+		if d := editDistance(normal, o); d < distance && d < len(o) {
+			best, distance = o, d
+		}
+	}
+	return best
+}
+
+// didYouMean is a hint at the nearest option, or the list of all.
+func didYouMean(word string, options []string) string {
+	if n := nearest(word, options); n != "" {
+		return fmt.Sprintf("did you mean %s?", n)
+	}
+	return "known: " + strings.Join(options, ", ")
+}
+
+// editDistance is how many letters must be put in, taken out or changed to make one word the other.
+func editDistance(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			change := diagonal
+			if a[i] != b[j] {
+				change++
+			}
+			diagonal = row[j+1]
+			row[j+1] = min(change, row[j]+1, row[j+1]+1)
+		}
+	}
+	return row[len(b)]
+}

@@ -1,0 +1,289 @@
+package configs_test
+
+import (
+	"strings"
+	"testing"
+)
+
+// TestFaults has a case for every fault: the line that ends in "# !" is the one that must be told, the
+// key and the problem are told with it, and nothing else is.
+func TestFaults(t *testing.T) {
+	private, public := ecKey(t)
+	pairs := []string{
+		"EMPTY=", "SHORT=short", "SPACED=sixteen bytes and a space", "LONG=0123456789abcdef0123456789abcdef",
+		"PRIVATE=" + private, "PUBLIC=" + public, "RAW=" + strings.Repeat("\xff", 31),
+	}
+	issuer := func(lines string) string {
+		return "auth:\n  issuers:\n  - issuer: https://id.example.com/\n    audience: [tiles]\n    algorithms: [RS256]\n" + lines + minimalTilesets
+	}
+	tileset := func(lines string) string { return minimal + lines }
+
+	for _, tc := range []struct {
+		name, file, key, problem string
+	}{
+		// The file as such.
+		{"empty file", "# !", "tilesets", "is required"},
+		{"not a mapping", "- a # !", "", "must hold keys"},
+		{"syntax", "server:\n  listen: a: b # !", "", "is not YAML: mapping values are not allowed"},
+		{"tab", "server:\n\tlisten: a # !", "", "cannot start any token; indent with spaces"},
+		{"unquoted braces", "tilesets: {b: {source: s3://a/{z}}} # !", "", "quote a value that holds braces"},
+		{"two documents", minimal + "--- # !\na: 1", "", "a second YAML document"},
+		{"not UTF-8", "server: \xff # !", "", "is not UTF-8"},
+		{"too large", "# !\n" + strings.Repeat("#", 1<<20), "", "is larger than 1MiB"},
+
+		// Keys.
+		{"unknown section", minimal + "sever: {} # !", "sever", "not a key that tilegate knows; did you mean server?"},
+		{"unknown key", minimal + "server:\n  liste: a # !", "server.liste", "did you mean listen?"},
+		{"hyphens", minimal + "server:\n  public-url: https://a.example # !", "server.public-url", "did you mean public_url?"},
+		{"key of another section", minimal + "public_url: https://a.example # !", "public_url", "did you mean server.public_url?"},
+		{"unknown key without a likeness", minimal + "presign: {lifetime: 5m} # !", "presign.lifetime", "known: expires, window"},
+		{"unknown key in a list", issuer("    jwks_uri: https://id.example.com/ # !\n"), "auth.issuers[0].jwks_uri", "did you mean jwks_url?"},
+		{"unknown key in a tileset", tileset("    sorce: a # !"), "tilesets.basemap.sorce", "did you mean source?"},
+		{"key with a line break", minimal + "\"a\\nb\": 1 # !", `"a\nb"`, "not a key"},
+		{"key that is no word", minimal + "[a]: 1 # !", `""`, "a key must be a plain word"},
+		{"key twice", minimal + "cache:\n  fresh: 1m\n  fresh: 2m # !", "cache.fresh", "a second time; the first is on line 7"},
+		{"section twice", minimal + "cache: {fresh: 1m}\ncache: {stale: 1m} # !", "cache", "a second time"},
+		{"tileset twice", tileset("  basemap: # !\n    source: s3://acme/{z}/{x}/{y}.png"), "tilesets.basemap", "a second time"},
+		{"anchor", minimal + "cache: &c # !\n  fresh: 1m", "cache", "anchors and aliases are not read"},
+		{"alias", minimal + "logging:\n  format: &f json # !", "logging.format", "anchors and aliases"},
+		{"merge key", minimal + "cache:\n  <<: {fresh: 1m} # !", `cache."<<"`, "merge keys are not read"},
+		{"tag", minimal + "logging:\n  format: !!str json # !", "logging.format", "tags are not read"},
+
+		// Values.
+		{"scalar for a section", minimal + "cache: 512MiB # !", "cache", "must hold keys"},
+		{"scalar for a list", minimal + "server:\n  trusted_proxies: 10.0.0.0/8 # !", "server.trusted_proxies", "must be a list; write [a, b]"},
+		{"list for a scalar", minimal + "aws:\n  region: [eu-central-1] # !", "aws.region", "must be a single value"},
+		{"empty list entry", minimal + "server:\n  cors:\n    origins:\n    - # !", "server.cors.origins[0]", "is empty"},
+		{"not a boolean", minimal + "aws: {path_style: yes} # !", "aws.path_style", "neither true nor false"},
+		{"not a duration", minimal + "cache: {fresh: 5} # !", "cache.fresh", "is not a duration; write 90s, 10m or 24h"},
+		{"negative duration", minimal + "cache: {stale: -1s} # !", "cache.stale", "is not a duration"},
+		{"not a size", minimal + "cache: {memory: 512MB} # !", "cache.memory", "is not a size; write 64KiB, 512MiB"},
+		{"overflowing size", minimal + "cache: {memory: 9000000000GiB} # !", "cache.memory", "is not a size"},
+		{"not a zoom", tileset("    maxzoom: 31 # !"), "tilesets.basemap.maxzoom", "is not a zoom from 0 to 30"},
+		{"not a level", minimal + "logging: {level: trace} # !", "logging.level", "known: debug, info"},
+		{"not a network", minimal + "server: {trusted_proxies: [proxy]} # !", "server.trusted_proxies[0]", "is not a network"},
+		{"network with host bits", minimal + "server: {trusted_proxies: [10.1.0.0/8]} # !", "server.trusted_proxies[0]", "10.0.0.0/8?"},
+
+		// The environment.
+		{"unset variable", minimal + "aws:\n  region: ${REGION} # !", "aws.region", "environment variable REGION is not set"},
+		{"unset variable twice", minimal + "aws:\n  region: ${LONG:-a}${NOPE} # !", "aws.region", "NOPE is not set"},
+		{"variable without end", minimal + "aws:\n  region: ${REGION # !", "aws.region", "has ${ without }"},
+		{"variable without a name", minimal + "aws:\n  region: ${a b} # !", "aws.region", "no variable's name"},
+
+		// Secrets.
+		{"literal secret", minimal + "server: {admin_token: 0123456789abcdef} # !", "server.admin_token", "not written into the configuration; write {env: NAME}"},
+		{"literal in a list", "auth: {signing_keys: [hunter2]} # !\n" + minimalTilesets, "auth.signing_keys[0]", "not written into the configuration"},
+		{"unset secret", minimal + "server: {admin_token: {env: NOPE}} # !", "server.admin_token.env", "not set"},
+		{"empty secret", minimal + "server: {admin_token: {env: EMPTY}} # !", "server.admin_token", "the secret is empty"},
+		{"missing secret file", minimal + "server: {admin_token: {file: nope.txt}} # !", "server.admin_token.file", "no such file or directory; a relative path"},
+		{"directory as secret file", minimal + "server: {admin_token: {file: testdata}} # !", "server.admin_token.file", "is not a regular file"},
+		{"secret from two places", minimal + "server: {admin_token: {env: LONG, file: a}} # !", "server.admin_token", "both env and file"},
+		{"unknown secret key", minimal + "server: {admin_token: {evn: LONG}} # !", "server.admin_token.evn", "did you mean env?"},
+		{"short bearer", minimal + "server: {admin_token: {env: SHORT}} # !", "server.admin_token", "fewer than 16 bytes"},
+		{"bearer with a space", minimal + "server: {admin_token: {env: SPACED}} # !", "server.admin_token", "a header cannot carry"},
+
+		// server.
+		{"listen without port", minimal + "server: {listen: localhost} # !", "server.listen", `is not host:port; write ":8080"`},
+		{"listen with a name for port", minimal + "server: {listen: ':http'} # !", "server.listen", "no port from 0 to 65535"},
+		{"listen beyond ports", minimal + "server: {admin_listen: 'localhost:65536'} # !", "server.admin_listen", "no port"},
+		{"same port", minimal + "server: {listen: ':9090'} # !", "server.admin_listen", "has the port of server.listen"},
+		{"admin without token", minimal + "server: # !\n  admin_listen: ':9090'", "server.admin_token", "is required when admin_listen is not loopback"},
+		{"public_url without scheme", minimal + "server: {public_url: tiles.example.com} # !", "server.public_url", "not an absolute http or https URL"},
+		{"public_url of another scheme", minimal + "server: {public_url: 'ftp://a.example'} # !", "server.public_url", "not an absolute"},
+		{"public_url with query", minimal + "server: {public_url: 'https://a.example/?b'} # !", "server.public_url", "has a query"},
+		{"public_url with fragment", minimal + "server: {public_url: 'https://a.example/#b'} # !", "server.public_url", "has a fragment"},
+		{"public_url with user", minimal + "server: {public_url: 'https://u:p@a.example'} # !", "server.public_url", "holds a user or password"},
+		{"public_url of slashes", minimal + "server: {public_url: /} # !", "server.public_url", "not an absolute"},
+		{"certificate without key", minimal + "server:\n  tls: # !\n    cert_file: a.pem", "server.tls.key_file", "is required with cert_file"},
+		{"key without certificate", minimal + "server:\n  tls: # !\n    key_file: a.pem", "server.tls.cert_file", "is required with key_file"},
+		{"missing certificate", minimal + "server: {tls: {cert_file: a.pem, key_file: b.pem}} # !", "server.tls.cert_file", "no such file or directory"},
+		{"missing TLS key", minimal + "server: {tls: {cert_file: config.go, key_file: b.pem}} # !", "server.tls.key_file", "no such file or directory"},
+		{"no certificate inside", minimal + "server: {tls: {cert_file: config.go, key_file: config.go}} # !", "server.tls", "the files are no pair: failed to find any PEM data"},
+		{"any origin", minimal + "server: {cors: {origins: ['*']}} # !", "server.cors.origins[0]", "any site read"},
+		{"any https origin", minimal + "server: {cors: {origins: ['https://*']}} # !", "server.cors.origins[0]", "any site read"},
+		{"null origin", minimal + "server: {cors: {origins: ['null']}} # !", "server.cors.origins[0]", "any site read"},
+		{"origin without scheme", minimal + "server: {cors: {origins: [app.example.com]}} # !", "server.cors.origins[0]", "is not an origin"},
+		{"origin with path", minimal + "server: {cors: {origins: ['https://a.example/']}} # !", "server.cors.origins[0]", "goes on after the host"},
+		{"origin in upper case", minimal + "server: {cors: {origins: ['https://A.example']}} # !", "server.cors.origins[0]", "lower case"},
+		{"origin with the scheme's port", minimal + "server: {cors: {origins: ['https://a.example:443']}} # !", "server.cors.origins[0]", "leave out the scheme's own port"},
+		{"wildcard inside", minimal + "server: {cors: {origins: ['https://a.*.example']}} # !", "server.cors.origins[0]", "is not an origin"},
+		{"wildcard over http", minimal + "server: {cors: {origins: ['http://*.a.example']}} # !", "server.cors.origins[0]", "wildcard over http"},
+		{"wildcard over a top-level domain", minimal + "server: {cors: {origins: ['https://*.example']}} # !", "server.cors.origins[0]", "top-level domain"},
+		{"header limit", minimal + "server: {limits: {header_bytes: 1KiB}} # !", "server.limits.header_bytes", "must be 4KiB to 1MiB"},
+		{"no header timeout", minimal + "server: {limits: {read_header: 0s}} # !", "server.limits.read_header", "must be at least 1ms"},
+		{"no idle timeout", minimal + "server: {limits: {idle: 0s}} # !", "server.limits.idle", "must be at least"},
+		{"no stall timeout", minimal + "server: {limits: {write_stall: 0s}} # !", "server.limits.write_stall", "must be at least"},
+
+		// logging.
+		{"log format", minimal + "logging: {format: jsn} # !", "logging.format", "is none of json, text; did you mean json?"},
+
+		// aws.
+		{"region", minimal + "aws: {region: Frankfurt} # !", "aws.region", "is not a region"},
+		{"endpoint", minimal + "aws: {endpoint: 'minio:9000'} # !", "aws.endpoint", "not an absolute"},
+		{"sts_endpoint", minimal + "aws: {sts_endpoint: 'https://a.example?b'} # !", "aws.sts_endpoint", "has a query"},
+		{"role ARN", minimal + "aws: {role: {arn: tiles-reader}} # !", "aws.role.arn", "is not a role's ARN"},
+		{"user ARN", minimal + "aws: {role: {arn: 'arn:aws:iam::123456789012:user/me'}} # !", "aws.role.arn", "is not a role's ARN"},
+		{"role keys without ARN", minimal + "aws:\n  role: # !\n    duration: 2h", "aws.role.arn", "is required by the other keys"},
+		{"session name", minimal + role("session_name: 'a b'"), "aws.role.session_name", "2 to 64 letters"},
+		{"external id", minimal + role("external_id: a"), "aws.role.external_id", "2 to 1224 letters"},
+		{"role for too short", minimal + role("duration: 14m"), "aws.role.duration", "must be 15m to 12h; AWS caps it at 1h"},
+		{"role for too long", minimal + role("duration: 13h"), "aws.role.duration", "must be 15m to 12h"},
+		{"tag's name", minimal + role("tags: {'a!': b}"), `aws.role.tags."a!"`, "is not a session tag"},
+		{"tag of AWS", minimal + role("tags: {'aws:a': b}"), `aws.role.tags."aws:a"`, "AWS keeps for itself"},
+		{"tag's value", minimal + role("tags: {a: [b]}"), "aws.role.tags.a", "must be a single value"},
+		{"web identity with external id", minimal + role("web_identity_token_file: t, external_id: abc"), "aws.role.external_id", "does not go with web_identity"},
+		{"web identity with tags", minimal + role("web_identity_token_file: t, tags: {a: b}"), "aws.role.tags", "do not go with web_identity"},
+		{"web identity without role", minimal + "aws:\n  role: # !\n    web_identity_token_file: t", "aws.role.arn", "is required"},
+		{"no first-byte timeout", minimal + "aws: {timeouts: {first_byte: 0s}} # !", "aws.timeouts.first_byte", "must be at least"},
+		{"no progress timeout", minimal + "aws: {timeouts: {progress: 0s}} # !", "aws.timeouts.progress", "must be at least"},
+
+		// cache.
+		{"object that does not fit", minimal + "cache: {memory: 15MiB} # !", "cache.memory", "max_object (8MiB) must fit into memory (15MiB) twice"},
+		{"object larger than half", minimal + "cache: {max_object: 257MiB} # !", "cache.max_object", "must fit"},
+		{"no object", minimal + "cache: {max_object: 0} # !", "cache.max_object", "at least one byte"},
+
+		// auth.
+		{"no way in", "# !\n" + minimalTilesets, "auth", "has no way to authenticate"},
+		{"issuer without a name", "auth:\n  issuers:\n  - audience: [tiles] # !\n    algorithms: [RS256]\n    jwks_url: https://id.example.com/jwks.json\n" + minimalTilesets, "auth.issuers[0].issuer", "is required"},
+		{"issuer twice", issuer("    allow: {tilesets: ['*']}\n  - issuer: https://id.example.com/ # !\n    audience: [a]\n    algorithms: [RS256]\n    allow: {tilesets: ['*']}\n"), "auth.issuers[1].issuer", "is auth.issuers[0]'s already"},
+		{"two issuers, one without allow", issuer("    allow: {tilesets: ['*']}\n  - issuer: https://b.example.com/ # !\n    audience: [a]\n    algorithms: [RS256]\n"), "auth.issuers[1].allow.tilesets", "is required with two issuers or more"},
+		{"two issuers, one with all tilesets left open", issuer("    allow: {tilesets: ['*']}\n  - issuer: https://b.example.com/\n    audience: [a]\n    algorithms: [RS256]\n    allow: {zoom: 0-4} # !\n"), "auth.issuers[1].allow.tilesets", "is required with two issuers or more"},
+		{"issuer over http", "auth:\n  issuers:\n  - issuer: http://id.example.com # !\n    audience: [tiles]\n    algorithms: [RS256]\n" + minimalTilesets, "auth.issuers[0].issuer", "neither https nor on loopback"},
+		{"issuer that is no URL, for discovery", "auth:\n  issuers:\n  - issuer: acme # !\n    audience: [tiles]\n    algorithms: [RS256]\n" + minimalTilesets, "auth.issuers[0].issuer", "not an absolute"},
+		{"issuer named tilegate", "auth:\n  issuers:\n  - issuer: tilegate # !\n    audience: [tiles]\n    algorithms: [HS256]\n    key: {env: LONG}\n" + minimalTilesets, "auth.issuers[0].issuer", "tilegate's own tokens"},
+		{"no audience", "auth:\n  issuers:\n  - issuer: https://id.example.com/ # !\n    algorithms: [RS256]\n" + minimalTilesets, "auth.issuers[0].audience", "is required"},
+		{"empty audience", "auth:\n  issuers:\n  - issuer: https://id.example.com/\n    audience: [''] # !\n    algorithms: [RS256]\n" + minimalTilesets, "auth.issuers[0].audience[0]", "is empty"},
+		{"no algorithms", "auth:\n  issuers:\n  - issuer: https://id.example.com/ # !\n    audience: [tiles]\n" + minimalTilesets, "auth.issuers[0].algorithms", "is required"},
+		{"algorithm none", algorithms("none"), "auth.issuers[0].algorithms[0]", "is not a signature algorithm"},
+		{"algorithm in lower case", algorithms("rs256"), "auth.issuers[0].algorithms[0]", "is not a signature algorithm"},
+		{"HMAC beside jwks_url", algorithms("HS256", "jwks_url: https://id.example.com/jwks.json"), "auth.issuers[0].algorithms[0]", "is HMAC, which does not go with jwks_url"},
+		{"HMAC and public key", algorithms("RS256, HS256", "key: {env: LONG}"), "auth.issuers[0].algorithms", "mixes HMAC with public-key"},
+		{"HMAC without secret", "auth:\n  issuers:\n  - issuer: https://id.example.com/ # !\n    audience: [tiles]\n    algorithms: [HS256]\n" + minimalTilesets, "auth.issuers[0].key", "is required by HMAC"},
+		{"HMAC secret too short", hmac("HS384", "LONG"), "auth.issuers[0].key", "fewer than 48 bytes"},
+		{"HMAC with a public key for secret", hmac("HS256", "PUBLIC"), "auth.issuers[0].key", "is PEM, but the algorithms are HMAC"},
+		{"private key", issuer("    key: {env: PRIVATE} # !\n"), "auth.issuers[0].key", "is a private key"},
+		{"no PEM", issuer("    key: {env: LONG} # !\n"), "auth.issuers[0].key", "is not a public key in PEM"},
+		{"key and jwks_url", issuer("    jwks_url: https://id.example.com/jwks.json\n    key: {env: PUBLIC} # !\n"), "auth.issuers[0].key", "does not go with jwks_url"},
+		{"jwks_url over http", issuer("    jwks_url: http://id.example.com/jwks.json # !\n"), "auth.issuers[0].jwks_url", "neither https nor on loopback"},
+		{"jwks_refresh", issuer("    jwks_refresh: 999ms # !\n"), "auth.issuers[0].jwks_refresh", "at least 1s"},
+		{"entry that is no glob", issuer("    allow: {tilesets: [Acme]} # !\n"), "auth.issuers[0].allow.tilesets[0]", "neither an id nor a glob"},
+		{"nothing allowed", issuer("    allow: {tilesets: []} # !\n"), "auth.issuers[0].allow.tilesets", "is empty"},
+		{"zooms that end before they begin", issuer("    allow: {zoom: 9-1} # !\n"), "auth.issuers[0].allow.zoom", `is not a range of zooms within 0 to 30; write "0-14"`},
+		{"box of three", issuer("    grant: {bbox: [1, 2, 3]} # !\n"), "auth.issuers[0].grant.bbox", "must be a list of 4 numbers"},
+		{"box that is no numbers", issuer("    grant: {bbox: [1, 2, 3, nan]} # !\n"), "auth.issuers[0].grant.bbox[3]", "is not a number"},
+		{"box off the globe", issuer("    grant: {bbox: [1, 2, 181, 3]} # !\n"), "auth.issuers[0].grant.bbox[2]", "is not within -180 to 180"},
+		{"box without area", issuer("    grant: {bbox: [1, 2, 3, 2]} # !\n"), "auth.issuers[0].grant.bbox", "has no area"},
+		{"empty claim", minimalAuth + "  claims: {zoom: ''} # !\n" + minimalTilesets, "auth.claims.zoom", "is empty"},
+		{"registered claim", minimalAuth + "  claims: {tilesets: sub} # !\n" + minimalTilesets, "auth.claims.tilesets", "a meaning of its own"},
+		{"claim twice", minimalAuth + "  claims: {bbox: zoom} # !\n" + minimalTilesets, "auth.claims.bbox", "is auth.claims.zoom's already"},
+		{"empty scope prefix", minimalAuth + "  claims: {scope_prefix: ''} # !\n" + minimalTilesets, "auth.claims.scope_prefix", "must be text without spaces"},
+		{"leeway", minimalAuth + "  leeway: 6m # !\n" + minimalTilesets, "auth.leeway", "at most 5m0s"},
+		{"max_lifetime", minimalAuth + "  max_lifetime: 1ms # !\n" + minimalTilesets, "auth.max_lifetime", "at least 1s; 0 is unlimited"},
+		{"signing key of another length", "auth: {signing_keys: [{env: RAW}]} # !\n" + minimalTilesets, "auth.signing_keys[0]", "holds 31 bytes instead of 32; make one with tilegate keygen"},
+		{"signing key in words", "auth: {signing_keys: [{env: SPACED}]} # !\n" + minimalTilesets, "auth.signing_keys[0]", "neither 32 raw bytes nor"},
+		{"signing key from nowhere", "auth: {signing_keys: [{file: ''}]} # !\n" + minimalTilesets, "auth.signing_keys[0]", "names no secret"},
+		{"session ttl", minimalAuth + "  session: {ttl: 0s} # !\n" + minimalTilesets, "auth.session.ttl", "at least 1s"},
+		{"same_site", minimalAuth + "  session: {same_site: Lax} # !\n" + minimalTilesets, "auth.session.same_site", "did you mean lax?"},
+		{"partitioned", minimalAuth + "  session: {partitioned: true} # !\n" + minimalTilesets, "auth.session.partitioned", "same_site: none only"},
+		{"none without https", minimalAuth + "  session: {same_site: none} # !\n" + minimalTilesets + "server: {listen: 'localhost:8080'}", "auth.session.same_site", "needs a secure cookie"},
+		{"token_window", minimalAuth + "  token_window: 0s # !\n" + minimalTilesets, "auth.token_window", "at least 1s"},
+		{"query_parameter", minimalAuth + "  query_parameter: 'a b' # !\n" + minimalTilesets, "auth.query_parameter", "must be a letter"},
+		{"query_parameter that is taken", minimalAuth + "  query_parameter: v # !\n" + minimalTilesets, "auth.query_parameter", "another meaning"},
+		{"verify_header", minimalAuth + "  verify_header: X-Forwarded-URL # !\n" + minimalTilesets + "server: {trusted_proxies: [127.0.0.1]}", "auth.verify_header", "is none of X-Original-URI"},
+		{"verify_header believed from nobody", minimalAuth + "  verify_header: X-Original-URI # !\n" + minimalTilesets, "auth.verify_header", "from trusted proxies only"},
+
+		// cdn.
+		{"edge without secret", minimal + "cdn: # !\n  edge_authorizes: true\n  tilesets: [basemap]", "cdn.origin_secrets", "is required by edge_authorizes"},
+		{"edge without tilesets", minimal + "cdn: # !\n  edge_authorizes: true\n  origin_secrets: [{env: LONG}]", "cdn.tilesets", "is required by edge_authorizes"},
+		{"secret from nowhere", minimal + "cdn: {origin_secrets: [{env: ''}]} # !", "cdn.origin_secrets[0]", "names no secret"},
+		{"short secret", minimal + "cdn: {origin_secrets: [{env: SHORT}]} # !", "cdn.origin_secrets[0]", "fewer than 16 bytes"},
+		{"unknown cdn tileset", minimal + "cdn: {tilesets: [basmap]} # !", "cdn.tilesets[0]", "is not one of tilesets; did you mean basemap?"},
+		{"cdn ttl", minimal + "cdn: {ttl: 0s} # !", "cdn.ttl", "at least 1s"},
+		{"key pair without key", minimal + "cdn:\n  cloudfront: # !\n    key_pair_id: K2JCJMDEHXQW5F", "cdn.cloudfront.private_key", "is required with key_pair_id"},
+		{"key without key pair", minimal + "cdn:\n  cloudfront: # !\n    private_key: {env: PRIVATE}", "cdn.cloudfront.key_pair_id", "is required with private_key"},
+		{"key pair id", minimal + "cdn: {cloudfront: {key_pair_id: my-key, private_key: {env: PRIVATE}}} # !", "cdn.cloudfront.key_pair_id", "is not a public key's ID"},
+		{"public CloudFront key", minimal + "cdn: {cloudfront: {key_pair_id: K2JCJMDEHXQW5F, private_key: {env: PUBLIC}}} # !", "cdn.cloudfront.private_key", "is not an RSA 2048 or ECDSA P-256"},
+
+		// tilesets.
+		{"no tilesets", "tilesets: {} # !", "tilesets", "is required"},
+		{"id in upper case", minimalAuth + "tilesets:\n  Base: # !\n    source: s3://acme/{z}/{x}/{y}.png", "tilesets.Base", "is not an id"},
+		{"id with a dot", minimalAuth + "tilesets:\n  a.b: # !\n    source: s3://acme/{z}/{x}/{y}.png", `tilesets."a.b"`, "is not an id"},
+		{"id too long", minimalAuth + "tilesets:\n  " + strings.Repeat("a", 65) + ": # !\n    source: s3://acme/{z}/{x}/{y}.png", `tilesets."` + strings.Repeat("a", 65) + `"`, "is not an id"},
+		{"two defaults", tileset("    default: true\n  roads:\n    default: true # !\n    source: s3://acme/r/{z}/{x}/{y}.png"), "tilesets.roads.default", "a second default; the first is tilesets.basemap"},
+		{"no source", minimalAuth + "tilesets:\n  basemap: # !\n    public: true", "tilesets.basemap.source", "is required"},
+		{"source over https", source("https://acme.s3.amazonaws.com/{z}/{x}/{y}.png"), "tilesets.basemap.source", "is not s3://bucket/key"},
+		{"source without placeholders", source("s3://acme/tile.png"), "tilesets.basemap.source", "has no placeholders"},
+		{"source with half of them", source("s3://acme/{z}/{x}.png"), "tilesets.basemap.source", "does not tell tiles apart"},
+		{"source that no format is told by", minimalAuth + "tilesets:\n  basemap: # !\n    source: s3://acme/{z}/{x}/{y}", "tilesets.basemap.format", "is not told by the source's extension"},
+		{"quadkey at zoom 0", minimalAuth + "tilesets:\n  basemap: # !\n    source: s3://acme/{q}.png", "tilesets.basemap.minzoom", "zoom 0 has no quadkey"},
+		{"format", tileset("    format: pbf # !"), "tilesets.basemap.format", "is none of png, jpg"},
+		{"version", tileset("    version: a/b # !"), "tilesets.basemap.version", "at most 64 letters"},
+		{"zooms", tileset("    minzoom: 9 # !\n    maxzoom: 8"), "tilesets.basemap.minzoom", "minzoom (9) is beyond maxzoom (8)"},
+		{"bounds", tileset("    bounds: [10, 0, -10, 1] # !"), "tilesets.basemap.bounds", "never cross the antimeridian"},
+		{"bounds off the globe", tileset("    bounds: [10, -91, 20, 1] # !"), "tilesets.basemap.bounds[1]", "is not within -90 to 90"},
+		{"vector layers of pictures", tileset("    vector_layers: [{id: a}] # !"), "tilesets.basemap.vector_layers", "format mvt only"},
+		{"vector layer without id", tileset("    format: mvt\n    vector_layers: [{description: a}] # !"), "tilesets.basemap.vector_layers[0].id", "is required"},
+		{"vector layer twice", tileset("    format: mvt\n    vector_layers: [{id: a}, {id: a}] # !"), "tilesets.basemap.vector_layers[1].id", "another layer's already"},
+		{"vector layer's zooms", tileset("    format: mvt\n    vector_layers: [{id: a, minzoom: 2, maxzoom: 1}] # !"), "tilesets.basemap.vector_layers[0].minzoom", "is beyond maxzoom"},
+		{"missing", tileset("    missing: 410 # !"), "tilesets.basemap.missing", "is none of 404, 204, transparent"},
+		{"transparent json", tileset("    format: json\n    missing: transparent # !"), "tilesets.basemap.missing", "json has no transparent tile"},
+		{"missing_on_403", tileset("    missing_on_403: maybe # !"), "tilesets.basemap.missing_on_403", "is none of auto, true, false"},
+		{"policy misspelt", tileset("    browser: balancd # !"), "tilesets.basemap.browser", "is not a policy; did you mean balanced?"},
+		{"no Cache-Control", tileset("    browser: private, for an hour # !"), "tilesets.basemap.browser", "neither a policy nor a Cache-Control value"},
+		{"Cache-Control with a line break", tileset("    browser: \"private\\r\\nSet-Cookie: a=b\" # !"), "tilesets.basemap.browser", "neither a policy nor"},
+		{"Cache-Control without seconds", tileset("    browser: private, max-age # !"), "tilesets.basemap.browser", "max-age without its number"},
+		{"Cache-Control with a value too many", tileset("    browser: private=1 # !"), "tilesets.basemap.browser", "that it does not take"},
+		{"private tiles in shared caches", tileset("    browser: public, max-age=60 # !"), "tilesets.basemap.browser", "invites shared caches"},
+		{"private tiles with s-maxage", tileset("    browser: private, s-maxage=60 # !"), "tilesets.basemap.browser", "invites shared caches"},
+		{"private tiles in shared caches by default", tileset("    browser: max-age=60 # !"), "tilesets.basemap.browser", "add private"},
+		{"vend without role", tileset("    vend: true # !"), "tilesets.basemap.vend", "needs a role"},
+		{"role of a tileset", tileset("    role: {arn: a} # !"), "tilesets.basemap.role.arn", "is not a role's ARN"},
+		{"role of a tileset without ARN", tileset("    role: # !\n      duration: 2h"), "tilesets.basemap.role.arn", "is required by the other keys"},
+
+		// files.
+		{"file without source", minimal + "files:\n  report: {} # !", "files.report.source", "is required"},
+		{"file with placeholders", minimal + "files:\n  report: {source: 's3://acme/{z}/{x}/{y}.png'} # !", "files.report.source", "has no placeholders"},
+		{"file's id", minimal + "files:\n  _report: {source: s3://acme/a.pdf} # !", "files._report", "is not an id"},
+		{"files that nobody may have", minimalTilesets + "    public: true\nfiles: {report: {source: s3://acme/a.pdf}}\nauth: # !\n  leeway: 1s", "auth", "files are never public"},
+
+		// presign.
+		{"short-lived URLs", minimal + "presign: {expires: 19s, window: 1s} # !", "presign.expires", "at least 20s"},
+		{"URLs for more than a week", minimal + "presign: {expires: 169h} # !", "presign.expires", "at most 168h0m0s"},
+		{"window beyond expiry", minimal + "presign: {window: 15m} # !", "presign.window", "must be shorter than expires"},
+		{"expiry before the window", minimal + "presign: {expires: 5m} # !", "presign.expires", "must be shorter than expires"},
+		{"no window", minimal + "presign: {window: 0s} # !", "presign.window", "at least 1s"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			line := 1 + strings.Count(tc.file[:strings.LastIndex(tc.file, "# !")], "\n")
+			got := faults(t, tc.file, pairs...)
+			if len(got) != 1 || got[0].Line != line || got[0].Key != tc.key || !strings.Contains(got[0].String(), tc.problem) {
+				for _, f := range got {
+					t.Errorf("got %s", f)
+				}
+				t.Errorf("want line %d, %s: %s", line, tc.key, tc.problem)
+			}
+		})
+	}
+}
+
+// role is an aws section whose role has more keys.
+func role(keys string) string {
+	return "aws: {role: {arn: 'arn:aws:iam::123456789012:role/tiles-reader', " + keys + "}} # !"
+}
+
+// source is a configuration whose tileset has a source.
+func source(s string) string {
+	return minimalAuth + "tilesets:\n  basemap:\n    source: " + s + " # !"
+}
+
+// algorithms is a configuration whose issuer signs with a list of algorithms.
+func algorithms(list string, more ...string) string {
+	return "auth:\n  issuers:\n  - issuer: https://id.example.com/\n    audience: [tiles]\n    algorithms: [" + list + "] # !\n" +
+		"    " + strings.Join(more, "\n    ") + "\n" + minimalTilesets
+}
+
+// hmac is a configuration whose issuer signs with a secret.
+func hmac(algorithm, variable string) string {
+	return "auth:\n  issuers:\n  - issuer: https://id.example.com/\n    audience: [tiles]\n    algorithms: [" + algorithm + "]\n" +
+		"    key: {env: " + variable + "} # !\n" + minimalTilesets
+}

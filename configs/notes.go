@@ -1,0 +1,77 @@
+package configs
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"time"
+)
+
+// Note is something that an operator should know although nothing is wrong.
+type Note struct {
+	Line int // of the key, or of what it is missing from
+	Key  string
+	Text string
+}
+
+// String is the note in one line, without the file's name.
+func (n Note) String() string { return fmt.Sprintf("line %d: %s: %s", n.Line, n.Key, n.Text) }
+
+// later lists what is read and validated but does nothing yet. A feature that lands is taken out here.
+var later = []struct {
+	text string
+	keys func(*Config) []string
+}{
+	{
+		text: "PMTiles archives are read by a later version; until then this tileset has no tiles",
+		keys: func(c *Config) (keys []string) {
+			for _, t := range c.Tilesets {
+				if t.Source.Archive {
+					keys = append(keys, child(child("tilesets", t.ID), "source"))
+				}
+			}
+			return keys
+		},
+	},
+}
+
+func (v *validator) notes() []Note {
+	var notes []Note
+	add := func(key, text string) {
+		k := key
+		for !v.written(k) {
+			k = parent(k)
+		}
+		notes = append(notes, Note{Line: v.marks[k].line, Key: key, Text: text})
+	}
+	for _, feature := range later {
+		for _, key := range feature.keys(v.Config) {
+			add(key, feature.text)
+		}
+	}
+	for i, network := range v.Server.TrustedProxies {
+		if network.Bits() == 0 {
+			add(element("server.trusted_proxies", i), "trusts every client to say who it is and which host it asked for")
+		}
+	}
+	if len(v.Auth.Issuers) > 0 && len(v.Auth.SigningKeys) == 0 {
+		add("auth.signing_keys", "none: sessions and path tokens end with this process, and no other instance accepts them")
+	}
+	for key, role := range v.roles() {
+		if role.ARN != "" && role.Duration > time.Hour && role.WebIdentityTokenFile == "" && v.owns(key, "duration") {
+			add(child(key, "duration"), roleChaining)
+		}
+		if role.ARN != "" && v.owns(key, "arn") && v.AWS.Endpoint != "" && v.AWS.STSEndpoint == "" {
+			add(child(key, "arn"), "is assumed at AWS, though aws.endpoint is another service; set aws.sts_endpoint if that has its own STS")
+		}
+	}
+	for _, t := range v.Tilesets {
+		if t.Browser == "immutable" && t.Version == "" {
+			add(child(child("tilesets", t.ID), "browser"), "browsers keep these tiles for a year; set version, and raise it when the data changes")
+		}
+	}
+	slices.SortStableFunc(notes, func(a, b Note) int {
+		return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Key, b.Key))
+	})
+	return notes
+}

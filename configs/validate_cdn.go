@@ -1,0 +1,86 @@
+package configs
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rsa"
+	"crypto/x509"
+	"encoding/pem"
+	"regexp"
+	"slices"
+)
+
+var keyPairID = regexp.MustCompile(`^[A-Z0-9]{1,64}$`)
+
+func (v *validator) cdn() {
+	c := &v.CDN
+	for i, s := range c.OriginSecrets {
+		key := element("cdn.origin_secrets", i)
+		if !s.IsSet() {
+			v.fault(key, "names no secret", secretHint)
+		}
+		v.bearer(key, s)
+	}
+	if c.EdgeAuthorizes && len(c.OriginSecrets) == 0 {
+		v.fault("cdn.origin_secrets", "is required by edge_authorizes", "without a secret anybody could claim to be the CDN")
+	}
+	if c.EdgeAuthorizes && len(c.Tilesets) == 0 {
+		v.fault("cdn.tilesets", "is required by edge_authorizes", "name the tilesets that the CDN checks viewers for")
+	}
+	ids := make([]string, len(v.Tilesets))
+	for i, t := range v.Tilesets {
+		ids[i] = t.ID
+	}
+	for i, id := range c.Tilesets {
+		if !slices.Contains(ids, id) {
+			v.fault(element("cdn.tilesets", i), "is not one of tilesets", nearestHint(id, ids))
+		}
+	}
+	v.cloudFront()
+}
+
+func (v *validator) cloudFront() {
+	c := v.CDN.CloudFront
+	switch {
+	case c.KeyPairID == "" && !c.PrivateKey.IsSet():
+		return
+	case c.KeyPairID == "":
+		v.fault("cdn.cloudfront.key_pair_id", "is required with private_key", "CloudFront calls it the public key's ID")
+	case !keyPairID.MatchString(c.KeyPairID):
+		v.fault("cdn.cloudfront.key_pair_id", "is not a public key's ID", "it looks like K2JCJMDEHXQW5F")
+	case !c.PrivateKey.IsSet():
+		v.fault("cdn.cloudfront.private_key", "is required with key_pair_id", secretHint)
+	}
+	if c.PrivateKey.IsSet() && !cloudFrontKey(c.PrivateKey.Bytes()) {
+		v.fault("cdn.cloudfront.private_key", "is not an RSA 2048 or ECDSA P-256 private key in PEM", "openssl genrsa 2048")
+	}
+}
+
+// cloudFrontKey reports whether CloudFront takes the public half of a key.
+// https://docs.aws.amazon.com/AmazonCloudFront/latest/DeveloperGuide/private-content-trusted-signers.html
+func cloudFrontKey(data []byte) bool {
+	block, _ := pem.Decode(data)
+	if block == nil {
+		return false
+	}
+	var key any
+	var err error
+	switch block.Type {
+	case "RSA PRIVATE KEY":
+		key, err = x509.ParsePKCS1PrivateKey(block.Bytes)
+	case "EC PRIVATE KEY":
+		key, err = x509.ParseECPrivateKey(block.Bytes)
+	default:
+		key, err = x509.ParsePKCS8PrivateKey(block.Bytes)
+	}
+	if err != nil {
+		return false
+	}
+	switch k := key.(type) {
+	case *rsa.PrivateKey:
+		return k.N.BitLen() == 2048
+	case *ecdsa.PrivateKey:
+		return k.Curve == elliptic.P256()
+	}
+	return false
+}

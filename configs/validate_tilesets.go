@@ -1,0 +1,159 @@
+package configs
+
+import (
+	"errors"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+)
+
+var (
+	id      = regexp.MustCompile(`^[a-z0-9][a-z0-9_-]{0,63}$`)
+	version = regexp.MustCompile(`^[A-Za-z0-9._-]{0,64}$`)
+)
+
+func (v *validator) id(key, name string) {
+	if !id.MatchString(name) {
+		v.fault(key, "is not an id: a lower-case letter or digit, then at most 63 of those, _ and -", "")
+	}
+}
+
+func (v *validator) tilesets() {
+	if len(v.Tilesets) == 0 {
+		v.fault("tilesets", "is required", "name at least one, with its source: s3://bucket/{z}/{x}/{y}.png")
+	}
+	first := "" // default tileset
+	for i := range v.Tilesets {
+		t := &v.Tilesets[i]
+		key := child("tilesets", t.ID)
+		v.id(key, t.ID)
+		v.tileset(key, t)
+		if t.Default && first != "" {
+			v.fault(child(key, "default"), "a second default; the first is "+first, "one tileset is served without its name")
+		} else if t.Default {
+			first = key
+		}
+	}
+}
+
+func (v *validator) tileset(key string, t *Tileset) {
+	v.source(key, t)
+	if t.Format != "" {
+		v.oneOf(child(key, "format"), t.Format, formats...)
+	}
+	if !version.MatchString(t.Version) {
+		v.fault(child(key, "version"), "must be at most 64 letters, digits or ._-", "")
+	}
+	if t.MinZoom > t.MaxZoom {
+		name := "minzoom"
+		if !v.written(child(key, name)) {
+			name = "maxzoom"
+		}
+		v.fault(child(key, name), fmt.Sprintf("minzoom (%d) is beyond maxzoom (%d)", t.MinZoom, t.MaxZoom), "")
+	}
+	if b := t.Bounds; v.degrees(child(key, "bounds"), b) && (b[0] >= b[2] || b[1] >= b[3]) {
+		v.fault(child(key, "bounds"), "has no area", "write [west, south, east, north]; TileJSON's bounds never cross the antimeridian")
+	}
+	v.vectorLayers(child(key, "vector_layers"), t)
+	v.oneOf(child(key, "missing"), t.Missing, "404", "204", "transparent")
+	if t.Missing == "transparent" && t.Format == "json" {
+		v.fault(child(key, "missing"), "json has no transparent tile", "write 404 or 204")
+	}
+	v.oneOf(child(key, "missing_on_403"), t.MissingOn403, "auto", "true", "false")
+	if problem, hint := badBrowser(t.Browser, t.Public); problem != "" {
+		v.fault(child(key, "browser"), problem, hint)
+	}
+	if t.Vend && t.Role.ARN == "" {
+		v.fault(child(key, "vend"), "needs a role that callers' credentials are made from", "set aws.role.arn, or this tileset's role")
+	}
+}
+
+func (v *validator) source(key string, t *Tileset) {
+	path := child(key, "source")
+	switch {
+	case t.Source.Bucket == "":
+		v.fault(path, "is required", "write s3://bucket/{z}/{x}/{y}.png")
+	case !t.Source.tiled() && !t.Source.Archive:
+		v.fault(path, "has no placeholders and is no .pmtiles archive", "write s3://bucket/{z}/{x}/{y}.png; single objects belong under files")
+	case t.Format == "" && !t.Source.Archive:
+		v.fault(child(key, "format"), "is not told by the source's extension", "set one of "+strings.Join(formats, ", "))
+	case t.Source.has(quadkey) && t.MinZoom == 0:
+		v.fault(child(key, "minzoom"), "must be 1 or more with {q}: zoom 0 has no quadkey", "")
+	}
+}
+
+func (v *validator) vectorLayers(key string, t *Tileset) {
+	if len(t.VectorLayers) > 0 && t.Format != "mvt" && !t.Source.Archive {
+		v.fault(key, "are for tilesets of format mvt only", "")
+	}
+	var ids []string
+	for i, layer := range t.VectorLayers {
+		path := element(key, i)
+		switch {
+		case layer.ID == "":
+			v.fault(child(path, "id"), "is required", "")
+		case slices.Contains(ids, layer.ID):
+			v.fault(child(path, "id"), "is another layer's already", "")
+		}
+		ids = append(ids, layer.ID)
+		if layer.MinZoom != nil && layer.MaxZoom != nil && *layer.MinZoom > *layer.MaxZoom {
+			v.fault(child(path, "minzoom"), "is beyond maxzoom", "")
+		}
+	}
+}
+
+var policies = []string{"strict", "balanced", "immutable"}
+
+// badBrowser says why browser is neither a policy nor a Cache-Control value that keeps tiles from those
+// who may not see them: a shared cache answers anybody.
+func badBrowser(value string, public bool) (problem, hint string) {
+	if slices.Contains(policies, value) {
+		return "", ""
+	}
+	names, err := cacheControl(value)
+	has := func(name string) bool { return slices.Contains(names, name) }
+	switch {
+	case err != nil && nearest(value, policies) != "":
+		return "is not a policy", didYouMean(value, policies)
+	case err != nil:
+		return err.Error(), "write strict, balanced, immutable or a Cache-Control value such as private, max-age=600"
+	case public:
+		return "", ""
+	case has("public") || has("s-maxage") || has("proxy-revalidate"):
+		return "invites shared caches to keep what not everybody may see", "use private; what CDNs are told is under cdn"
+	case !has("private") && !has("no-store"):
+		return "lets shared caches keep what not everybody may see", "add private"
+	}
+	return "", ""
+}
+
+// directives are those of a response's Cache-Control, and whether they take a number of seconds: RFC 9111
+// section 5.2.2, RFC 5861 and RFC 8246.
+var directives = map[string]bool{
+	"max-age": true, "s-maxage": true, "stale-while-revalidate": true, "stale-if-error": true,
+	"private": false, "public": false, "no-cache": false, "no-store": false, "no-transform": false, "immutable": false,
+	"must-revalidate": false, "proxy-revalidate": false, "must-understand": false,
+}
+
+var seconds = regexp.MustCompile(`^[0-9]{1,10}$`)
+
+// cacheControl returns the directives that a Cache-Control value holds.
+func cacheControl(value string) ([]string, error) {
+	var names []string
+	for part := range strings.SplitSeq(value, ",") {
+		name, argument, hasArgument := strings.Cut(strings.Trim(part, " "), "=")
+		name = strings.ToLower(name)
+		takesSeconds, known := directives[name]
+		switch {
+		case !known:
+			return nil, errors.New("is neither a policy nor a Cache-Control value")
+		case takesSeconds && !seconds.MatchString(argument):
+			return nil, fmt.Errorf("has %s without its number of seconds", name)
+		case !takesSeconds && hasArgument:
+			return nil, fmt.Errorf("has %s with a value that it does not take", name)
+		}
+		names = append(names, name)
+	}
+	return names, nil
+}
