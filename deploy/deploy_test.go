@@ -1,0 +1,148 @@
+// Package deploy_test holds the recipes to the program: what they configure is valid, what they watch is measured.
+package deploy_test
+
+import (
+	"bytes"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"go.yaml.in/yaml/v4"
+
+	"tilegate/configs"
+)
+
+func TestRecipesConfigureTilegate(t *testing.T) {
+	recipes := map[string]string{
+		"cloudfront.md":   regexp.MustCompile("(?s)```yaml\n(.*?)```").FindStringSubmatch(read(t, "cloudfront.md"))[1],
+		"kubernetes.yaml": configMap(t),
+	}
+	setting := regexp.MustCompile(`(?m)^(?:#|//) +((?:server|auth|cdn): +\{.*\})$`)
+	for _, name := range []string{"nginx.conf", "varnish.vcl", "fastly.vcl", "cloudflare.js", "tilegate.service"} {
+		for _, line := range setting.FindAllStringSubmatch(read(t, name), -1) {
+			recipes[name] += line[1] + "\n"
+		}
+	}
+	for name, recipe := range recipes {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			write(t, filepath.Join(dir, "tilegate.key"), bytes.Repeat([]byte{0xff}, 32))
+			write(t, filepath.Join(dir, "cloudfront.pem"), rsaKey(t))
+			document := complete(t, strings.ReplaceAll(recipe, "/run/secrets/tilegate/", dir+"/"))
+			_, err := configs.Parse(filepath.Join(dir, name), document, func(variable string) (string, bool) {
+				if variable == "CREDENTIALS_DIRECTORY" {
+					return dir, true
+				}
+				return strings.Repeat("s", 32), true
+			})
+			if recipe == "" || err != nil {
+				t.Errorf("%v, in\n%s", err, document)
+			}
+		})
+	}
+}
+
+// TestMetricsExist looks for each metric's name among the program's string literals.
+func TestMetricsExist(t *testing.T) {
+	var source strings.Builder
+	for _, dir := range []string{"../cmd", "../proxy"} {
+		err := filepath.WalkDir(dir, func(path string, _ fs.DirEntry, err error) error {
+			if strings.HasSuffix(path, ".go") && !strings.HasSuffix(path, "_test.go") {
+				source.WriteString(read(t, path))
+			}
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	metric := regexp.MustCompile(`\btilegate_[a-z_]+`)
+	for _, file := range []string{"alerts.yml", "alerts_test.yml", "dashboard.json"} {
+		names := metric.FindAllString(read(t, file), -1)
+		if len(names) == 0 {
+			t.Errorf("%s: names no metric", file)
+		}
+		for _, name := range names {
+			if !strings.Contains(source.String(), `"`+strings.TrimSuffix(name, "_bucket")+`"`) {
+				t.Errorf("%s: tilegate has no metric %q", file, name)
+			}
+		}
+	}
+}
+
+// configMap is the configuration that kubernetes.yaml holds.
+func configMap(t *testing.T) string {
+	t.Helper()
+	for manifests := yaml.NewDecoder(strings.NewReader(read(t, "kubernetes.yaml"))); ; {
+		var manifest struct {
+			Kind string
+			Data map[string]string
+		}
+		if err := manifests.Decode(&manifest); errors.Is(err, io.EOF) {
+			return ""
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		if manifest.Kind == "ConfigMap" {
+			return manifest.Data["tilegate.yaml"]
+		}
+	}
+}
+
+// complete adds what a configuration needs and a recipe leaves out: a way to authenticate, and a tileset.
+func complete(t *testing.T, recipe string) []byte {
+	t.Helper()
+	var config map[string]map[string]any
+	if err := yaml.Unmarshal([]byte(recipe), &config); err != nil {
+		t.Fatal(err)
+	}
+	add := func(section, key string, value any) {
+		if config[section] == nil {
+			config[section] = map[string]any{}
+		}
+		if config[section][key] == nil {
+			config[section][key] = value
+		}
+	}
+	add("auth", "signing_keys", []map[string]string{{"file": "tilegate.key"}})
+	add("tilesets", "basemap", map[string]string{"source": "s3://acme-private-tiles/basemap/{z}/{x}/{y}.png"})
+	document, err := yaml.Marshal(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return document
+}
+
+func rsaKey(t *testing.T) []byte {
+	t.Helper()
+	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pem.EncodeToMemory(&pem.Block{Type: "RSA PRIVATE KEY", Bytes: x509.MarshalPKCS1PrivateKey(key)})
+}
+
+func read(t *testing.T, path string) string {
+	t.Helper()
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(data)
+}
+
+func write(t *testing.T, path string, data []byte) {
+	t.Helper()
+	if err := os.WriteFile(path, data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
