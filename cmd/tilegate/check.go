@@ -1,0 +1,179 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"text/tabwriter"
+	"time"
+
+	"tilegate/auth"
+	"tilegate/configs"
+	"tilegate/proxy/origin"
+)
+
+type checkCommand struct {
+	configFlag
+	Online bool `help:"Also try STS, S3 and the issuers' key sets."`
+}
+
+// onlineTimeout bounds what check --online waits for.
+const onlineTimeout = time.Minute
+
+// Run prints every fault of the file with its line, or what works.
+func (cmd checkCommand) Run(ctx context.Context, c *console) error {
+	config, err := cmd.load()
+	if err != nil {
+		return err
+	}
+	// What serve would refuse is refused here: the parts are made, and run only when online.
+	quiet := slog.New(slog.DiscardHandler)
+	if _, err := newService(ctx, config, io.Discard, extras{}); err != nil {
+		return describe(err)
+	}
+	for _, note := range config.Notes {
+		fmt.Fprintf(c.err, "%s:%d: note: %s\n", cmd.Config, note.Line, note.Text) //nolint:errcheck // standard error has nowhere to complain
+	}
+	if !cmd.Online {
+		_, err := fmt.Fprintf(c.out, "%s: ok, %d tilesets, %d files, %d issuers\n", cmd.Config, len(config.Tilesets), len(config.Files), len(config.Auth.Issuers))
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, onlineTimeout)
+	defer cancel()
+	return checkOnline(ctx, c.out, config, quiet)
+}
+
+// errOffline is the failure of check --online; the table has told what failed.
+var errOffline = errors.New("not everything works; see the table")
+
+func checkOnline(ctx context.Context, out io.Writer, config *configs.Config, logger *slog.Logger) error {
+	originOptions := originOptions(config)
+	originOptions.Logger = logger
+	origins, err := origin.New(ctx, originOptions)
+	if err != nil {
+		return describe(err)
+	}
+	running, stop := context.WithCancel(ctx)
+	defer stop()
+	go origins.Run(running)
+
+	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	row := func(cells ...any) {
+		for i, cell := range cells {
+			if i > 0 {
+				fmt.Fprint(table, "\t") //nolint:errcheck // Flush tells
+			}
+			fmt.Fprint(table, cell) //nolint:errcheck // Flush tells
+		}
+		fmt.Fprintln(table) //nolint:errcheck // Flush tells
+	}
+	failed := false
+	row("SOURCE", "RESULT", "CREDENTIALS", "UNTIL", "IDENTITY", "READ", "A MISSING KEY")
+	for _, r := range origins.Check(ctx) {
+		until := "never expire"
+		if !r.Expires.IsZero() {
+			until = r.Expires.UTC().Format(time.RFC3339)
+		}
+		if r.Credentials == "" {
+			until = ""
+		}
+		row(r.Source, verdict(r.Faults), r.Credentials, until, r.Identity, r.Object, r.Missing)
+		for _, fault := range r.Faults {
+			row("", fault)
+			failed = true
+		}
+	}
+	sets, err := checkKeySets(ctx, config)
+	if err != nil {
+		return describe(err)
+	}
+	if len(sets) > 0 {
+		row()
+		row("ISSUER", "RESULT")
+	}
+	for _, set := range sets {
+		row(set.issuer, verdict(set.faults))
+		for _, fault := range set.faults {
+			row("", fault)
+			failed = true
+		}
+	}
+	if err := table.Flush(); err != nil {
+		return err
+	}
+	if failed {
+		return errOffline
+	}
+	return nil
+}
+
+func verdict(faults []string) string {
+	if len(faults) > 0 {
+		return "FAILED"
+	}
+	return "ok"
+}
+
+// keySetCheck is what became of one issuer's key set.
+type keySetCheck struct {
+	issuer string
+	faults []string
+}
+
+// checkKeySets fetches the key sets of those issuers that have one to fetch, and tells what became
+// of the first try.
+func checkKeySets(ctx context.Context, config *configs.Config) ([]keySetCheck, error) {
+	type outcome struct {
+		issuer string
+		ok     bool
+	}
+	outcomes := make(chan outcome, 64)
+	options := authOptions(config, slog.New(slog.DiscardHandler))
+	options.OnKeySetRefresh = func(issuer string, ok bool) {
+		select {
+		case outcomes <- outcome{issuer, ok}:
+		case <-ctx.Done():
+		}
+	}
+	a, err := auth.New(options)
+	if err != nil {
+		return nil, err
+	}
+	running, stop := context.WithCancel(ctx)
+	var wait sync.WaitGroup
+	wait.Go(func() { _ = a.Run(running) }) // ends with running
+	defer wait.Wait()
+	defer stop()
+
+	first := map[string]bool{}
+	var sets []keySetCheck
+	for _, i := range config.Auth.Issuers {
+		if i.Key.IsSet() {
+			continue
+		}
+		for _, known := first[i.Issuer]; !known; _, known = first[i.Issuer] {
+			select {
+			case o := <-outcomes:
+				if _, again := first[o.issuer]; !again {
+					first[o.issuer] = o.ok
+				}
+			case <-ctx.Done():
+				first[i.Issuer] = false
+			}
+		}
+		set := keySetCheck{issuer: i.Issuer}
+		if !first[i.Issuer] {
+			set.faults = slices.DeleteFunc(a.Degraded(), func(line string) bool { return !strings.Contains(line, i.Issuer) })
+			if len(set.faults) == 0 {
+				set.faults = []string{"its key set could not be fetched"}
+			}
+		}
+		sets = append(sets, set)
+	}
+	return sets, nil
+}

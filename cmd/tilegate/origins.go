@@ -1,0 +1,95 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"tilegate/configs"
+	"tilegate/proxy"
+	"tilegate/proxy/origin"
+	"tilegate/tilecache"
+)
+
+// source is one S3 source as the proxy wants it: its presigned URLs come with how long they stay.
+type source struct {
+	*origin.S3
+	window time.Duration
+}
+
+// Presign implements proxy.Presigner.
+func (s source) Presign(ctx context.Context, key tilecache.Key) (proxy.Signed, error) {
+	url, expires, err := s.S3.Presign(ctx, key)
+	if err != nil {
+		return proxy.Signed{}, err
+	}
+	now := time.Now()
+	return proxy.Signed{URL: url, Expires: expires, Constant: now.Truncate(s.window).Add(s.window).Sub(now)}, nil
+}
+
+// presignFile presigns the one object that a file's source is.
+func (s source) presignFile(ctx context.Context) (proxy.Signed, error) {
+	return s.Presign(ctx, tilecache.Key{})
+}
+
+// vendor hands out credentials for the caller's own use.
+type vendor struct{ origins *origin.AWS }
+
+// Vend implements proxy.Vendor.
+func (v vendor) Vend(ctx context.Context, subject string, tilesets []string, until time.Time) (proxy.Credentials, error) {
+	life := time.Until(until)
+	if life < origin.MinVended {
+		return proxy.Credentials{}, proxy.ErrTooShort
+	}
+	vended, err := v.origins.Vend(ctx, subject, tilesets, life)
+	if errors.Is(err, origin.ErrCannotVend) {
+		return proxy.Credentials{}, fmt.Errorf("%w: %w", proxy.ErrNotVended, err)
+	}
+	if err != nil {
+		return proxy.Credentials{}, err
+	}
+	return proxy.Credentials{
+		Version: 1, AccessKeyID: vended.AccessKeyID, SecretAccessKey: vended.SecretAccessKey,
+		SessionToken: vended.SessionToken, Expiration: vended.Expires,
+	}, nil
+}
+
+// originOptions names the sources and how they are reached.
+func originOptions(c *configs.Config) origin.Options {
+	o := origin.Options{
+		Region: c.AWS.Region, Endpoint: c.AWS.Endpoint, STSEndpoint: c.AWS.STSEndpoint, PathStyle: c.AWS.PathStyle,
+		FirstByte: c.AWS.Timeouts.FirstByte, Progress: c.AWS.Timeouts.Progress,
+		PresignExpires: c.Presign.Expires, PresignWindow: c.Presign.Window,
+	}
+	for _, t := range c.Tilesets {
+		o.Sources = append(o.Sources, origin.Source{
+			ID: t.ID, Bucket: t.Source.Bucket, Prefix: t.Source.Prefix(),
+			Key:    func(k tilecache.Key) string { return t.Source.Object(k.Z, k.X, k.Y, k.Scale) },
+			Canary: canary(t),
+			Forbid: map[string]origin.MissingOn403{"auto": origin.Ask, "true": origin.True, "false": origin.False}[t.MissingOn403],
+			Role:   originRole(t.Role), Vend: t.Vend,
+		})
+	}
+	for _, f := range c.Files {
+		o.Sources = append(o.Sources, origin.Source{
+			ID: "file:" + f.ID, Bucket: f.Source.Bucket, Prefix: f.Source.Key,
+			Key:  func(tilecache.Key) string { return f.Source.Key },
+			Role: originRole(c.AWS.Role),
+		})
+	}
+	return o
+}
+
+func originRole(r configs.Role) origin.Role {
+	return origin.Role{
+		ARN: r.ARN, SessionName: r.SessionName, ExternalID: r.ExternalID, Duration: r.Duration, Tags: r.Tags,
+		ScopeDown: r.ScopeDown, WebIdentityTokenFile: r.WebIdentityTokenFile,
+	}
+}
+
+// canary is the tile of a tileset's lowest zoom at the middle of its bounds, which is there if any is.
+func canary(t configs.Tileset) tilecache.Key {
+	x, y := proxy.TileAt(t.MinZoom, (t.Bounds[0]+t.Bounds[2])/2, (t.Bounds[1]+t.Bounds[3])/2)
+	return tilecache.Key{Tileset: t.ID, Version: t.Version, Z: t.MinZoom, X: x, Y: y, Scale: 1}
+}

@@ -1,0 +1,83 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"syscall"
+
+	"tilegate/configs"
+)
+
+// configFlag names the configuration file, for every command that reads one.
+type configFlag struct {
+	Config string `short:"c" required:"" env:"TILEGATE_CONFIG" placeholder:"FILE" help:"The configuration file."`
+}
+
+// load reads the file and the environment variables it names.
+func (f configFlag) load() (*configs.Config, error) {
+	c, err := configs.Load(f.Config, os.LookupEnv)
+	if err != nil {
+		return nil, usageError{err}
+	}
+	return c, nil
+}
+
+type serveCommand struct{ configFlag }
+
+// Run serves until ctx ends.
+func (cmd serveCommand) Run(ctx context.Context, c *console) error {
+	config, err := cmd.load()
+	if err != nil {
+		return err
+	}
+	s, err := newService(ctx, config, c.err, extras{})
+	if err != nil {
+		return describe(err)
+	}
+	for _, note := range config.Notes {
+		s.logger.Warn(note.Text, "file", cmd.Config, "line", note.Line)
+	}
+	l, err := listen(ctx, config.Server)
+	if err != nil {
+		return err
+	}
+	l.limitMemory = true
+	s.logger.Info("serving", "address", l.public.Addr().String(), "tls", config.Server.TLS.Enabled(), "tilesets", len(config.Tilesets))
+	return s.run(ctx, l)
+}
+
+// listeners are where a service answers; admin is nil where there is none.
+type listeners struct {
+	public, admin net.Listener
+	limitMemory   bool
+}
+
+func listen(ctx context.Context, c configs.Server) (l listeners, err error) {
+	if l.public, err = listenOn(ctx, c.Listen, "server.listen"); err != nil {
+		return l, err
+	}
+	if c.AdminListen != "" {
+		if l.admin, err = listenOn(ctx, c.AdminListen, "server.admin_listen"); err != nil {
+			_ = l.public.Close() // nothing was served on it
+			return l, err
+		}
+	}
+	return l, nil
+}
+
+func listenOn(ctx context.Context, address, key string) (net.Listener, error) {
+	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", address)
+	switch {
+	case err == nil:
+		return l, nil
+	case errors.Is(err, syscall.EADDRINUSE):
+		return nil, fmt.Errorf("%s %s is in use: stop what listens there, or choose another port", key, address)
+	case errors.Is(err, syscall.EACCES):
+		return nil, fmt.Errorf("%s %s may not be opened by this user: choose a port above 1023, or allow it CAP_NET_BIND_SERVICE", key, address)
+	default:
+		return nil, fmt.Errorf("%s %s cannot be opened: %w", key, address, err)
+	}
+}

@@ -1,0 +1,254 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"tilegate/auth"
+	"tilegate/configs"
+	"tilegate/proxy"
+	"tilegate/proxy/origin"
+	"tilegate/proxy/viewer"
+	"tilegate/tilecache"
+)
+
+// service is a configured tilegate: every part of it made and joined, none of it running yet.
+type service struct {
+	config   *configs.Config
+	logger   *slog.Logger
+	access   *logBuffer
+	auth     *auth.Authenticator
+	origins  *origin.AWS
+	cache    *tilecache.Cache
+	proxy    *proxy.Proxy
+	registry *prometheus.Registry
+}
+
+// extras are what the demo adds to a configuration.
+type extras struct {
+	viewer  viewer.Options
+	origins func(*origin.Options)
+}
+
+func newLogger(c configs.Logging, w io.Writer) *slog.Logger {
+	options := &slog.HandlerOptions{Level: c.Level}
+	if c.Format == "text" {
+		return slog.New(slog.NewTextHandler(w, options))
+	}
+	return slog.New(slog.NewJSONHandler(w, options))
+}
+
+// newService makes a service of a configuration. It asks neither S3 nor STS nor an issuer.
+func newService(ctx context.Context, c *configs.Config, stderr io.Writer, more extras) (*service, error) {
+	s := &service{config: c, logger: newLogger(c.Logging, stderr), registry: prometheus.NewRegistry()}
+	s.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	m := newOriginMetrics(s.registry)
+
+	var errs [3]error
+	authOptions := authOptions(c, s.logger)
+	authOptions.OnKeySetRefresh = m.keySetRefreshed
+	s.auth, errs[0] = auth.New(authOptions)
+	originOptions := originOptions(c)
+	originOptions.Logger, originOptions.Observe = s.logger, m.observer()
+	if more.origins != nil {
+		more.origins(&originOptions)
+	}
+	s.origins, errs[1] = origin.New(ctx, originOptions)
+	s.cache, errs[2] = tilecache.New(tilecache.Options{Memory: int64(c.Cache.Memory), MaxObject: int64(c.Cache.MaxObject), Logger: s.logger})
+	if err := errors.Join(errs[:]...); err != nil {
+		return nil, err
+	}
+	m.watch(s.registry, s.origins)
+
+	options := proxy.Options{
+		Auth:           s.auth,
+		Cache:          s.cache,
+		CORS:           proxy.CORS{Origins: c.Server.CORS.Origins, MaxAge: c.Server.CORS.MaxAge},
+		Edge:           proxy.Edge{Authorizes: c.CDN.EdgeAuthorizes, Tilesets: c.CDN.Tilesets, TTL: c.CDN.TTL},
+		PublicURL:      c.Server.PublicURL,
+		TrustedProxies: c.Server.TrustedProxies,
+		QueryParameter: c.Auth.QueryParameter,
+		VerifyHeader:   c.Auth.VerifyHeader,
+		Viewer:         viewer.New(more.viewer),
+		WriteStall:     c.Server.Limits.WriteStall,
+		ServerTiming:   c.Server.ServerTiming,
+		AccessFormat:   c.Logging.Format,
+		Logger:         s.logger,
+		Metrics:        proxy.NewMetrics(),
+		Readiness: []proxy.Readiness{
+			{Name: "origin", Ready: s.origins.Ready, Degraded: s.origins.Degraded},
+			{Name: "keys", Ready: s.auth.Ready, Degraded: s.auth.Degraded},
+		},
+	}
+	for _, secret := range c.CDN.OriginSecrets {
+		options.Edge.Secrets = append(options.Edge.Secrets, secret.Bytes())
+	}
+	for _, t := range c.Tilesets {
+		options.Tilesets = append(options.Tilesets, s.tileset(t))
+		if t.Vend {
+			options.Vendor = vendor{s.origins}
+		}
+	}
+	for _, f := range c.Files {
+		options.Files = append(options.Files, proxy.File{ID: f.ID, Presign: source{s.origins.Source("file:" + f.ID), c.Presign.Window}.presignFile})
+	}
+	if c.Logging.Access {
+		s.access = newLogBuffer(stderr)
+		options.AccessLog = s.access
+	}
+	var err error
+	if s.proxy, err = proxy.New(options); err != nil {
+		return nil, err
+	}
+	options.Metrics.Register(s.registry, s.cache)
+	return s, nil
+}
+
+func (s *service) tileset(t configs.Tileset) proxy.Tileset {
+	var layers json.RawMessage
+	if t.VectorLayers != nil {
+		layers, _ = json.Marshal(t.VectorLayers) // strings and small numbers always marshal
+	}
+	return proxy.Tileset{
+		ID: t.ID, Default: t.Default, Version: t.Version, Format: t.Format, Scalable: t.Source.Scalable(),
+		MinZoom: t.MinZoom, MaxZoom: t.MaxZoom, Bounds: t.Bounds,
+		Name: t.Name, Attribution: t.Attribution, VectorLayers: layers,
+		Missing: t.Missing, Browser: t.Browser, Public: t.Public, Vend: t.Vend,
+		Freshness: tilecache.Policy{Fresh: t.Cache.Fresh, Stale: t.Cache.Stale, MissingFor: t.Cache.MissingFor},
+		Origin:    source{s.origins.Source(t.ID), s.config.Presign.Window},
+	}
+}
+
+func authOptions(c *configs.Config, logger *slog.Logger) auth.Options {
+	o := auth.Options{
+		Claims: auth.ClaimNames{Tilesets: c.Auth.Claims.Tilesets, ScopePrefix: c.Auth.Claims.ScopePrefix, Zoom: c.Auth.Claims.Zoom, BBox: c.Auth.Claims.BBox},
+		Leeway: c.Auth.Leeway, MaxLifetime: c.Auth.MaxLifetime,
+		SessionTTL: c.Auth.Session.TTL, TokenWindow: c.Auth.TokenWindow,
+		SameSite:    map[string]http.SameSite{"lax": http.SameSiteLaxMode, "strict": http.SameSiteStrictMode, "none": http.SameSiteNoneMode}[c.Auth.Session.SameSite],
+		Partitioned: c.Auth.Session.Partitioned, SecureCookie: c.SecureCookie(),
+		QueryParameter: c.Auth.QueryParameter, Logger: logger,
+	}
+	for _, key := range c.Auth.SigningKeys {
+		o.SigningKeys = append(o.SigningKeys, key.Bytes())
+	}
+	for _, i := range c.Auth.Issuers {
+		issuer := auth.Issuer{
+			Issuer: i.Issuer, Audience: i.Audience, Algorithms: i.Algorithms, JWKSURL: i.JWKSURL, JWKSRefresh: i.JWKSRefresh,
+			Allow: limits(i.Allow), Default: limits(i.Grant),
+		}
+		if i.HMAC() {
+			issuer.Secret = i.Key.Bytes()
+		} else {
+			issuer.PublicKeyPEM = i.Key.Bytes()
+		}
+		o.Issuers = append(o.Issuers, issuer)
+	}
+	return o
+}
+
+func limits(l *configs.Limits) auth.Limits {
+	if l == nil {
+		return auth.Limits{}
+	}
+	out := auth.Limits{Tilesets: l.Tilesets}
+	if l.Zoom != nil {
+		out.Zoom = &auth.ZoomRange{Min: l.Zoom.Min, Max: l.Zoom.Max}
+	}
+	if b := l.BBox; b != nil {
+		out.BBox = &auth.BBox{West: b[0], South: b[1], East: b[2], North: b[3]}
+	}
+	return out
+}
+
+// run serves on the listeners until ctx ends, then drains: not ready but serving, then no new
+// connections, then nothing.
+func (s *service) run(ctx context.Context, l listeners) error {
+	background, stop := context.WithCancel(context.WithoutCancel(ctx))
+	var running sync.WaitGroup
+	running.Go(func() { s.origins.Run(background) })
+	running.Go(func() {
+		if err := s.auth.Run(background); err != nil && !errors.Is(err, context.Canceled) {
+			s.logger.Error("key sets are no longer refreshed", "error", err)
+		}
+	})
+	defer func() {
+		stop()
+		running.Wait()
+		closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+		defer cancel()
+		if err := s.cache.Close(closing); err != nil {
+			s.logger.Warn("fetches were still under way", "error", err)
+		}
+		if s.access != nil {
+			s.access.Close()
+		}
+	}()
+
+	var limit *memoryLimit
+	if l.limitMemory {
+		limit = newMemoryLimit(int64(s.config.Cache.Memory))
+	}
+	c := s.config.Server
+	public := proxy.Server{
+		Handler: s.proxy, HeaderBytes: int(c.Limits.HeaderBytes), ReadHeader: c.Limits.ReadHeader, Idle: c.Limits.Idle,
+		WriteStall: c.Limits.WriteStall, ConnState: limit.connState, Logger: s.logger,
+	}
+	if c.TLS.Enabled() {
+		config, err := proxy.TLSConfig(c.TLS.CertFile, c.TLS.KeyFile, s.logger)
+		if err != nil {
+			return err
+		}
+		public.TLS = config
+	}
+	serving, closeListeners := context.WithCancel(context.WithoutCancel(ctx))
+	defer closeListeners()
+	ended := make(chan error, 2)
+	running.Go(func() { ended <- public.Serve(serving, l.public, c.ShutdownTimeout) })
+	count := 1
+	if l.admin != nil {
+		count++
+		admin := proxy.Server{
+			Handler:    s.proxy.Admin(promhttp.HandlerFor(s.registry, promhttp.HandlerOpts{}), c.AdminToken.Bytes()),
+			WriteStall: adminWriteTimeout, Logger: s.logger,
+		}
+		running.Go(func() { ended <- admin.Serve(serving, l.admin, time.Second) })
+	}
+	select {
+	case err := <-ended: // a listener that fails takes the other with it
+		closeListeners()
+		return errors.Join(err, <-ended)
+	case <-ctx.Done():
+	}
+	s.proxy.Drain()
+	s.logger.Info("draining", "delay", c.DrainDelay, "shutdown_timeout", c.ShutdownTimeout)
+	select {
+	case <-time.After(c.DrainDelay):
+	case err := <-ended:
+		return err
+	}
+	closeListeners()
+	var errs []error
+	for range count {
+		errs = append(errs, <-ended)
+	}
+	return errors.Join(errs...)
+}
+
+// adminWriteTimeout lets a profile of a minute come through.
+const adminWriteTimeout = 2 * time.Minute
+
+// describe says where a fault in making a service comes from: its configuration.
+func describe(err error) error {
+	return usageError{fmt.Errorf("the configuration does not work: %w", err)}
+}

@@ -1,0 +1,84 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strconv"
+	"strings"
+	"time"
+
+	"tilegate/auth"
+)
+
+type tokenCommand struct {
+	configFlag
+	Subject  string        `required:"" help:"Whom the token is for; the log and revocations know it by this."`
+	Tilesets []string      `required:"" sep:"," placeholder:"ID" help:"Tilesets, globs over them, and file:ID for files."`
+	TTL      time.Duration `name:"ttl" default:"1h" help:"How long it is valid."`
+	Zoom     string        `placeholder:"0-14" help:"The zooms that it admits."`
+	BBox     string        `name:"bbox" placeholder:"W,S,E,N" help:"The area that it admits, in degrees; west > east crosses the antimeridian."`
+	Path     bool          `help:"Mint a token for URLs' paths, /t/TOKEN/tiles/…"`
+}
+
+// Run prints the token, and nothing else, to standard output.
+func (cmd tokenCommand) Run(ctx context.Context, c *console) error {
+	config, err := cmd.load()
+	if err != nil {
+		return err
+	}
+	if len(config.Auth.SigningKeys) == 0 {
+		return usageError{errors.New("auth.signing_keys is empty, so no other process would accept the token: write one with tilegate keygen > tilegate.key, and set signing_keys: [{file: tilegate.key}]")}
+	}
+	want, err := cmd.limits()
+	if err != nil {
+		return usageError{err}
+	}
+	a, err := auth.New(authOptions(config, slog.New(slog.DiscardHandler)))
+	if err != nil {
+		return describe(err)
+	}
+	token, grant, err := a.NewAccessToken(auth.AccessRequest{Subject: cmd.Subject, Limits: want, TTL: cmd.TTL})
+	if err != nil {
+		return usageError{fmt.Errorf("no such token can be made: %w", err)}
+	}
+	if cmd.Path {
+		if token, _, err = a.NewPathToken(grant, auth.PathRequest{TTL: cmd.TTL}); err != nil {
+			return usageError{fmt.Errorf("no such path token can be made: %w", err)}
+		}
+	}
+	_, err = fmt.Fprintln(c.out, token)
+	return err
+}
+
+func (cmd tokenCommand) limits() (auth.Limits, error) {
+	want := auth.Limits{Tilesets: cmd.Tilesets}
+	if cmd.Zoom != "" {
+		zoom, err := auth.ParseZoom(cmd.Zoom)
+		if err != nil {
+			return want, fmt.Errorf("--zoom %q: %w", cmd.Zoom, err)
+		}
+		want.Zoom = &zoom
+	}
+	if cmd.BBox != "" {
+		var corners [4]float64
+		parts := strings.Split(cmd.BBox, ",")
+		for i, part := range parts {
+			var err error
+			if len(parts) != len(corners) {
+				err = errors.New("not four numbers")
+			} else {
+				corners[i], err = strconv.ParseFloat(strings.TrimSpace(part), 64)
+			}
+			if err != nil {
+				return want, fmt.Errorf("--bbox %q is not west,south,east,north", cmd.BBox)
+			}
+		}
+		want.BBox = &auth.BBox{West: corners[0], South: corners[1], East: corners[2], North: corners[3]}
+	}
+	if err := want.Validate(); err != nil {
+		return want, err
+	}
+	return want, nil
+}
