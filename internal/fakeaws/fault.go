@@ -1,8 +1,10 @@
 package fakeaws
 
 import (
+	"cmp"
 	"net"
 	"net/http"
+	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -13,40 +15,47 @@ import (
 // authenticated and authorized by then, so that a fault never hides a wrong signature. A request
 // meets one fault at most: the oldest that still has uses.
 //
-// The fields up to Release say which requests and when, the others what happens to them; those
-// that can happen to one request together may be combined, e.g. Mutate with ResetAt. Offsets count
-// bytes of the response's body, not of the object; new(int64(0)) is right behind the headers.
+// Faults that can happen to one request together may be combined, e.g. Mutate with ResetAt. Offsets
+// count bytes of the response's body, not of the object; new(int64(0)) is right behind the headers.
 type Fault struct {
-	Op, Bucket, Key string        // patterns with * and ?; "" matches all
+	// Which requests. Patterns with * and ?; "" matches all.
+	Op, Bucket, Key string
 	Times           int           // how many requests; 0: until removed
-	Met             func(Request) // called as a request meets the fault, before anything happens to it
-	Delay           time.Duration // of real time before anything happens
-	Release         <-chan struct{}
+	Met             func(Request) // called as a request meets the fault, before anything else happens
 
-	HangBeforeHeaders bool   // wait for Release (a value frees one request, closing it all) or for the removal, then go on
-	HangAt            *int64 // the same, with that much of the body sent
+	// When. Whoever waits goes on with a value from Release (one request), when Release is closed
+	// (all), when the fault is removed, and when its client leaves.
+	Delay             time.Duration // of real time, first of all
+	HangBeforeHeaders bool
+	HangAt            *int64
 	Drip              *Drip
+	Release           <-chan struct{}
 
-	Status      int            // refuse with this status and Code, in the service's error document; 503 SlowDown …
-	Code        string         // default: InternalError
-	Reset       bool           // TCP RST instead of an answer
-	ResetAt     *int64         // TCP RST after that much of the body has been delivered
-	Truncate    *int64         // orderly end of the connection after that much of the body, Content-Length untouched
-	Extra       []byte         // sent beyond Content-Length
-	Body        []byte         // 200 with this body, e.g. an XML error document, instead of the object
-	NotModified bool           // 304, asked for or not
-	Mutate      *Object        // this request still gets the old object; the key holds this one from then on
-	Header      http.Header    // overrides response headers; a nil value removes one (Content-Length: the length is unknown then)
-	Lifetime    *time.Duration // of credentials that STS issues, whatever was asked; negative: they have expired already
-	Empty       bool           // STS answers with credentials that are empty strings
+	// Instead of the answer.
+	Status int    // refuse with it, and with Code in the service's error document, e.g. 503 SlowDown
+	Code   string // default InternalError
+	Reset  bool   // TCP RST before any header
+	Body   []byte // 200 with this body, e.g. an XML error document
+
+	// What the answer becomes.
+	Header      http.Header // overrides headers; nil removes one: without Content-Length the length is unknown
+	NotModified bool        // 304, asked for or not
+	Mutate      *Object     // this request still gets the old object; the key holds this one from then on
+	ResetAt     *int64      // TCP RST once the client's kernel has that much of the body
+	TruncateAt  *int64      // orderly end of the connection after that much of the body
+	ExtraBytes  []byte      // sent beyond Content-Length
+
+	// What STS issues.
+	Lifetime *time.Duration // of credentials, whatever was asked; negative: they have expired already
+	Empty    bool           // credentials that are empty strings
 }
 
-// Drip sends a body in pieces of Chunk bytes. After each it waits for a value from Next, if there is
-// a Next, and for Pause.
+// Drip sends a body in pieces of Chunk bytes. After each it waits for Pause, and for a value from
+// Next when there is a Next.
 type Drip struct {
 	Chunk int
+	Pause time.Duration // of real time
 	Next  <-chan struct{}
-	Pause time.Duration
 }
 
 type activeFault struct {
@@ -65,7 +74,7 @@ type faultList struct {
 }
 
 // Inject makes requests fail until the fault is used up or removed. Removing it lets go on the
-// requests that hang in it; it may be called more than once.
+// requests that wait in it; it may be called more than once.
 func (s *Server) Inject(f Fault) (remove func()) {
 	l := &s.faults
 	active := &activeFault{Fault: f, left: f.Times, removed: make(chan struct{})}
@@ -83,12 +92,7 @@ func (s *Server) Inject(f Fault) (remove func()) {
 
 // drop is called with the lock held.
 func (l *faultList) drop(f *activeFault) {
-	for i := range l.faults {
-		if l.faults[i] == f {
-			l.faults = append(l.faults[:i:i], l.faults[i+1:]...)
-			break
-		}
-	}
+	l.faults = slices.DeleteFunc(l.faults, func(other *activeFault) bool { return other == f })
 	l.some.Store(len(l.faults) > 0)
 }
 
@@ -102,7 +106,7 @@ func (l *faultList) removeAll() {
 	l.some.Store(false)
 }
 
-func (l *faultList) match(op, bucket, key string) *activeFault {
+func (l *faultList) match(r *entry) *activeFault {
 	if !l.some.Load() {
 		return nil
 	}
@@ -110,10 +114,10 @@ func (l *faultList) match(op, bucket, key string) *activeFault {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, f := range l.faults {
-		if !matches(f.Op, op) || !matches(f.Bucket, bucket) || !matches(f.Key, key) {
+		if !matches(f.Op, r.Op) || !matches(f.Bucket, r.Bucket) || !matches(f.Key, r.Key) {
 			continue
 		}
-		if f.left == 1 { // used up; what hangs in it still needs Release or the removal
+		if f.left == 1 { // used up; whoever waits in it still waits
 			l.drop(f)
 		}
 		f.left--
@@ -124,29 +128,25 @@ func (l *faultList) match(op, bucket, key string) *activeFault {
 
 // meetFault does what happens before an answer. It returns a refusal to send, or true when the
 // request has been dealt with.
-func (s *Server) meetFault(c *call) (*apiError, bool) {
-	r := c.entry
-	f := s.faults.match(r.Op, r.Bucket, r.Key)
-	if c.fault = f; f == nil {
+func (c *call) meetFault() (refused *apiError, answered bool) {
+	f := c.s.faults.match(c.entry)
+	if f == nil {
 		return nil, false
 	}
+	c.fault = f
 	if f.Met != nil {
-		f.Met(s.log.copy(r))
+		f.Met(c.s.log.copy(c.entry))
 	}
-	f.pause(c, f.Delay)
+	c.pause(f.Delay)
 	if f.HangBeforeHeaders {
-		f.hang(c)
+		c.wait(f.Release)
 	}
 	switch {
 	case f.Reset:
 		c.cut(true)
 		return nil, true
 	case f.Status != 0:
-		code := f.Code
-		if code == "" {
-			code = "InternalError"
-		}
-		return refuse(f.Status, code, "fakeaws was told to answer "+strconv.Itoa(f.Status)), false
+		return refuse(f.Status, cmp.Or(f.Code, "InternalError"), "fakeaws was told to answer "+strconv.Itoa(f.Status)), false
 	case f.Body != nil:
 		c.w.Header()["Content-Type"] = []string{"application/xml"}
 		c.respond(http.StatusOK, f.Body)
@@ -155,54 +155,52 @@ func (s *Server) meetFault(c *call) (*apiError, bool) {
 	return nil, false
 }
 
-// hang ends when the fault releases the request; a client that leaves ends the request.
-func (f *activeFault) hang(c *call) {
+// wait ends with a value from ch, or when the fault is removed; the request ends when its client
+// leaves.
+func (c *call) wait(ch <-chan struct{}) {
 	select {
-	case <-f.Release:
-	case <-f.removed:
+	case <-ch:
+	case <-c.fault.removed:
 	case <-c.Context().Done():
 		panic(http.ErrAbortHandler)
 	}
 }
 
-func (f *activeFault) pause(c *call, d time.Duration) {
+func (c *call) pause(d time.Duration) {
 	if d <= 0 {
 		return
 	}
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-	case <-f.removed:
-	case <-c.Context().Done():
-		panic(http.ErrAbortHandler)
-	}
+	over := make(chan struct{})
+	defer time.AfterFunc(d, func() { close(over) }).Stop()
+	c.wait(over)
 }
 
-// respond sends status and body, deformed by the request's fault, if it has one.
-func (c *call) respond(status int, body []byte) {
-	header := c.w.Header()
-	header["Content-Length"] = []string{strconv.Itoa(len(body))}
-	f := c.fault
-	if f != nil {
-		for name, values := range f.Header {
-			if values == nil {
-				delete(header, http.CanonicalHeaderKey(name))
+// begin sends the status and the headers.
+func (c *call) begin(status int) {
+	if c.fault != nil {
+		for name, values := range c.fault.Header {
+			if name = http.CanonicalHeaderKey(name); values == nil {
+				c.w.Header().Del(name)
 			} else {
-				header[http.CanonicalHeaderKey(name)] = values
+				c.w.Header()[name] = values
 			}
 		}
 	}
 	c.status = status
 	c.w.WriteHeader(status)
-	if c.Method == http.MethodHead {
-		return
-	}
-	if f == nil {
+}
+
+// respond sends status, headers and body, deformed by the request's fault, if it has one.
+func (c *call) respond(status int, body []byte) {
+	c.w.Header()["Content-Length"] = []string{strconv.Itoa(len(body))}
+	c.begin(status)
+	switch {
+	case c.Method == http.MethodHead:
+	case c.fault == nil:
 		c.send(body)
-		return
+	default:
+		c.sendFaulty(body)
 	}
-	f.send(c, body)
 }
 
 func (c *call) send(b []byte) {
@@ -213,50 +211,43 @@ func (c *call) send(b []byte) {
 	}
 }
 
-func (f *activeFault) send(c *call, body []byte) {
-	whole := body
-	switch {
-	case f.ResetAt != nil:
-		body = body[:min(*f.ResetAt, int64(len(body)))]
-	case f.Truncate != nil:
-		body = body[:min(*f.Truncate, int64(len(body)))]
+func (c *call) sendFaulty(body []byte) {
+	f := c.fault
+	cutAt := func(offset *int64) bool {
+		if offset == nil {
+			return false
+		}
+		body = body[:min(*offset, int64(len(body)))]
+		return true
 	}
+	reset, truncate := cutAt(f.ResetAt), cutAt(f.TruncateAt)
 	if f.HangAt != nil {
 		at := min(*f.HangAt, int64(len(body)))
 		c.send(body[:at])
 		c.flush()
-		f.hang(c)
+		c.wait(f.Release)
 		body = body[at:]
 	}
-	if f.Drip != nil {
-		for len(body) > 0 {
-			n := min(f.Drip.Chunk, len(body))
-			c.send(body[:n])
-			c.flush()
-			body = body[n:]
-			if f.Drip.Next != nil {
-				select {
-				case <-f.Drip.Next:
-				case <-f.removed:
-				case <-c.Context().Done():
-					panic(http.ErrAbortHandler)
-				}
-			}
-			f.pause(c, f.Drip.Pause)
+	for f.Drip != nil && len(body) > 0 {
+		n := min(max(f.Drip.Chunk, 1), len(body))
+		c.send(body[:n])
+		c.flush()
+		body = body[n:]
+		c.pause(f.Drip.Pause)
+		if f.Drip.Next != nil {
+			c.wait(f.Drip.Next)
 		}
 	}
 	c.send(body)
 	switch {
-	case f.ResetAt != nil:
-		c.cut(true)
-	case f.Truncate != nil && *f.Truncate < int64(len(whole)):
-		c.cut(false)
-	case f.Extra != nil:
+	case reset || truncate:
 		c.flush()
-		if conn := c.hijack(); conn != nil {
-			_, _ = conn.Write(f.Extra) // the client may have hung up on them, rightly
-			_ = conn.Close()
-		}
+		c.cut(reset)
+	case f.ExtraBytes != nil:
+		c.flush()
+		conn := c.hijack()
+		_, _ = conn.Write(f.ExtraBytes) // the client may have hung up on them, rightly
+		_ = conn.Close()
 	}
 }
 
@@ -276,14 +267,11 @@ func (c *call) hijack() net.Conn {
 
 // cut ends the connection: with a reset, or in order as if the body were complete.
 func (c *call) cut(reset bool) {
-	if c.status != 0 {
-		c.flush()
-	}
 	conn := c.hijack()
 	if tcp, ok := conn.(*net.TCPConn); ok && reset {
-		// A reset discards what the kernel has not delivered yet, and the client is to get
-		// exactly as many bytes as the test says.
-		waitDelivered(tcp)
+		// A reset discards what has not been delivered yet, and the client is to get exactly as
+		// many bytes as the test says.
+		waitDelivered(tcp, c.s.closing)
 		_ = tcp.SetLinger(0)
 	}
 	_ = conn.Close()

@@ -89,13 +89,14 @@ func parsePolicy(document string) (*policy, error) {
 
 // action is what a caller wants to do; prefix is s3:prefix, of a listing alone.
 type action struct {
-	name     string // s3:GetObject
+	name     string // s3:GetObject; documents may write it in any case
 	resource string // ARN
 	prefix   *string
 }
 
 // allowed intersects: every policy has to allow, and none may deny. No policy allows nothing.
 func (who *identity) allowed(a action) bool {
+	a.name = strings.ToLower(a.name)
 	for _, p := range who.policies {
 		if !p.allows(a) {
 			return false
@@ -120,8 +121,7 @@ func (p *policy) allows(a action) bool {
 }
 
 func (st *statement) matches(a action) bool {
-	name := strings.ToLower(a.name)
-	return slices.ContainsFunc(st.actions, func(pattern string) bool { return matchWildcard(pattern, name) }) &&
+	return slices.ContainsFunc(st.actions, func(pattern string) bool { return matchWildcard(pattern, a.name) }) &&
 		slices.ContainsFunc(st.resources, func(pattern string) bool { return matchWildcard(pattern, a.resource) }) &&
 		!slices.ContainsFunc(st.conditions, func(c condition) bool { return !c.holds(a) })
 }

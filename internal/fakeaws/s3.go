@@ -74,12 +74,16 @@ func (s *Server) prepare(o Object) *stored {
 	switch o.Checksum {
 	case "", "CRC32":
 		out.checksumName = "X-Amz-Checksum-Crc32"
-		out.checksum = []string{base64.StdEncoding.EncodeToString(binary.BigEndian.AppendUint32(nil, crc32.ChecksumIEEE(o.Body)))}
+		out.checksum = []string{crc32Of(o.Body)}
 	case "CRC64NVME":
 		out.checksumName = "X-Amz-Checksum-Crc64nvme"
 		out.checksum = []string{base64.StdEncoding.EncodeToString(binary.BigEndian.AppendUint64(nil, crc64.Checksum(o.Body, crc64NVME)))}
 	}
 	return out
+}
+
+func crc32Of(body []byte) string {
+	return base64.StdEncoding.EncodeToString(binary.BigEndian.AppendUint32(nil, crc32.ChecksumIEEE(body)))
 }
 
 // operation is what an S3 request asks for.
@@ -161,7 +165,7 @@ func (s *Server) handleS3(c *call, op *operation, query url.Values) *apiError {
 	s.mu.RLock()
 	_, exists := s.buckets[bucket]
 	s.mu.RUnlock()
-	if !exists && s.opt.Lookup == nil {
+	if !exists {
 		return refuse(http.StatusNotFound, "NoSuchBucket", "The specified bucket does not exist", [2]string{"BucketName", bucket})
 	}
 	if who == nil {
@@ -179,7 +183,7 @@ func (s *Server) handleS3(c *call, op *operation, query url.Values) *apiError {
 	if !who.allowed(wanted) {
 		return denied(who, wanted)
 	}
-	if refused, answered := s.meetFault(c); refused != nil || answered {
+	if refused, answered := c.meetFault(); refused != nil || answered {
 		return refused
 	}
 	return op.run(s, c, query)
@@ -245,8 +249,7 @@ func (s *Server) getObject(c *call, query url.Values) *apiError {
 	header["Etag"] = o.etagHeader
 	header["Last-Modified"] = o.modifiedHeader
 	if notModified(c.Header, o) || c.fault != nil && c.fault.NotModified {
-		c.status = http.StatusNotModified
-		c.w.WriteHeader(http.StatusNotModified)
+		c.begin(http.StatusNotModified)
 		return nil
 	}
 	first, end, status := byteRange(c.Header.Get("Range"), int64(len(o.body)))
@@ -268,18 +271,15 @@ func (s *Server) getObject(c *call, query url.Values) *apiError {
 		header[o.checksumName] = o.checksum
 		header["X-Amz-Checksum-Type"] = fullObject
 	}
-	for _, name := range op(query) {
+	for _, name := range overrides(query) {
 		header.Set(strings.TrimPrefix(name, "response-"), query.Get(name))
 	}
 	c.respond(status, o.body[first:end])
 	return nil
 }
 
-// op returns the overrides of response headers that a signed request may ask for.
-func op(query url.Values) (names []string) {
-	if len(query) <= 1 {
-		return nil
-	}
+// overrides are the response headers that a signed request asks to be different.
+func overrides(query url.Values) (names []string) {
 	for _, name := range objectQuery {
 		if query.Has(name) {
 			names = append(names, name)
@@ -347,7 +347,7 @@ func byteRange(header string, size int64) (first, end int64, status int) {
 }
 
 func (s *Server) putObject(c *call, _ url.Values) *apiError {
-	if c.Header.Get("Content-Encoding") == "aws-chunked" || strings.HasPrefix(c.Header.Get("X-Amz-Content-Sha256"), "STREAMING-") {
+	if strings.HasPrefix(c.Header.Get("X-Amz-Content-Sha256"), "STREAMING-") {
 		return notImplemented("uploads in signed chunks")
 	}
 	body, err := io.ReadAll(http.MaxBytesReader(c.w, c.Body, maxPutBytes))
@@ -358,6 +358,9 @@ func (s *Server) putObject(c *call, _ url.Values) *apiError {
 		if sum := sha256.Sum256(body); !hmac.Equal([]byte(hex.EncodeToString(sum[:])), []byte(want)) {
 			return refuse(http.StatusBadRequest, "XAmzContentSHA256Mismatch", "The provided 'x-amz-content-sha256' header does not match what was computed.")
 		}
+	}
+	if want := c.Header.Get("X-Amz-Checksum-Crc32"); want != "" && want != crc32Of(body) {
+		return refuse(http.StatusBadRequest, "BadDigest", "The CRC32 you specified did not match the calculated checksum.")
 	}
 	s.Put(c.entry.Bucket, c.entry.Key, Object{Body: body, ContentType: c.Header.Get("Content-Type"), ContentEncoding: c.Header.Get("Content-Encoding")})
 	o, refused := s.find(c)
@@ -371,8 +374,7 @@ func (s *Server) putObject(c *call, _ url.Values) *apiError {
 
 func (s *Server) deleteObject(c *call, _ url.Values) *apiError {
 	s.Delete(c.entry.Bucket, c.entry.Key)
-	c.status = http.StatusNoContent
-	c.w.WriteHeader(http.StatusNoContent)
+	c.begin(http.StatusNoContent)
 	return nil
 }
 
@@ -492,9 +494,6 @@ func (c *call) respondXML(document any) *apiError {
 // https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html
 func (c *call) refuseS3(e *apiError) {
 	c.w.Header().Set("Content-Type", "application/xml")
-	if e.status < 300 { // a status that may not have a body, or an error in a success: as it is told
-		e.status = http.StatusInternalServerError
-	}
 	var b strings.Builder
 	b.WriteString(xml.Header + "<Error>")
 	for _, element := range append([][2]string{{"Code", e.code}, {"Message", e.message}}, append(e.detail, [2]string{"RequestId", c.id}, [2]string{"HostId", "fakeaws"})...) {

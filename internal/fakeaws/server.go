@@ -32,8 +32,9 @@ type Options struct {
 	Logger    *slog.Logger     // default: nothing is logged
 	Log       int              // how many requests Requests remembers; default 16384, negative: none
 
-	// Lookup answers for keys that were never Put, so that a benchmark's million tiles need not
-	// be held. It is called from many goroutines. Optional.
+	// Lookup answers for keys that were never Put, so that a benchmark's million tiles need not be
+	// held. It is called from many goroutines; objects that bring their ETag, and want no checksum,
+	// cost little. Optional.
 	Lookup func(bucket, key string) (Object, bool)
 }
 
@@ -47,7 +48,11 @@ type Server struct {
 	log    requestLog
 	faults faultList
 
+	closing  chan struct{}
+	handlers sync.WaitGroup
+
 	mu         sync.RWMutex
+	closed     bool
 	buckets    map[string]map[string]*stored
 	identities map[string]*identity // by access key ID
 	sessions   []*identity          // in order of issue; the oldest is forgotten beyond maxSessions
@@ -81,6 +86,7 @@ func Start(opt Options) (*Server, error) {
 		opt:        opt,
 		url:        "http://" + listener.Addr().String(),
 		served:     make(chan struct{}),
+		closing:    make(chan struct{}),
 		buckets:    map[string]map[string]*stored{},
 		identities: map[string]*identity{},
 		roles:      map[string]*role{},
@@ -105,11 +111,21 @@ func Start(opt Options) (*Server, error) {
 // wants a name under localhost or amazonaws.com in the Host header, e.g. bucket.localhost:PORT.
 func (s *Server) URL() string { return s.url }
 
-// Close drops every connection, releases what hangs, and waits for the listener to end.
+// Close drops every connection, releases what hangs, and returns when nothing runs any more. A
+// second call does nothing.
 func (s *Server) Close() error {
+	s.mu.Lock()
+	again := s.closed
+	s.closed = true
+	s.mu.Unlock()
+	if again {
+		return nil
+	}
+	close(s.closing)
 	err := s.http.Close()
 	s.faults.removeAll()
 	<-s.served
+	s.handlers.Wait()
 	return err
 }
 
@@ -142,6 +158,7 @@ func (s *Server) Delete(bucket, key string) {
 // call is one request on its way through the server.
 type call struct {
 	*http.Request
+	s      *Server
 	w      http.ResponseWriter
 	id     string    // request ID
 	now    time.Time // by the server's clock
@@ -153,7 +170,16 @@ type call struct {
 }
 
 func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
-	c := &call{Request: r, w: w, now: s.opt.Clock(), id: s.requestID()}
+	s.mu.RLock()
+	if s.closed {
+		s.mu.RUnlock()
+		panic(http.ErrAbortHandler)
+	}
+	s.handlers.Add(1)
+	s.mu.RUnlock()
+	defer s.handlers.Done()
+
+	c := &call{s: s, Request: r, w: w, now: s.opt.Clock(), id: s.requestID()}
 	w.Header()["Date"] = []string{c.now.UTC().Format(http.TimeFormat)}
 	defer func() { s.log.done(c.entry, c.status, c.sent) }() // a fault may end the handler by a panic
 	if isSTS(r) {

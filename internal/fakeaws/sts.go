@@ -29,7 +29,7 @@ type User struct {
 type Role struct {
 	ARN         string
 	Policy      string        // JSON
-	MaxDuration time.Duration // of a session; default 1 h, AWS's own
+	MaxDuration time.Duration // of a session, 1 h (the default) to 12 h
 	// TrustedUsers may assume the role: access key IDs of users, ARNs of roles (whose sessions
 	// may, which chains the roles), or *.
 	TrustedUsers []string
@@ -55,6 +55,7 @@ const (
 	minDuration     = 15 * time.Minute
 	defaultDuration = time.Hour
 	maxChained      = time.Hour
+	maxDuration     = 12 * time.Hour
 	maxPolicy       = 2048 // characters
 	maxTags         = 50
 	maxFormBytes    = 64 << 10
@@ -91,6 +92,9 @@ func (s *Server) AddRole(r Role) error {
 	}
 	if r.MaxDuration == 0 {
 		r.MaxDuration = defaultDuration
+	}
+	if r.MaxDuration < defaultDuration || r.MaxDuration > maxDuration {
+		return fmt.Errorf("role %s: MaxDuration %v is not within 1h and 12h", r.ARN, r.MaxDuration)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -154,7 +158,7 @@ func (s *Server) handleSTS(c *call, form url.Values, body []byte) *apiError {
 		c.who = who
 		s.log.verified(c.entry, who)
 	}
-	if refused, answered := s.meetFault(c); refused != nil || answered {
+	if refused, answered := c.meetFault(); refused != nil || answered {
 		return refused
 	}
 	return stsActions[name](s, c, form)
@@ -245,9 +249,13 @@ func (w *WebIdentity) verify(token string, now time.Time) (string, *apiError) {
 type webIdentityResult struct{ SubjectFromWebIdentityToken, Audience, Provider string }
 
 type assumedRole struct {
-	AssumedRoleUser  struct{ Arn, AssumedRoleId string }                                     //nolint:revive // the element's name
-	Credentials      struct{ AccessKeyId, SecretAccessKey, SessionToken, Expiration string } //nolint:revive // as above
-	PackedPolicySize *int
+	ARN              string `xml:"AssumedRoleUser>Arn"`
+	ID               string `xml:"AssumedRoleUser>AssumedRoleId"`
+	AccessKeyID      string `xml:"Credentials>AccessKeyId"`
+	SecretAccessKey  string `xml:"Credentials>SecretAccessKey"`
+	SessionToken     string `xml:"Credentials>SessionToken"`
+	Expiration       string `xml:"Credentials>Expiration"`
+	PackedPolicySize *int   // percent
 	*webIdentityResult
 }
 
@@ -294,15 +302,13 @@ func (s *Server) issue(c *call, form url.Values, r *role, chained bool, web *web
 	}
 	s.remember(who)
 
-	result := assumedRole{webIdentityResult: web}
+	result := assumedRole{ARN: who.arn, ID: who.userID, webIdentityResult: web}
 	if document != "" || tags > 0 {
 		result.PackedPolicySize = &packed
 	}
-	result.AssumedRoleUser.Arn, result.AssumedRoleUser.AssumedRoleId = who.arn, who.userID
 	if c.fault == nil || !c.fault.Empty {
-		out := &result.Credentials
-		out.AccessKeyId, out.SecretAccessKey, out.SessionToken = who.accessKeyID, who.secret, who.token
-		out.Expiration = who.expires.UTC().Format(time.RFC3339)
+		result.AccessKeyID, result.SecretAccessKey, result.SessionToken = who.accessKeyID, who.secret, who.token
+		result.Expiration = who.expires.UTC().Format(time.RFC3339)
 	}
 	return c.respondSTS(form.Get("Action"), result)
 }
@@ -325,7 +331,7 @@ func sessionDuration(form url.Values, r *role, chained bool) (time.Duration, *ap
 	seconds, err := strconv.Atoi(form.Get("DurationSeconds"))
 	d := time.Duration(seconds) * time.Second
 	switch {
-	case err != nil || d < minDuration || d > 12*time.Hour:
+	case err != nil || d < minDuration || d > maxDuration:
 		return 0, validation("Value '%s' at 'durationSeconds' failed to satisfy constraint: Member must have a value between 900 and 43200", form.Get("DurationSeconds"))
 	case chained && d > maxChained:
 		return 0, refuse(http.StatusBadRequest, "ValidationError", "The requested DurationSeconds exceeds the 1 hour session limit for roles assumed by role chaining")
@@ -369,7 +375,11 @@ func knownParameters(form url.Values, own string) *apiError {
 }
 
 func (s *Server) getCallerIdentity(c *call, _ url.Values) *apiError {
-	return c.respondSTS("GetCallerIdentity", struct{ Arn, UserId, Account string }{c.who.arn, c.who.userID, s.opt.AccountID}) //nolint:revive // the element's name
+	return c.respondSTS("GetCallerIdentity", struct {
+		ARN     string `xml:"Arn"`
+		UserID  string `xml:"UserId"`
+		Account string
+	}{c.who.arn, c.who.userID, s.opt.AccountID})
 }
 
 func validation(format string, args ...any) *apiError {
@@ -378,14 +388,10 @@ func validation(format string, args ...any) *apiError {
 
 func (c *call) respondSTS(action string, result any) *apiError {
 	body, err := xml.Marshal(struct {
-		XMLName  xml.Name
-		Result   element
-		Metadata struct{ RequestId string } `xml:"ResponseMetadata"` //nolint:revive // the element's name
-	}{
-		XMLName:  xml.Name{Space: stsNamespace, Local: action + "Response"},
-		Result:   element{action + "Result", result},
-		Metadata: struct{ RequestId string }{c.id}, //nolint:revive // as above
-	})
+		XMLName   xml.Name
+		Result    element
+		RequestID string `xml:"ResponseMetadata>RequestId"`
+	}{xml.Name{Space: stsNamespace, Local: action + "Response"}, element{action + "Result", result}, c.id})
 	if err != nil {
 		return refuse(http.StatusInternalServerError, "InternalFailure", err.Error())
 	}
@@ -416,7 +422,7 @@ func (c *call) refuseSTS(e *apiError) {
 		Type      string `xml:"Error>Type"`
 		Code      string `xml:"Error>Code"`
 		Message   string `xml:"Error>Message"`
-		RequestId string //nolint:revive // the element's name
+		RequestID string `xml:"RequestId"`
 	}{xml.Name{Space: stsNamespace, Local: "ErrorResponse"}, kind, e.code, e.message, c.id})
 	if err != nil {
 		body = nil // strings alone: it does not fail
