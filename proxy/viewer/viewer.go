@@ -1,0 +1,169 @@
+// Package viewer is the map page and /tilegate.js, the script that signs a web page in.
+package viewer
+
+import (
+	"bytes"
+	"crypto/sha512"
+	"embed"
+	"encoding/base64"
+	"encoding/json"
+	"html/template"
+	"io/fs"
+	"net/http"
+	"net/url"
+	"path"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Options of the page. The zero value makes one that asks for an access token.
+type Options struct {
+	Accounts []Account // whom the page offers to sign in as; for demonstrations
+}
+
+// Account is somebody whose access tokens anyone may have.
+type Account struct {
+	Name        string // unique
+	Label       string // on the button
+	Description string // what this account may see, beside it
+	TokenURL    string // GET answers {"access_token": …}, readable from the page's origin (CORS)
+}
+
+// Leaflet as npm and the CDN have it (leaflet 1.9.4, dist/), and what the files hash to: bytes that differ, from a CDN
+// or from this binary, are not run.
+const (
+	leafletCDN       = "https://unpkg.com"
+	leafletPath      = leafletCDN + "/leaflet@1.9.4/dist/"
+	leafletScript    = "sha384-cxOPjt7s7Iz04uaHJceBmS+qpjv2JkIHNVcuOrM+YHwZOmJGBXI00mdUXEq65HTH"
+	leafletStyle     = "sha384-sHL9NAb7lN7rfvG5lfHpm643Xkcjzp4jFvuavGOndn6pjVqS6ny56CAt3nsEVT4H"
+	ourPath          = "/viewer/"
+	privateNoStore   = "private, no-store"
+	pageContentType  = "text/html; charset=utf-8"
+	errorContentType = "application/problem+json"
+)
+
+// page holds the page's own files; leaflet what `npm ci` put there, if it ran before the build.
+//
+//go:embed page leaflet
+var files embed.FS
+
+// New serves GET and HEAD of "/", "/tilegate.js" and the page's files under "/viewer/". Whatever it answers needs no
+// credential: it is the same for everybody.
+func New(o Options) http.Handler {
+	v := &viewer{assets: map[string][]byte{}, embedded: holdsLeaflet(files)}
+	entries, err := fs.Glob(files, "*/*.*")
+	if err != nil {
+		panic(err) // only a malformed pattern is an error
+	}
+	for _, name := range entries {
+		switch path.Ext(name) {
+		case ".js", ".css", ".svg":
+			body, err := files.ReadFile(name)
+			if err != nil {
+				panic(err) // the glob found it in the binary
+			}
+			v.assets[ourPath+path.Base(name)] = body
+		}
+	}
+	v.assets["/tilegate.js"] = v.assets[ourPath+"tilegate.js"]
+	v.page, v.policy = v.render(o), v.contentSecurityPolicy(o)
+	return v
+}
+
+type viewer struct {
+	page     []byte
+	policy   string            // Content-Security-Policy of the page
+	assets   map[string][]byte // by URL path
+	embedded bool              // Leaflet is among them
+}
+
+// holdsLeaflet tells whether both of Leaflet's files are embedded, and are the very ones that the hashes name.
+func holdsLeaflet(files fs.FS) bool {
+	for name, want := range map[string]string{"leaflet/leaflet.js": leafletScript, "leaflet/leaflet.css": leafletStyle} {
+		body, err := fs.ReadFile(files, name)
+		sum := sha512.Sum384(body)
+		if err != nil || "sha384-"+base64.StdEncoding.EncodeToString(sum[:]) != want {
+			return false
+		}
+	}
+	return true
+}
+
+func (v *viewer) render(o Options) []byte {
+	base := ourPath
+	if !v.embedded {
+		base = leafletPath
+	}
+	var page bytes.Buffer
+	err := template.Must(template.ParseFS(files, "page/index.html")).Execute(&page, map[string]any{
+		"Accounts": o.Accounts,
+		"Embedded": v.embedded,
+		"Leaflet":  base,
+		"Script":   leafletScript,
+		"Style":    leafletStyle,
+	})
+	if err != nil {
+		panic(err) // the template and what it is given are both ours
+	}
+	return page.Bytes()
+}
+
+// contentSecurityPolicy lets the page run our files, reach us and the accounts' token URLs, and no more. Leaflet sets
+// styles through the DOM, which needs no 'unsafe-inline', and swaps the tiles that it drops for a data: image.
+func (v *viewer) contentSecurityPolicy(o Options) string {
+	code := "'self'"
+	if !v.embedded {
+		code += " " + leafletCDN
+	}
+	connect := []string{"'self'"}
+	for _, a := range o.Accounts {
+		// One that does not parse is left out: the page says that it cannot be reached.
+		if u, err := url.Parse(a.TokenURL); err == nil && u.Host != "" {
+			connect = append(connect, u.Scheme+"://"+u.Host)
+		}
+	}
+	slices.Sort(connect)
+	return "default-src 'none'; script-src " + code + "; style-src " + code + "; img-src 'self' data:; connect-src " +
+		strings.Join(slices.Compact(connect), " ") + "; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+}
+
+// ServeHTTP answers with the page or one of its files.
+func (v *viewer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	h := w.Header()
+	h.Set("Cache-Control", privateNoStore)
+	h.Set("X-Content-Type-Options", "nosniff")
+	switch body, ok := v.assets[r.URL.Path]; {
+	case r.Method != http.MethodGet && r.Method != http.MethodHead:
+		h.Set("Allow", "GET, HEAD")
+		fail(w, http.StatusMethodNotAllowed)
+	case r.URL.Path == "/":
+		h.Set("Content-Type", pageContentType)
+		h.Set("Content-Security-Policy", v.policy)
+		h.Set("Referrer-Policy", "no-referrer")
+		http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(v.page))
+	case ok:
+		if r.URL.Path == "/tilegate.js" {
+			// Pages of any site load it by <script>; it knows nothing that is secret.
+			h.Set("Cross-Origin-Resource-Policy", "cross-origin")
+		}
+		h.Set("Content-Type", contentTypes[path.Ext(r.URL.Path)])
+		http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(body))
+	default:
+		fail(w, http.StatusNotFound)
+	}
+}
+
+// The system's own table differs from one machine to the next.
+var contentTypes = map[string]string{
+	".css": "text/css; charset=utf-8",
+	".js":  "text/javascript; charset=utf-8",
+	".svg": "image/svg+xml",
+}
+
+// fail answers as RFC 9457 says.
+func fail(w http.ResponseWriter, status int) {
+	w.Header().Set("Content-Type", errorContentType)
+	w.WriteHeader(status)
+	_ = json.NewEncoder(w).Encode(map[string]any{"title": http.StatusText(status), "status": status}) // the client may have left
+}
