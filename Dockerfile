@@ -1,3 +1,4 @@
+# make viewer   # the map page then needs no CDN
 # docker build --build-arg VERSION=1.0.0 --build-arg COMMIT="$(git rev-parse --short HEAD)" -t tilegate .
 # docker run -p 8080:8080 -v "$PWD/tilegate.yaml:/etc/tilegate/tilegate.yaml:ro" --env-file .env tilegate
 FROM golang:1.26.8-bookworm AS build

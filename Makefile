@@ -9,16 +9,25 @@ MINIO := github.com/minio/minio@v0.0.0-20260212201848-7aac2a2c5b7c
 VERSITYGW := github.com/versity/versitygw/cmd/versitygw@v1.8.0
 DOCKERFILE_LINTER := dockerfile-utils@0.16.3
 
-.PHONY: help demo test bench-once lint lint-deploy tools ci
+.PHONY: help demo viewer test browser bench-once lint lint-deploy tools ci
 
 help: ## list these commands
 	@sed -n 's/^\([a-z-]*\):.* ## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
 
 demo: ## a private S3, a token issuer, tilegate and a map page, in one process
+	@$(MAKE) -s viewer || echo 'No Leaflet from npm: the map page loads it from a CDN.'
 	go run ./cmd/tilegate demo
+
+viewer: proxy/viewer/leaflet/leaflet.js ## Leaflet from npm, for the map page to embed
+
+proxy/viewer/leaflet/leaflet.js: proxy/viewer/package-lock.json
+	cd proxy/viewer && npm ci --no-audit --no-fund
 
 test: ## all tests, with the race detector
 	go test -race ./...
+
+browser: ## the map pages in headless Chromium
+	cd .ci/browser && npm ci --no-audit --no-fund && npm test
 
 bench-once: ## each benchmark once: that it runs, not how fast
 	go test -run '^$$' -bench . -benchtime 1x ./...

@@ -1,0 +1,47 @@
+// What every browser test begins with: a Chromium that starts empty, talks to nobody but the server under test, and
+// whose complaints fail the test.
+
+import {mkdtemp, rm} from 'node:fs/promises'
+import {tmpdir} from 'node:os'
+import {join} from 'node:path'
+import {chromium} from 'playwright-core'
+
+// withPage runs a test in a fresh browser and closes it. The browser is $CHROMIUM, or Debian's. test gets the page and
+// the complaints so far: script errors, breaches of the Content-Security-Policy, and whatever else the console calls an
+// error, besides refused requests, which are what the tests are about.
+export async function withPage(options, test) {
+	const profile = await mkdtemp(join(tmpdir(), 'tilegate-chromium-'))
+	const context = await chromium.launchPersistentContext(profile, {
+		executablePath: process.env.CHROMIUM || '/usr/bin/chromium',
+		headless: true,
+		args: ['--no-sandbox', '--disable-gpu', '--disable-background-networking', '--disable-component-update', '--disable-sync', '--no-first-run'],
+		...options,
+	})
+	try {
+		const page = context.pages()[0] ?? await context.newPage()
+		const complaints = []
+		page.on('pageerror', (e) => complaints.push(e.message))
+		page.on('console', (m) => {
+			if (m.type() === 'error' && !m.text().startsWith('Failed to load resource: the server responded')) complaints.push(m.text())
+		})
+		return await test(page, complaints)
+	} finally {
+		await context.close()
+		await rm(profile, {recursive: true, force: true})
+	}
+}
+
+// check fails the test with what was expected.
+export function check(condition, expected) {
+	if (!condition) throw new Error(expected)
+}
+
+// run ends the process with status 1 and one clear line when a test fails.
+export async function run(test) {
+	try {
+		await test()
+	} catch (e) {
+		console.error(`FAIL: ${e.message.split('\n')[0]}`)
+		process.exit(1)
+	}
+}
