@@ -8,8 +8,8 @@ import (
 )
 
 // waitDelivered returns when the peer's kernel holds every byte that was written, when stop is
-// closed, or after five seconds. Linux tells how many bytes it has not acknowledged (SIOCOUTQ,
-// tcp(7)), but lets nobody wait for them.
+// closed, or when the peer has taken nothing for five seconds. Linux tells how many bytes are not
+// acknowledged (SIOCOUTQ, tcp(7)), but lets nobody wait for them.
 func waitDelivered(conn *net.TCPConn, stop <-chan struct{}) {
 	raw, err := conn.SyscallConn()
 	if err != nil {
@@ -17,7 +17,7 @@ func waitDelivered(conn *net.TCPConn, stop <-chan struct{}) {
 	}
 	ticker := time.NewTicker(time.Millisecond)
 	defer ticker.Stop()
-	deadline := time.After(5 * time.Second)
+	last, patience := 0, time.Now()
 	for {
 		pending := 0
 		var failed error
@@ -25,10 +25,14 @@ func waitDelivered(conn *net.TCPConn, stop <-chan struct{}) {
 		if err != nil || failed != nil || pending == 0 {
 			return
 		}
+		if pending != last {
+			last, patience = pending, time.Now().Add(5*time.Second)
+		}
 		select {
-		case <-ticker.C:
-		case <-deadline:
-			return
+		case now := <-ticker.C:
+			if now.After(patience) {
+				return
+			}
 		case <-stop:
 			return
 		}

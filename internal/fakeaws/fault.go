@@ -34,7 +34,7 @@ type Fault struct {
 	// Instead of the answer.
 	Status int    // refuse with it, and with Code in the service's error document, e.g. 503 SlowDown
 	Code   string // default InternalError
-	Reset  bool   // TCP RST before any header
+	Reset  bool   // TCP RST before any header; net/http itself repeats a GET when a reused connection answers so
 	Body   []byte // 200 with this body, e.g. an XML error document
 
 	// What the answer becomes.
@@ -47,7 +47,7 @@ type Fault struct {
 
 	// What STS issues.
 	Lifetime *time.Duration // of credentials, whatever was asked; negative: they have expired already
-	Empty    bool           // credentials that are empty strings
+	Empty    bool           // keys and token are empty strings
 }
 
 // Drip sends a body in pieces of Chunk bytes. After each it waits for Pause, and for a value from
@@ -186,7 +186,7 @@ func (c *call) begin(status int) {
 			}
 		}
 	}
-	c.status = status
+	c.s.log.answered(c.entry, status)
 	c.w.WriteHeader(status)
 }
 

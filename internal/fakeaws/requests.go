@@ -17,9 +17,9 @@ type Request struct {
 	Header      http.Header
 	Form        url.Values // an STS request's parameters
 	Time        time.Time  // of arrival, by the server's clock
-	Done        bool       // answered, cut off by a fault, or left by its client
-	Status      int        // 0: no status has been sent
-	Bytes       int64      // of the body handed to the network
+	Status      int        // 0: none has been sent
+	Done        bool       // answered, cut off by a fault, or left by its client; shortly after the client has the end
+	Bytes       int64      // of the body handed to the network, once done
 }
 
 // entry is a Request in the log; its lock is the log's.
@@ -66,16 +66,22 @@ func (l *requestLog) verified(e *entry, who *identity) {
 	e.AccessKeyID, e.Principal = who.accessKeyID, who.arn
 }
 
+func (l *requestLog) answered(e *entry, status int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	e.Status = status
+}
+
 func (l *requestLog) copy(e *entry) Request {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return e.Request
 }
 
-func (l *requestLog) done(e *entry, status int, sent int64) {
+func (l *requestLog) done(e *entry, sent int64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	e.Done, e.Status, e.Bytes = true, status, sent
+	e.Done, e.Bytes = true, sent
 	l.wake()
 }
 

@@ -158,15 +158,14 @@ func (s *Server) Delete(bucket, key string) {
 // call is one request on its way through the server.
 type call struct {
 	*http.Request
-	s      *Server
-	w      http.ResponseWriter
-	id     string    // request ID
-	now    time.Time // by the server's clock
-	entry  *entry
-	who    *identity // nil: anonymous
-	fault  *activeFault
-	sent   int64
-	status int
+	s     *Server
+	w     http.ResponseWriter
+	id    string    // request ID
+	now   time.Time // by the server's clock
+	entry *entry
+	who   *identity // nil: anonymous
+	fault *activeFault
+	sent  int64 // of the body
 }
 
 func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
@@ -181,7 +180,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 
 	c := &call{s: s, Request: r, w: w, now: s.opt.Clock(), id: s.requestID()}
 	w.Header()["Date"] = []string{c.now.UTC().Format(http.TimeFormat)}
-	defer func() { s.log.done(c.entry, c.status, c.sent) }() // a fault may end the handler by a panic
+	defer func() { s.log.done(c.entry, c.sent) }() // a fault may end the handler by a panic
 	if isSTS(r) {
 		s.serveSTS(c)
 	} else {

@@ -306,9 +306,9 @@ func (s *Server) issue(c *call, form url.Values, r *role, chained bool, web *web
 	if document != "" || tags > 0 {
 		result.PackedPolicySize = &packed
 	}
+	result.Expiration = who.expires.UTC().Format(time.RFC3339)
 	if c.fault == nil || !c.fault.Empty {
 		result.AccessKeyID, result.SecretAccessKey, result.SessionToken = who.accessKeyID, who.secret, who.token
-		result.Expiration = who.expires.UTC().Format(time.RFC3339)
 	}
 	return c.respondSTS(form.Get("Action"), result)
 }
