@@ -11,10 +11,13 @@ type sketch struct {
 	words []uint64 // 16 counters each; 8 words are a block
 	mask  uint64   // number of blocks - 1
 	added int
-	every int // halve after this many additions
+	every int // halve after as many additions
 }
 
-const countersABlock = 8 * 16
+const (
+	countersABlock = 8 * 16
+	requestsATile  = 8
+)
 
 func (s *sketch) init(counters int64) {
 	blocks := uint64(1)
@@ -23,7 +26,14 @@ func (s *sketch) init(counters int64) {
 	}
 	s.words = make([]uint64, blocks*8)
 	s.mask = blocks - 1
-	s.every = int(max(blocks*countersABlock, 1024)) //nolint:gosec // far below 2^63
+	s.sizeFor(0)
+}
+
+// sizeFor makes the sketch forget in step with the number of tiles held. A longer memory ranks them
+// better while the map is used as it was, a shorter one finds its way sooner when that changes; in
+// TestAdmission's traces eight requests a tile is near the best in both.
+func (s *sketch) sizeFor(tiles int) {
+	s.every = max(requestsATile*tiles, 4*len(s.words))
 }
 
 // at returns where row's counter for hash is. The shard has used up the hash's leading bits.

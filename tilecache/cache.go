@@ -43,9 +43,6 @@ func (o Options) withDefaults() Options {
 	if o.Wait == 0 {
 		o.Wait = 2 * time.Second
 	}
-	if o.Clock == nil {
-		o.Clock = time.Now
-	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -55,6 +52,7 @@ func (o Options) withDefaults() Options {
 // Cache is a byte-budgeted cache of tiles; its methods may be called from any goroutine.
 type Cache struct {
 	opts    Options
+	born    time.Time
 	seed    maphash.Seed
 	classes sizeClasses
 	room    budget
@@ -80,6 +78,10 @@ func New(o Options) (*Cache, error) {
 	}
 	c := &Cache{opts: o, seed: maphash.MakeSeed(), classes: newSizeClasses()}
 	c.ctx, c.cancel = context.WithCancelCause(context.Background())
+	c.born = time.Now()
+	if o.Clock != nil {
+		c.born = o.Clock()
+	}
 	c.retries.add(maxRetryTokens)
 
 	n, shift := shardCount(o.Memory)
@@ -96,7 +98,14 @@ func New(o Options) (*Cache, error) {
 	return c, nil
 }
 
-func (c *Cache) now() int64 { return c.opts.Clock().UnixNano() }
+// now returns nanoseconds since New: only differences count here, and the runtime's own clock is
+// read twice as fast as the time of day.
+func (c *Cache) now() int64 {
+	if c.opts.Clock == nil {
+		return int64(time.Since(c.born))
+	}
+	return int64(c.opts.Clock().Sub(c.born))
+}
 
 func (c *Cache) shardOf(hash uint64) *shard { return &c.shards[hash>>c.shift] }
 

@@ -256,7 +256,8 @@ func (f *fill) remember() {
 	s := f.shard
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.fills[f.key] == f && s.insertAbsence(f.key) {
+	if s.fills[f.key] == f {
+		s.insertAbsence(f.key, f.hash)
 		f.reserved -= absenceCost
 	}
 }
@@ -270,7 +271,7 @@ func (f *fill) passThrough(obj *Object) error {
 	}
 	e := c.openStream(f.ctx, func() { f.cancel(nil) }, f.key, f.hash, f.fetch, obj)
 	s.mu.Lock()
-	s.drop(f.key) // what is held is not what the origin has by now
+	s.drop(f.hash) // what is held is not what the origin has by now
 	s.forget(f)
 	f.entry, f.exclusive, f.ended = e, true, true
 	f.taken = f.waiters == 0

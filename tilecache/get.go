@@ -44,7 +44,7 @@ func (c *Cache) Get(ctx context.Context, key Key, p Policy, fetch Fetch) (Tile, 
 
 	s.mu.Lock()
 	s.frequency.add(hash)
-	held := s.find(key)
+	held := s.find(key, hash)
 	if held != nil {
 		age := max(0, time.Duration(now-held.validated))
 		st := Status{State: Hit, TTL: p.Fresh - age}
@@ -62,12 +62,10 @@ func (c *Cache) Get(ctx context.Context, key Key, p Policy, fetch Fetch) (Tile, 
 			s.mu.Unlock()
 			return t, st, nil
 		}
-	} else if since, ok := s.absent.Get(key); ok {
-		if left := p.MissingFor - max(0, time.Duration(now-since)); left > 0 {
-			s.counts.AbsentHits++
-			s.mu.Unlock()
-			return Tile{}, Status{State: Hit, TTL: left}, ErrMissing
-		}
+	} else if age, ok := s.findAbsence(key, hash, now); ok && age < p.MissingFor {
+		s.counts.AbsentHits++
+		s.mu.Unlock()
+		return Tile{}, Status{State: Hit, TTL: p.MissingFor - age}, ErrMissing
 	}
 
 	st := Status{State: Joined, TTL: p.Fresh}

@@ -55,7 +55,7 @@ func (s *shard) postponeRefresh(e *entry, err error) {
 
 	// Nobody waits for a refresh, so its error goes to the log; but an origin that fails does so
 	// for thousands of tiles.
-	if last := c.lastWarned.Load(); now-last >= warnEvery && c.lastWarned.CompareAndSwap(last, now) {
+	if last := c.lastWarned.Load(); (last == 0 || now-last >= warnEvery) && c.lastWarned.CompareAndSwap(last, now) {
 		c.opts.Logger.Warn("stale tiles are served because refreshing them fails",
 			"tileset", e.key.Tileset, "z", e.key.Z, "x", e.key.X, "y", e.key.Y, "error", err)
 	}

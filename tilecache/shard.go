@@ -5,6 +5,7 @@ import (
 	"math"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/hashicorp/golang-lru/v2/simplelru"
 )
@@ -15,7 +16,7 @@ const (
 
 	// What a shard keeps for the youngest tiles, in parts of its bytes. The rest is for tiles that
 	// were asked for more often than those they displaced.
-	recentShare = 8
+	recentShare = 16
 	// Remembered absences take no more than this part of the budget.
 	absentShare = 16
 	// Failures remembered at once, for failurePause; the oldest give way.
@@ -25,18 +26,20 @@ const (
 )
 
 // shard is a part of the cache with a lock of its own. A tile is in recent when it is young and in
-// kept when it has earned its place, each in the order of last use.
+// kept when it has earned its place, each in the order of last use. What a hit touches is found by the
+// key's hash, which is looked up three times faster than the key; whoever finds something compares
+// the key, and of two tiles with one hash the cache holds the later one.
 type shard struct {
 	cache *Cache
 
 	mu          sync.Mutex
-	recent      *simplelru.LRU[Key, *entry]
-	kept        *simplelru.LRU[Key, *entry]
+	recent      *lru
+	kept        *lru
 	recentBytes int64
-	filling     int64                      // bytes of fills under way: the youngest part of recent
-	target      int64                      // for recentBytes + filling
-	retired     map[Key]*entry             // evicted, but somebody still reads them: worth finding again
-	absent      *simplelru.LRU[Key, int64] // since when
+	filling     int64             // bytes of fills under way: the youngest part of recent
+	target      int64             // for recentBytes + filling
+	retired     map[uint64]*entry // evicted, but somebody still reads them: worth finding again
+	absent      *simplelru.LRU[uint64, absence]
 	failures    *simplelru.LRU[Key, failure]
 	fills       map[Key]*fill
 	frequency   sketch
@@ -45,6 +48,14 @@ type shard struct {
 	counts      counts
 
 	_ [64]byte // keeps neighbours' locks out of one cache line
+}
+
+type lru = simplelru.LRU[uint64, *entry]
+
+// absence is a tile that there is not.
+type absence struct {
+	key   Key
+	since int64
 }
 
 // shardCount returns how many shards there are, a power of two, and how far a hash is shifted right
@@ -63,20 +74,20 @@ func (s *shard) init(c *Cache, memory int64) {
 	if c.opts.plain {
 		s.target = math.MaxInt64
 	}
-	s.recent = newLRU[*entry](math.MaxInt, nil)
-	s.kept = newLRU[*entry](math.MaxInt, nil)
-	s.absent = newLRU(int(max(1, memory/absentShare/absenceCost)), func(Key, int64) {
+	s.recent = newLRU[uint64, *entry](math.MaxInt, nil)
+	s.kept = newLRU[uint64, *entry](math.MaxInt, nil)
+	s.absent = newLRU(int(max(1, memory/absentShare/absenceCost)), func(uint64, absence) {
 		c.room.evictable.Add(-absenceCost)
 		c.room.release(absenceCost)
 	})
-	s.failures = newLRU[failure](failuresKept, nil)
-	s.retired = make(map[Key]*entry)
+	s.failures = newLRU[Key, failure](failuresKept, nil)
+	s.retired = make(map[uint64]*entry)
 	s.fills = make(map[Key]*fill)
 	s.frequency.init(memory / bytesACounter)
 }
 
-func newLRU[V any](size int, onEvict func(Key, V)) *simplelru.LRU[Key, V] {
-	l, err := simplelru.NewLRU(size, simplelru.EvictCallback[Key, V](onEvict))
+func newLRU[K comparable, V any](size int, onEvict func(K, V)) *simplelru.LRU[K, V] {
+	l, err := simplelru.NewLRU(size, simplelru.EvictCallback[K, V](onEvict))
 	if err != nil {
 		panic(err) // the size is positive
 	}
@@ -85,20 +96,29 @@ func newLRU[V any](size int, onEvict func(Key, V)) *simplelru.LRU[Key, V] {
 
 // find returns what is held under key and makes it the most recently used. The shard is locked, as
 // for all that follows unless it says otherwise.
-func (s *shard) find(key Key) *entry {
-	if e, ok := s.kept.Get(key); ok {
-		return e
+func (s *shard) find(key Key, hash uint64) *entry {
+	e, ok := s.kept.Get(hash)
+	if !ok {
+		e, ok = s.recent.Get(hash)
 	}
-	if e, ok := s.recent.Get(key); ok {
-		return e
+	if !ok && len(s.retired) > 0 {
+		if e = s.retired[hash]; e != nil && s.cache.room.restore(e) {
+			delete(s.retired, hash)
+			e.retired = false
+			s.link(s.recent, e)
+			ok = true
+		}
 	}
-	if e := s.retired[key]; e != nil && s.cache.room.restore(e) {
-		delete(s.retired, key)
-		e.retired = false
-		s.link(s.recent, e)
-		return e
+	if !ok || e.key != key {
+		return nil
 	}
-	return nil
+	return e
+}
+
+// findAbsence returns how long ago the origin said that there is no such tile.
+func (s *shard) findAbsence(key Key, hash uint64, now int64) (age time.Duration, ok bool) {
+	a, ok := s.absent.Get(hash)
+	return max(0, time.Duration(now-a.since)), ok && a.key == key
 }
 
 // open pins e for one more reader.
@@ -111,10 +131,10 @@ func (s *shard) open(e *entry) Tile {
 // insert keeps e in place of what was there.
 func (s *shard) insert(e *entry) {
 	list := s.recent
-	if s.kept.Contains(e.key) {
+	if s.kept.Contains(e.hash) {
 		list = s.kept // an update inherits what its tile has earned
 	}
-	if s.drop(e.key) {
+	if s.drop(e.hash) {
 		s.counts.Replaced++
 	}
 	e.refs.Add(1)
@@ -127,37 +147,34 @@ func (s *shard) insert(e *entry) {
 		s.unlink(young)
 		s.link(s.kept, young)
 	}
+	s.frequency.sizeFor(s.recent.Len() + s.kept.Len())
 	s.cache.room.kick() // something to evict, for whoever waits for room
 }
 
-// insertAbsence remembers that there is no such tile, in place of what was there. It reports whether
-// that costs absenceCost more than before.
-func (s *shard) insertAbsence(key Key) bool {
-	s.drop(key)
-	more := !s.absent.Contains(key)
-	if more {
-		s.cache.room.evictable.Add(absenceCost)
-	}
-	s.absent.Add(key, s.cache.now())
-	return more
+// insertAbsence remembers that there is no such tile, in place of what was there. The caller has
+// reserved absenceCost for it.
+func (s *shard) insertAbsence(key Key, hash uint64) {
+	s.drop(hash)
+	s.cache.room.evictable.Add(absenceCost)
+	s.absent.Add(hash, absence{key, s.cache.now()})
 }
 
-// drop forgets what is held under key; its readers keep it.
-func (s *shard) drop(key Key) (found bool) {
-	for _, list := range []*simplelru.LRU[Key, *entry]{s.recent, s.kept} {
-		if e, ok := list.Peek(key); ok {
+// drop forgets what is held under hash; its readers keep it.
+func (s *shard) drop(hash uint64) (found bool) {
+	for _, list := range []*lru{s.recent, s.kept} {
+		if e, ok := list.Peek(hash); ok {
 			s.unlink(e)
 			s.letGo(e, false)
 			found = true
 		}
 	}
-	delete(s.retired, key)
-	return s.absent.Remove(key) || found
+	delete(s.retired, hash)
+	return s.absent.Remove(hash) || found
 }
 
 // link and unlink keep the sums right, which simplelru's Add does not on a key that it has.
-func (s *shard) link(list *simplelru.LRU[Key, *entry], e *entry) {
-	list.Add(e.key, e)
+func (s *shard) link(list *lru, e *entry) {
+	list.Add(e.hash, e)
 	if list == s.recent {
 		s.recentBytes += e.cost
 	}
@@ -165,10 +182,10 @@ func (s *shard) link(list *simplelru.LRU[Key, *entry], e *entry) {
 }
 
 func (s *shard) unlink(e *entry) {
-	if s.recent.Remove(e.key) {
+	if s.recent.Remove(e.hash) {
 		s.recentBytes -= e.cost
 	} else {
-		s.kept.Remove(e.key)
+		s.kept.Remove(e.hash)
 	}
 	s.cache.room.evictable.Add(-e.cost)
 }
@@ -209,7 +226,7 @@ func (s *shard) letGo(e *entry, findable bool) {
 		e.retired = true
 		s.cache.room.retire(e)
 		if findable {
-			s.retired[e.key] = e
+			s.retired[e.hash] = e
 		}
 	}
 	s.unpin(e)
@@ -222,8 +239,8 @@ func (s *shard) unpin(e *entry) {
 	}
 	if e.retired {
 		s.cache.room.unretire(e)
-		if s.retired[e.key] == e {
-			delete(s.retired, e.key)
+		if s.retired[e.hash] == e {
+			delete(s.retired, e.hash)
 		}
 	}
 	s.cache.room.release(e.cost)
@@ -256,9 +273,13 @@ func (s *shard) forget(f *fill) {
 func (s *shard) purge(tileset string) (n int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	keys := slices.Concat(s.recent.Keys(), s.kept.Keys(), s.absent.Keys(), slices.Collect(maps.Keys(s.retired)))
-	for _, key := range keys {
-		if key.Tileset == tileset && s.drop(key) {
+	for _, e := range slices.Concat(s.recent.Values(), s.kept.Values(), slices.Collect(maps.Values(s.retired))) {
+		if e.key.Tileset == tileset && s.drop(e.hash) {
+			n++
+		}
+	}
+	for _, hash := range s.absent.Keys() {
+		if a, _ := s.absent.Peek(hash); a.key.Tileset == tileset && s.drop(hash) {
 			n++
 		}
 	}

@@ -27,8 +27,8 @@ type source struct {
 	ctx     context.Context
 	key     Key
 	fetch   Fetch
-	first   *Object // what each resumption must agree with
-	body    io.ReadCloser
+	first   *Object       // what each resumption must agree with
+	body    io.ReadCloser // nil once closed
 	off     int64
 	broken  error // came with the last bytes; dealt with by the next read
 	resumed int
@@ -119,7 +119,7 @@ func (s *source) resume(cause error) error {
 	for s.ctx.Err() == nil && size >= 0 && strong(etag) && s.resumed < maxResumes {
 		s.resumed++
 		s.cache.stats.Resumed.Add(1)
-		_ = s.body.Close() // broken already
+		s.close()
 		if !pause(s.ctx, time.Duration(s.resumed-1)*200*time.Millisecond) {
 			break
 		}
@@ -143,7 +143,12 @@ func (s *source) resume(cause error) error {
 	return fmt.Errorf("tilecache: the body broke off at byte %d of %d: %w", s.off, size, cause)
 }
 
-func (s *source) close() { _ = s.body.Close() } // what mattered about the end, read has said
+func (s *source) close() {
+	if s.body != nil {
+		_ = s.body.Close() // what mattered about the end, read has said
+		s.body = nil
+	}
+}
 
 func strong(etag string) bool { return etag != "" && !strings.HasPrefix(etag, "W/") }
 
