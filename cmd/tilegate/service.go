@@ -18,6 +18,7 @@ import (
 	"tilegate/auth"
 	"tilegate/configs"
 	"tilegate/proxy"
+	"tilegate/proxy/cloudfront"
 	"tilegate/proxy/origin"
 	"tilegate/proxy/viewer"
 	"tilegate/tilecache"
@@ -91,6 +92,13 @@ func newService(ctx context.Context, c *configs.Config, stderr io.Writer, more e
 			{Name: "keys", Ready: s.auth.Ready, Degraded: s.auth.Degraded},
 		},
 	}
+	if c.CDN.CloudFront.KeyPairID != "" {
+		signer, err := cloudfront.New(c.CDN.CloudFront.KeyPairID, c.CDN.CloudFront.PrivateKey.Bytes(), sameSite[c.Auth.Session.SameSite])
+		if err != nil {
+			return nil, fmt.Errorf("cdn.cloudfront: %w", err)
+		}
+		options.CloudFront = signer
+	}
 	for _, secret := range c.CDN.OriginSecrets {
 		options.Edge.Secrets = append(options.Edge.Secrets, secret.Bytes())
 	}
@@ -130,12 +138,14 @@ func (s *service) tileset(t configs.Tileset) proxy.Tileset {
 	}
 }
 
+var sameSite = map[string]http.SameSite{"lax": http.SameSiteLaxMode, "strict": http.SameSiteStrictMode, "none": http.SameSiteNoneMode}
+
 func authOptions(c *configs.Config, logger *slog.Logger) auth.Options {
 	o := auth.Options{
 		Claims: auth.ClaimNames{Tilesets: c.Auth.Claims.Tilesets, ScopePrefix: c.Auth.Claims.ScopePrefix, Zoom: c.Auth.Claims.Zoom, BBox: c.Auth.Claims.BBox},
 		Leeway: c.Auth.Leeway, MaxLifetime: c.Auth.MaxLifetime,
 		SessionTTL: c.Auth.Session.TTL, TokenWindow: c.Auth.TokenWindow,
-		SameSite:    map[string]http.SameSite{"lax": http.SameSiteLaxMode, "strict": http.SameSiteStrictMode, "none": http.SameSiteNoneMode}[c.Auth.Session.SameSite],
+		SameSite:    sameSite[c.Auth.Session.SameSite],
 		Partitioned: c.Auth.Session.Partitioned, SecureCookie: c.SecureCookie(),
 		QueryParameter: c.Auth.QueryParameter, Logger: logger,
 	}
