@@ -15,7 +15,7 @@ help: ## list these commands
 	@sed -n 's/^\([a-z-]*\):.* ## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
 
 demo: ## a private S3, a token issuer, tilegate and a map page, in one process
-	@$(MAKE) -s viewer || echo 'No Leaflet from npm: the map page loads it from a CDN.'
+	@command -v npm >/dev/null && $(MAKE) -s viewer || echo 'Without npm the map page loads Leaflet from a CDN.'
 	go run ./cmd/tilegate demo
 
 viewer: proxy/viewer/leaflet/leaflet.js ## Leaflet from npm, for the map page to embed

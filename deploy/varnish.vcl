@@ -82,9 +82,10 @@ sub vcl_deliver {
     unset resp.http.Surrogate-Control;
     unset resp.http.Surrogate-Key;
     unset resp.http.Cache-Tag;
+    # RFC 9211: after what tilegate said of the stored answer comes what happened here.
     if (obj.hits > 0) {
-        set resp.http.X-Cache-Status = "HIT";
+        set resp.http.Cache-Status = regsub(resp.http.Cache-Status + ", varnish; hit", "^, ", "");
     } else {
-        set resp.http.X-Cache-Status = "MISS";
+        set resp.http.Cache-Status = regsub(resp.http.Cache-Status + ", varnish; fwd=miss", "^, ", "");
     }
 }
