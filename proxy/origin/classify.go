@@ -1,0 +1,225 @@
+package origin
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"regexp"
+	"strings"
+	"unicode"
+
+	"github.com/aws/smithy-go"
+	smithyhttp "github.com/aws/smithy-go/transport/http"
+
+	"tilegate/proxy"
+	"tilegate/tilecache"
+)
+
+// fault is what went wrong with one request, told apart.
+type fault struct {
+	class  error  // what the caller looks at: one of proxy's or tilecache's, or a context's
+	code   string // S3's, e.g. NoSuchKey; empty without an answer
+	status int    // HTTP's; 0 without an answer
+	text   string // what happened, for the operator's log
+	hint   string // what to do about it, if there is something
+	remedy remedy
+}
+
+// remedy is what may make the same request succeed.
+type remedy uint8
+
+const (
+	noRemedy       remedy = iota
+	tryAgain              // after a backoff, within the budget
+	trySlower             // likewise, and with fewer requests at once
+	newCredentials        // what was signed with has been refused
+	newSignature          // with the time that S3 has just told, which the SDK's client remembers
+)
+
+func (f *fault) Error() string { return f.class.Error() + ": " + f.detail() }
+func (f *fault) Unwrap() error { return f.class }
+
+func (f *fault) detail() string {
+	if f.hint == "" {
+		return f.text
+	}
+	return f.text + ": " + f.hint
+}
+
+type meaning struct {
+	class  error
+	remedy remedy
+	hint   string
+}
+
+// meanings are the error codes that say more than their status does.
+// https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html
+var meanings = func() map[string]meaning {
+	var (
+		denied  = meaning{proxy.ErrDenied, noRemedy, "the role, its session policy or the bucket's policy doesn't allow s3:GetObject here"}
+		refused = meaning{proxy.ErrNoCredentials, newCredentials, "these credentials are refused; new ones are asked for"}
+		region  = meaning{proxy.ErrBadAnswer, noRemedy, "the bucket is in another region: set aws.region"}
+		skewed  = meaning{proxy.ErrDenied, newSignature, "this machine's clock is wrong: set it, e.g. with chrony"}
+		slow    = meaning{proxy.ErrSlowDown, trySlower, "S3 asks for fewer requests: raise cache.fresh and cache.memory, or spread the tileset over prefixes"}
+		key     = meaning{proxy.ErrDenied, noRemedy, "the KMS key that encrypts the object is not usable: allow kms:Decrypt in the role and in the key's policy, and look at the key's state"}
+	)
+	return map[string]meaning{
+		"NoSuchKey":    {tilecache.ErrMissing, noRemedy, ""},
+		"NoSuchBucket": {proxy.ErrBadAnswer, noRemedy, "the bucket doesn't exist: look at the source, aws.region and aws.endpoint"},
+		"AccessDenied": denied, "AllAccessDisabled": denied, "AccountProblem": denied,
+		"SignatureDoesNotMatch": {proxy.ErrDenied, newSignature, "the secret key is wrong, or something on the way to S3 changes requests"},
+		"RequestTimeTooSkewed":  skewed, "RequestInTheFuture": skewed,
+		"ExpiredToken": refused, "ExpiredTokenException": refused, "TokenRefreshRequired": refused,
+		"InvalidToken": refused, "InvalidTokenId": refused, "InvalidAccessKeyId": refused,
+		"InvalidClientTokenId": refused, "UnrecognizedClientException": refused,
+		"PermanentRedirect": region, "TemporaryRedirect": region, "AuthorizationHeaderMalformed": region,
+		"IllegalLocationConstraintException": region,
+		"SlowDown":                           slow, "ServiceUnavailable": slow, "Throttling": slow, "ThrottlingException": slow,
+		"RequestLimitExceeded": slow, "TooManyRequests": slow, "BandwidthLimitExceeded": slow,
+		"RequestTimeout":     {proxy.ErrTimeout, tryAgain, ""},
+		"InvalidObjectState": {proxy.ErrBadAnswer, noRemedy, "the object is archived: restore it or change its storage class"},
+		"MethodNotAllowed":   {proxy.ErrBadAnswer, noRemedy, "this is no S3 API: look at aws.endpoint"},
+		"KMS":                key,
+	}
+}()
+
+// classify tells a failed request apart. What the other side says is quoted without control
+// characters, and without the secrets that it was asked with, in case it echoes them.
+func classify(ctx context.Context, err error, secrets ...string) *fault {
+	var answer *smithyhttp.ResponseError
+	if ctx.Err() == nil && errors.As(err, &answer) && answer.Response != nil && answer.Response.Response != nil {
+		return classifyAnswer(answer.Response.Response, err, secrets)
+	}
+	return classifySilence(ctx, err, secrets)
+}
+
+func classifyAnswer(answer *http.Response, err error, secrets []string) *fault {
+	f := &fault{status: answer.StatusCode}
+	message := ""
+	var api smithy.APIError
+	if errors.As(err, &api) {
+		f.code, message = plain(api.ErrorCode(), secrets), plain(api.ErrorMessage(), secrets)
+	}
+	said := f.code
+	if strings.HasPrefix(f.code, "KMS") || strings.Contains(message, "kms:") {
+		f.code = "KMS" // some are AccessDenied otherwise, and no sign of a missing key
+	}
+	m, known := meanings[f.code]
+	switch {
+	case known:
+	case f.status == http.StatusServiceUnavailable, f.status == http.StatusTooManyRequests:
+		m = meanings["SlowDown"]
+	case f.status >= http.StatusInternalServerError:
+		m = meaning{proxy.ErrUnreachable, tryAgain, ""}
+	case f.status == http.StatusForbidden, f.status == http.StatusUnauthorized:
+		m = meaning{proxy.ErrDenied, noRemedy, "that isn't how S3 refuses: look at aws.endpoint and at what stands before it"}
+	case f.status == http.StatusMovedPermanently:
+		m = meanings["PermanentRedirect"]
+	default:
+		m = meaning{proxy.ErrBadAnswer, noRemedy, ""}
+	}
+	f.class, f.remedy, f.hint = m.class, m.remedy, m.hint
+	if m == meanings["PermanentRedirect"] {
+		f.hint += rightRegion(answer.Header, message)
+	}
+	f.text = answerText(f.status, said, message, plain(requestID(answer.Header, err), secrets))
+	return f
+}
+
+// classifySilence is for requests that got no answer.
+func classifySilence(ctx context.Context, err error, secrets []string) *fault {
+	f := &fault{text: plain(rootCause(err).Error(), secrets)}
+	var network net.Error
+	var host *net.DNSError
+	switch cause := ctx.Err(); {
+	case errors.Is(err, errStalled):
+		f.class, f.text = proxy.ErrTimeout, "no byte of the body for longer than aws.timeouts.progress"
+	case errors.Is(cause, context.DeadlineExceeded):
+		f.class, f.text = proxy.ErrTimeout, "the caller's time ran out"
+	case cause != nil:
+		f.class, f.text = cause, "the caller left"
+	case errors.As(err, &host) && host.IsNotFound:
+		f.class, f.hint = proxy.ErrUnreachable, "look at aws.region and aws.endpoint"
+	case errors.As(err, &network) && network.Timeout():
+		f.class = proxy.ErrTimeout
+	default:
+		f.class, f.remedy = proxy.ErrUnreachable, tryAgain
+	}
+	return f
+}
+
+// answerText is such as 403 AccessDenied "Access Denied" (request 4442587FB7D0A2F9).
+func answerText(status int, code, message, request string) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%d", status)
+	if code != "" {
+		b.WriteString(" " + code)
+	}
+	if message != "" && message != code {
+		fmt.Fprintf(&b, " %q", message)
+	}
+	if request != "" {
+		b.WriteString(" (request " + request + ")")
+	}
+	return b.String()
+}
+
+func requestID(h http.Header, err error) string {
+	if id := h.Get("X-Amz-Request-Id"); id != "" {
+		return id
+	}
+	var identified interface{ ServiceRequestID() string }
+	if errors.As(err, &identified) {
+		return identified.ServiceRequestID()
+	}
+	return ""
+}
+
+// expecting is how S3 names the right region in AuthorizationHeaderMalformed's message.
+var expecting = regexp.MustCompile(`expecting '([a-z0-9-]{1,32})'`)
+
+// rightRegion ends the hint about a wrong region, where S3 tells the right one.
+func rightRegion(h http.Header, message string) string {
+	region := plain(h.Get("X-Amz-Bucket-Region"), nil)
+	if found := expecting.FindStringSubmatch(message); region == "" && found != nil {
+		region = found[1]
+	}
+	if region == "" {
+		return ""
+	}
+	return " to " + region
+}
+
+// rootCause strips what the SDK wraps around an error of the network.
+func rootCause(err error) error {
+	var operation *net.OpError
+	if errors.As(err, &operation) {
+		return operation // "dial tcp 192.0.2.1:443: connect: connection refused" tells where
+	}
+	for inner := errors.Unwrap(err); inner != nil; inner = errors.Unwrap(err) {
+		err = inner
+	}
+	return err
+}
+
+// plain is foreign text fit for one line of a log: without secrets, printable, and not long.
+func plain(s string, secrets []string) string {
+	for _, secret := range secrets {
+		if secret != "" {
+			s = strings.ReplaceAll(s, secret, "[redacted]")
+		}
+	}
+	const most = 300
+	s = strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return ' '
+		}
+		return r
+	}, s)
+	if len(s) > most {
+		s = strings.ToValidUTF8(s[:most], "") + "…"
+	}
+	return s
+}

@@ -1,0 +1,299 @@
+package origin
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+
+	"tilegate/proxy"
+)
+
+const (
+	// patience is how old an attempt may be for a request without usable credentials to wait for it:
+	// the first ones at start, or new ones after S3 refused what was held.
+	patience = 2 * time.Second
+	// attemptTimeout leaves room for an STS that takes 30 s.
+	attemptTimeout = 40 * time.Second
+	minBackoff     = time.Second
+	maxBackoff     = 30 * time.Second
+	// refusedPause and deniedPause are the least time between two forced refreshes, after
+	// ExpiredToken and its like, and after AccessDenied.
+	refusedPause = 5 * time.Second
+	deniedPause  = time.Minute
+	// never is the wait before the refresh of credentials that do not expire.
+	never = time.Duration(math.MaxInt64)
+)
+
+// keeper holds one set of credentials and keeps it fresh in the background. It stands where the SDK
+// puts aws.CredentialsCache, in whose expiry window every caller waits for STS, and which fails
+// callers when a refresh fails although the credentials at hand are still good.
+type keeper struct {
+	name    string // for people and metrics: no account, no secret
+	fetch   func(context.Context) (aws.Credentials, error)
+	log     *slog.Logger
+	observe func(name string, err error)
+	wake    chan struct{} // an attempt has been asked for; capacity 1
+
+	mu       sync.Mutex
+	held     aws.Credentials // zero before the first
+	suspect  bool            // S3 has refused what is held: anything newer is better
+	bad      aws.Credentials // the last that S3 refused
+	attempt  *attempt        // under way or asked for
+	forced   time.Time       // of the last refresh that was forced
+	failures int             // in a row
+	failed   error           // the last failure, nil after a success
+	since    time.Time       // of the first failure in the row
+	logged   time.Time       // of the last warning
+}
+
+// attempt is one call for credentials, shared by all that wait for it.
+type attempt struct {
+	begun time.Time
+	done  chan struct{}
+}
+
+func newKeeper(name string, fetch func(context.Context) (aws.Credentials, error), log *slog.Logger, observe func(string, error)) *keeper {
+	k := &keeper{name: name, fetch: fetch, log: log, observe: observe, wake: make(chan struct{}, 1)}
+	k.ask(time.Now()) // the earliest requests wait for the first attempt, which run makes
+	return k
+}
+
+// Retrieve returns what is held, at once while that is valid. Without, it waits for an attempt under
+// way until that is patience old. It makes no call of its own. Errors: proxy.ErrNoCredentials.
+func (k *keeper) Retrieve(ctx context.Context) (aws.Credentials, error) {
+	creds, wait, err := k.look()
+	if wait == nil {
+		return creds, err
+	}
+	timer := time.NewTimer(time.Until(wait.begun.Add(patience)))
+	defer timer.Stop()
+	select {
+	case <-wait.done:
+	case <-timer.C:
+	case <-ctx.Done():
+		return aws.Credentials{}, fmt.Errorf("%w: %w", proxy.ErrNoCredentials, ctx.Err())
+	}
+	creds, _, err = k.look()
+	return creds, err
+}
+
+// look returns what is held, and the attempt that is worth waiting for instead.
+func (k *keeper) look() (aws.Credentials, *attempt, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	now := time.Now()
+	valid := k.valid(now)
+	if valid && !k.suspect {
+		return k.held, nil, nil
+	}
+	if !valid && k.attempt == nil && k.failures == 0 {
+		k.ask(now) // the wall clock jumped past the refresh, as after a laptop's sleep
+	}
+	wait := k.attempt
+	if wait != nil && now.Sub(wait.begun) >= patience {
+		wait = nil
+	}
+	if valid {
+		return k.held, wait, nil // refused before, and the next best
+	}
+	why := k.failed
+	if why == nil {
+		why = errors.New("not there yet")
+	}
+	return aws.Credentials{}, wait, fmt.Errorf("%w: %s: %w", proxy.ErrNoCredentials, k.name, why)
+}
+
+func (k *keeper) valid(now time.Time) bool {
+	return k.held.HasKeys() && (!k.held.CanExpire || now.Before(k.held.Expires))
+}
+
+// refused says that S3 (or STS) took these for expired or invalid. All who say so of the same
+// credentials share one refresh; requests wait for it, as those credentials won't do.
+func (k *keeper) refused(c aws.Credentials) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.bad = c
+	if !same(c, k.held) {
+		return // they have been replaced already
+	}
+	k.suspect = true
+	k.force(refusedPause)
+}
+
+// wereRefused says that newer credentials should be used than these.
+func (k *keeper) wereRefused(c aws.Credentials) bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return same(c, k.bad) && !same(c, k.held)
+}
+
+// denied says that S3 answered AccessDenied. New credentials help where a session has been revoked or
+// its role made anew; no request waits for them.
+func (k *keeper) denied(c aws.Credentials) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if same(c, k.held) {
+		k.force(deniedPause)
+	}
+}
+
+// force is called with the lock held.
+func (k *keeper) force(pause time.Duration) {
+	now := time.Now()
+	if k.attempt != nil || now.Sub(k.forced) < pause {
+		return
+	}
+	k.forced = now
+	k.ask(now)
+}
+
+// ask is called with the lock held, and no attempt under way.
+func (k *keeper) ask(now time.Time) {
+	k.attempt = &attempt{begun: now, done: make(chan struct{})}
+	select {
+	case k.wake <- struct{}{}:
+	default:
+	}
+}
+
+// run makes every attempt, one at a time, until ctx ends.
+func (k *keeper) run(ctx context.Context) {
+	timer := time.NewTimer(never)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-k.wake:
+		case <-timer.C:
+		}
+		if wait := k.refresh(ctx); ctx.Err() == nil {
+			timer.Reset(wait)
+		}
+	}
+}
+
+// refresh makes one attempt and returns how long to wait before the next.
+func (k *keeper) refresh(ctx context.Context) time.Duration {
+	k.mu.Lock()
+	if k.attempt == nil {
+		k.ask(time.Now())
+	}
+	select {
+	case <-k.wake: // this attempt is the one that was asked for
+	default:
+	}
+	k.mu.Unlock()
+
+	bounded, cancel := context.WithTimeout(ctx, attemptTimeout)
+	creds, err := k.fetch(bounded)
+	cancel()
+
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	now := time.Now()
+	if err == nil {
+		err = k.usable(creds, now)
+	}
+	if ctx.Err() == nil {
+		k.observe(k.name, err)
+	}
+	wait := k.keep(creds, err, now)
+	close(k.attempt.done)
+	k.attempt = nil
+	return wait
+}
+
+// usable tells credentials that are none.
+func (k *keeper) usable(c aws.Credentials, now time.Time) error {
+	switch {
+	case !c.HasKeys():
+		return errors.New("the answer holds no credentials")
+	case c.CanExpire && !now.Before(c.Expires):
+		return fmt.Errorf("the answer's credentials expired at %s, %s ago: is this machine's clock right?",
+			c.Expires.UTC().Format(time.RFC3339), now.Sub(c.Expires).Round(time.Second))
+	case k.suspect && same(c, k.held):
+		return errors.New("the answer holds the same credentials that were refused")
+	}
+	return nil
+}
+
+// keep takes an attempt's result, and returns the time until the next: between a half and two thirds of
+// what is left of a life, so that many instances don't ask together and an STS outage has long to end.
+func (k *keeper) keep(creds aws.Credentials, err error, now time.Time) time.Duration {
+	if err == nil {
+		if k.failures > 0 {
+			k.log.Info("origin credentials are fresh again", "credentials", k.name, "expires", expiry(creds))
+		}
+		k.held, k.suspect, k.failures, k.failed = creds, false, 0, nil
+		if !creds.CanExpire {
+			return never
+		}
+		return max(minBackoff, jitter(creds.Expires.Sub(now), 1./2, 2./3))
+	}
+	if k.failures == 0 {
+		k.since = now
+	}
+	k.failures++
+	k.failed = err
+	left := maxBackoff
+	if k.valid(now) && k.held.CanExpire {
+		left = k.held.Expires.Sub(now) / 4 // try more often as the end nears
+	}
+	if now.Sub(k.logged) >= time.Minute || k.failures == 1 {
+		k.logged = now
+		k.log.Warn("origin credentials could not be refreshed", "credentials", k.name, "error", err.Error(),
+			"failures", k.failures, "valid_until", expiry(k.held))
+	}
+	backoff := min(maxBackoff, minBackoff<<min(k.failures-1, 10))
+	return max(minBackoff, min(left, jitter(backoff, 1./2, 1)))
+}
+
+// status is for /ready, the metrics and `tilegate check`.
+func (k *keeper) status() CredentialsStatus {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	s := CredentialsStatus{Name: k.name, Valid: k.valid(time.Now()), Source: k.held.Source, Err: k.failed, Since: k.since, held: k.held.HasKeys()}
+	if k.held.CanExpire {
+		s.Expires = k.held.Expires
+	}
+	return s
+}
+
+// CredentialsStatus says how one set of credentials is.
+type CredentialsStatus struct {
+	Name    string    // the role's name or "default credential chain"; safe as a metric's label
+	Source  string    // where they came from, as the SDK calls it; empty before the first
+	Valid   bool      // held, and not expired
+	Expires time.Time // zero: never, or none are held
+	Err     error     // of the last refresh, nil when it succeeded; for the log
+	Since   time.Time // of the first failure in a row, when Err is set
+	held    bool      // some have been there, expired or not
+}
+
+func same(a, b aws.Credentials) bool {
+	return a.AccessKeyID == b.AccessKeyID && a.SessionToken == b.SessionToken
+}
+
+// expiry is for the log.
+func expiry(c aws.Credentials) string {
+	switch {
+	case !c.HasKeys():
+		return "none held"
+	case !c.CanExpire:
+		return "never expire"
+	}
+	return c.Expires.UTC().Format(time.RFC3339)
+}
+
+// jitter is a random part of d, from its share low to its share high.
+func jitter(d time.Duration, low, high float64) time.Duration {
+	return time.Duration(float64(d) * (low + (high-low)*rand.Float64())) //nolint:gosec // spreads load, keeps no secret
+}

@@ -1,0 +1,219 @@
+package origin
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	awsmiddleware "github.com/aws/aws-sdk-go-v2/aws/middleware"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/s3/types"
+
+	"tilegate/proxy"
+	"tilegate/tilecache"
+)
+
+// Fetch gets a tile's object; it is a tilecache.Fetch. ctx bounds the body too. Errors: those of
+// tilecache.Fetch and proxy's classes. Their text is for the log: it tells what S3 said and what to do,
+// and holds no secret.
+func (s *S3) Fetch(ctx context.Context, key tilecache.Key, cond tilecache.Condition) (*tilecache.Object, error) {
+	return s.get(ctx, s.Key(key), cond)
+}
+
+func (s *S3) get(ctx context.Context, name string, cond tilecache.Condition) (*tilecache.Object, error) {
+	s.budget.earn()
+	creds, err := s.keeper.Retrieve(ctx)
+	if err != nil {
+		return nil, err
+	}
+	renewed, resigned := false, false
+	for n := 1; ; n++ {
+		object, f := s.attempt(signWith(ctx, creds), name, cond, creds)
+		if f == nil {
+			return object, nil
+		}
+		retry := false
+		switch f.remedy {
+		case newCredentials:
+			s.keeper.refused(creds)
+			if newer, err := s.keeper.Retrieve(ctx); err == nil && !renewed && !same(newer, creds) {
+				creds, renewed, retry = newer, true, true
+			}
+		case newSignature:
+			retry, resigned = !resigned, true
+		case tryAgain, trySlower:
+			retry = n < s.aws.attempts && s.budget.spend() && backoff(ctx, n)
+		}
+		if !retry {
+			return nil, s.settle(ctx, name, f, creds)
+		}
+		s.aws.opt.Observe.Retry(s.ID)
+	}
+}
+
+// attempt is one GetObject. The SDK's error becomes a fault; the slot at the gate is given back
+// once S3 has answered, as what it asks to be spared is requests.
+func (s *S3) attempt(ctx context.Context, name string, cond tilecache.Condition, creds aws.Credentials) (*tilecache.Object, *fault) {
+	in := &s3.GetObjectInput{Bucket: &s.Bucket, Key: &name}
+	if cond.IfNoneMatch != "" {
+		in.IfNoneMatch = &cond.IfNoneMatch
+	}
+	if cond.IfMatch != "" {
+		in.IfMatch = &cond.IfMatch
+	}
+	if cond.Offset > 0 {
+		in.Range = aws.String("bytes=" + strconv.FormatInt(cond.Offset, 10) + "-")
+	} else {
+		in.ChecksumMode = types.ChecksumModeEnabled
+	}
+	if err := s.gate.enter(ctx); err != nil {
+		if errors.Is(err, proxy.ErrSlowDown) {
+			return nil, &fault{class: proxy.ErrSlowDown, text: errGate.Error()}
+		}
+		return nil, classify(ctx, err)
+	}
+	begun := time.Now()
+	out, err := s.aws.s3.GetObject(ctx, in)
+	var f *fault
+	if err != nil {
+		f = conditional(classify(ctx, err, creds.SecretAccessKey, creds.SessionToken), cond)
+	}
+	s.gate.leave(f)
+	if f != nil {
+		s.aws.opt.Observe.Request(s.ID, outcome(f.class), time.Since(begun))
+		return nil, f
+	}
+	if skew, ok := awsmiddleware.GetAttemptSkew(out.ResultMetadata); ok {
+		s.aws.skew.Store(int64(skew))
+	}
+	object, f := s.object(ctx, out, cond)
+	if f != nil {
+		_ = out.Body.Close()
+		s.aws.opt.Observe.Request(s.ID, outcome(f.class), time.Since(begun))
+		return nil, f
+	}
+	s.aws.opt.Observe.Request(s.ID, "ok", time.Since(begun))
+	s.well(name)
+	return object, nil
+}
+
+// conditional gives the answers to conditions and ranges their meaning (RFC 9110 sections 13 and 14).
+func conditional(f *fault, cond tilecache.Condition) *fault {
+	switch {
+	case f.status == http.StatusNotModified && cond.IfNoneMatch != "":
+		f.class = tilecache.ErrNotModified
+	case f.status == http.StatusPreconditionFailed && cond.IfMatch != "",
+		f.status == http.StatusRequestedRangeNotSatisfiable && cond.Offset > 0: // it has become shorter
+		f.class = tilecache.ErrChanged
+	}
+	return f
+}
+
+// object checks what S3 says of the object that it sends.
+func (s *S3) object(ctx context.Context, out *s3.GetObjectOutput, cond tilecache.Condition) (*tilecache.Object, *fault) {
+	o := &tilecache.Object{
+		Body:         &body{ReadCloser: out.Body, s: s, ctx: ctx},
+		Size:         -1,
+		ETag:         strong(aws.ToString(out.ETag)),
+		LastModified: aws.ToTime(out.LastModified),
+		Encoding:     storedEncoding(aws.ToString(out.ContentEncoding)),
+	}
+	if out.ContentLength != nil {
+		o.Size = *out.ContentLength
+	}
+	partial := aws.ToString(out.ContentRange)
+	switch {
+	case cond.Offset == 0 && partial != "":
+		return nil, badAnswer("a range, %s, of an object that was asked for whole", plain(partial, nil))
+	case cond.Offset == 0:
+		return o, nil
+	case cond.IfMatch != "" && o.ETag != cond.IfMatch:
+		return nil, &fault{class: tilecache.ErrChanged, text: "another ETag than If-Match asked for"}
+	case partial == "": // a 200: what doesn't know ranges may send it all
+		if _, err := io.CopyN(io.Discard, o.Body, cond.Offset); err != nil {
+			return nil, badAnswer("the whole object instead of a range, and it ended early")
+		}
+		return o, nil
+	}
+	var first, last, total int64
+	if _, err := fmt.Sscanf(partial, "bytes %d-%d/%d", &first, &last, &total); err != nil ||
+		first != cond.Offset || last != total-1 || o.Size >= 0 && o.Size != total-first {
+		return nil, badAnswer("Content-Range %s for bytes=%d-", plain(partial, nil), cond.Offset)
+	}
+	o.Size = total
+	return o, nil
+}
+
+func badAnswer(format string, args ...any) *fault {
+	return &fault{class: proxy.ErrBadAnswer, text: fmt.Sprintf(format, args...)}
+}
+
+// strong is an ETag that conditions may be built on: quoted, not weak (RFC 9110 section 8.8.3), else "".
+func strong(etag string) string {
+	if len(etag) < 2 || etag[0] != '"' || etag[len(etag)-1] != '"' || strings.Contains(etag[1:len(etag)-1], `"`) {
+		return ""
+	}
+	return etag
+}
+
+// storedEncoding drops aws-chunked, which some uploaders leave behind: it described their upload.
+func storedEncoding(s string) string {
+	var kept []string
+	for _, coding := range strings.Split(strings.ToLower(s), ",") {
+		if coding = strings.TrimSpace(coding); coding != "" && coding != "aws-chunked" && coding != "identity" {
+			kept = append(kept, coding)
+		}
+	}
+	return strings.Join(kept, ",")
+}
+
+// body gives the errors of reading their classes.
+type body struct {
+	io.ReadCloser
+	s   *S3
+	ctx context.Context
+}
+
+func (b *body) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	if err == nil || err == io.EOF { //nolint:errorlint // a Reader's EOF is never wrapped
+		return n, err
+	}
+	f := classify(b.ctx, err)
+	if strings.Contains(err.Error(), "checksum did not match") {
+		f = badAnswer("the body does not have the checksum that S3 keeps of it")
+	}
+	b.s.aws.opt.Observe.Body(b.s.ID, outcome(f.class))
+	return n, fmt.Errorf("%s: %w", b.s.ID, f)
+}
+
+// outcome is a metric's label.
+func outcome(class error) string {
+	switch class { //nolint:errorlint // a fault's class is one of these itself
+	case tilecache.ErrMissing:
+		return "missing"
+	case tilecache.ErrNotModified:
+		return "not_modified"
+	case tilecache.ErrChanged:
+		return "changed"
+	case proxy.ErrDenied:
+		return "denied"
+	case proxy.ErrBadAnswer:
+		return "bad_answer"
+	case proxy.ErrUnreachable:
+		return "unreachable"
+	case proxy.ErrSlowDown:
+		return "slow_down"
+	case proxy.ErrNoCredentials:
+		return "no_credentials"
+	case proxy.ErrTimeout:
+		return "timeout"
+	}
+	return "cancelled"
+}

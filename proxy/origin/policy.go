@@ -1,0 +1,117 @@
+package origin
+
+import (
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// maxPolicy is STS's limit on a session policy's characters. What STS packs of it has a limit of its own
+// (PackedPolicyTooLarge), which session tags count against too.
+// https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRole.html
+const maxPolicy = 2048
+
+// A policy document's members, in the order that AWS's examples have.
+type (
+	document struct {
+		Version   string
+		Statement []statement
+	}
+	statement struct {
+		Effect    string
+		Action    string
+		Resource  []string
+		Condition map[string]map[string][]string `json:",omitempty"`
+	}
+)
+
+// sessionPolicy allows what the sources need and nothing else; it only ever narrows what the role
+// allows. confined lets listings see the sources' prefixes alone, for credentials that leave the
+// house. tilegate's own are not confined: a condition on s3:prefix never holds for a GetObject,
+// which has none, and without s3:ListBucket each missing tile is a 403. kms: the objects may be
+// encrypted with a KMS key; S3 uses the caller's permission then.
+func sessionPolicy(partition string, sources []*Source, confined, kms bool) (string, error) {
+	prefixes := map[string][]string{} // by bucket
+	var buckets []string
+	for _, src := range sources {
+		if _, known := prefixes[src.Bucket]; !known {
+			buckets = append(buckets, src.Bucket)
+		}
+		prefixes[src.Bucket] = append(prefixes[src.Bucket], src.Prefix)
+	}
+	slices.Sort(buckets)
+	arn := "arn:" + partition + ":s3:::"
+	read := statement{Effect: "Allow", Action: "s3:GetObject"}
+	list := statement{Effect: "Allow", Action: "s3:ListBucket"}
+	var lists []statement
+	for _, bucket := range buckets {
+		var within []string
+		for _, prefix := range outermost(prefixes[bucket]) {
+			pattern := literal(prefix) + "*"
+			read.Resource = append(read.Resource, arn+bucket+"/"+pattern)
+			within = append(within, pattern)
+		}
+		list.Resource = append(list.Resource, arn+bucket)
+		lists = append(lists, statement{
+			Effect: "Allow", Action: "s3:ListBucket", Resource: []string{arn + bucket},
+			Condition: map[string]map[string][]string{"StringLike": {"s3:prefix": within}},
+		})
+	}
+	doc := document{Version: "2012-10-17", Statement: []statement{read}}
+	if confined {
+		doc.Statement = append(doc.Statement, lists...)
+	} else {
+		doc.Statement = append(doc.Statement, list)
+	}
+	if kms {
+		doc.Statement = append(doc.Statement, statement{
+			Effect: "Allow", Action: "kms:Decrypt", Resource: []string{"*"},
+			Condition: map[string]map[string][]string{"StringLike": {"kms:ViaService": {"s3.*"}}},
+		})
+	}
+	text, err := json.Marshal(doc)
+	if err != nil {
+		return "", err
+	}
+	if len(text) > maxPolicy {
+		return "", fmt.Errorf("the session policy for %s takes %d characters of %d that AWS allows; the longest prefix is s3://%s: "+
+			"shorten or share prefixes, give some tilesets a role of their own, or set scope_down: false", ids(sources), len(text), maxPolicy, longest(sources))
+	}
+	return string(text), nil
+}
+
+// outermost drops the prefixes that another one covers.
+func outermost(prefixes []string) []string {
+	sorted := slices.Sorted(slices.Values(prefixes))
+	return slices.CompactFunc(sorted, func(outer, inner string) bool { return strings.HasPrefix(inner, outer) })
+}
+
+// literal escapes what a policy would take for a wildcard or a variable.
+// https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_variables.html
+func literal(prefix string) string {
+	return strings.NewReplacer("*", "${*}", "?", "${?}", "$", "${$}").Replace(prefix)
+}
+
+func ids(sources []*Source) string {
+	names := make([]string, len(sources))
+	for i, src := range sources {
+		names[i] = src.ID
+	}
+	return list(names)
+}
+
+func longest(sources []*Source) string {
+	src := slices.MaxFunc(sources, func(a, b *Source) int { return cmp.Compare(len(a.Prefix), len(b.Prefix)) })
+	return src.Bucket + "/" + src.Prefix
+}
+
+// partition is the part of AWS that a role is in: aws, aws-cn, aws-us-gov; aws for other services' roles.
+func partition(arn string) string {
+	parts := strings.SplitN(arn, ":", 3)
+	if len(parts) == 3 && strings.HasPrefix(parts[1], "aws") {
+		return parts[1]
+	}
+	return "aws"
+}

@@ -1,0 +1,145 @@
+package origin
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"tilegate/proxy"
+)
+
+const (
+	maxAttempts = 3
+	baseBackoff = 50 * time.Millisecond
+	mostBackoff = time.Second
+
+	// The gate: requests to S3 of one tileset that wait for an answer at once.
+	maxConcurrency = 256
+	minConcurrency = 2
+	maxQueue       = 1024
+	maxGateWait    = 2 * time.Second
+	// cutPause is the least time between two halvings: the requests already under way when S3 first
+	// says SlowDown will all hear the same, and count once.
+	cutPause = time.Second
+
+	// The budget: retries beyond a burst are a tenth of the requests, so that an outage of S3's is
+	// met with 1.1 times the usual traffic and not with 3 times.
+	retryShare = 0.1
+	retryBurst = 10
+)
+
+// budget is what retries draw from.
+type budget struct {
+	mu      sync.Mutex
+	retries float64
+}
+
+func newBudget() *budget { return &budget{retries: retryBurst} }
+
+// earn is called once per request, not per attempt.
+func (b *budget) earn() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.retries = min(retryBurst, b.retries+retryShare)
+}
+
+func (b *budget) spend() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.retries < 1 {
+		return false
+	}
+	b.retries--
+	return true
+}
+
+// backoff waits before the n-th retry: exponential with full jitter, which spreads a crowd of retries
+// best. It is false when the caller's time would run out meanwhile.
+// https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/
+func backoff(ctx context.Context, n int) bool {
+	wait := jitter(min(mostBackoff, baseBackoff<<n), 0, 1)
+	if deadline, ok := ctx.Deadline(); ok && time.Until(deadline) < wait {
+		return false
+	}
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// gate limits how many requests of one tileset wait for S3's answer at once: halved when S3 says
+// SlowDown, one more again with each full round of answers.
+type gate struct {
+	mu    sync.Mutex
+	limit float64
+	busy  int
+	queue []chan struct{} // first come, first served; closed when let in
+	cut   time.Time       // when limit was last halved
+}
+
+func newGate() *gate { return &gate{limit: maxConcurrency} }
+
+var errGate = errors.New("too many requests to S3 wait for their turn")
+
+// enter waits for a turn, for maxGateWait at most. Errors: proxy.ErrSlowDown, or ctx's.
+func (g *gate) enter(ctx context.Context) error {
+	g.mu.Lock()
+	if g.busy < int(g.limit) && len(g.queue) == 0 {
+		g.busy++
+		g.mu.Unlock()
+		return nil
+	}
+	if len(g.queue) >= maxQueue {
+		g.mu.Unlock()
+		return fmt.Errorf("%w: %w", proxy.ErrSlowDown, errGate)
+	}
+	turn := make(chan struct{})
+	g.queue = append(g.queue, turn)
+	g.mu.Unlock()
+
+	timer := time.NewTimer(maxGateWait)
+	defer timer.Stop()
+	err := fmt.Errorf("%w: %w", proxy.ErrSlowDown, errGate)
+	select {
+	case <-turn:
+		return nil
+	case <-timer.C:
+	case <-ctx.Done():
+		err = ctx.Err()
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if i := slices.Index(g.queue, turn); i >= 0 {
+		g.queue = slices.Delete(g.queue, i, i+1)
+		return err
+	}
+	return nil // let in at the same moment: the caller's ctx tells the rest
+}
+
+// leave ends a turn with what came of it; nil: an object.
+func (g *gate) leave(f *fault) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.busy--
+	switch {
+	case f != nil && f.remedy == trySlower:
+		if now := time.Now(); now.Sub(g.cut) >= cutPause {
+			g.cut = now
+			g.limit = max(minConcurrency, g.limit/2)
+		}
+	case g.limit < maxConcurrency && (f == nil || f.status > 0 && f.remedy == noRemedy):
+		g.limit = min(maxConcurrency, g.limit+1/g.limit)
+	}
+	for len(g.queue) > 0 && g.busy < int(g.limit) {
+		close(g.queue[0])
+		g.queue = slices.Delete(g.queue, 0, 1)
+		g.busy++
+	}
+}

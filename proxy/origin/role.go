@@ -1,0 +1,191 @@
+package origin
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"maps"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	awsmiddleware "github.com/aws/aws-sdk-go-v2/aws/middleware"
+	"github.com/aws/aws-sdk-go-v2/config"
+	"github.com/aws/aws-sdk-go-v2/service/sts"
+	"github.com/aws/aws-sdk-go-v2/service/sts/types"
+	"github.com/aws/smithy-go/logging"
+	"github.com/aws/smithy-go/middleware"
+
+	"tilegate/proxy"
+)
+
+// maxTokenFile bounds a web identity token; AWS takes 20,000 characters.
+const maxTokenFile = 20_000
+
+// noticeableSkew is from where on STS's clock, and not this machine's, says when credentials expire.
+const noticeableSkew = 30 * time.Second
+
+// roleKeeper returns the keeper for sources that share a role.
+func (a *AWS) roleKeeper(sources []*Source) (*keeper, error) {
+	role := sources[0].Role
+	if role.WebIdentityTokenFile == "" && a.base == nil {
+		a.base = a.newKeeper("default credential chain", a.baseCredentials)
+	}
+	if role.zero() {
+		return a.base, nil
+	}
+	if a.s3.Options().BaseEndpoint != nil && a.sts.Options().BaseEndpoint == nil {
+		return nil, fmt.Errorf("%s: aws.endpoint is not AWS's, so a role needs aws.sts_endpoint, too "+
+			"(often the same URL; https://sts.REGION.amazonaws.com when it leads to S3 after all)", ids(sources))
+	}
+	policy := ""
+	if role.ScopeDown {
+		var err error
+		if policy, err = sessionPolicy(partition(role.ARN), sources, false, a.kms()); err != nil {
+			return nil, err
+		}
+	}
+	duration := cmp.Or(role.Duration, time.Hour)
+	session := cmp.Or(role.SessionName, "tilegate")
+	return a.newKeeper("role "+a.roleName(role), func(ctx context.Context) (aws.Credentials, error) {
+		return a.assume(ctx, role, session, policy, duration)
+	}), nil
+}
+
+func (a *AWS) newKeeper(name string, fetch func(context.Context) (aws.Credentials, error)) *keeper {
+	k := newKeeper(name, fetch, a.opt.Logger, func(name string, err error) { a.opt.Observe.Refresh(name, err == nil) })
+	a.keepers = append(a.keepers, k)
+	return k
+}
+
+// roleName is the last part of the role's ARN: fit for a metric's label and for /ready.
+func (a *AWS) roleName(r Role) string {
+	name := cmp.Or(r.ARN[strings.LastIndex(r.ARN, "/")+1:], "web identity")
+	unique := name
+	for n := 2; slices.ContainsFunc(a.keepers, func(k *keeper) bool { return k.name == "role "+unique }); n++ {
+		unique = fmt.Sprintf("%s (%d)", name, n)
+	}
+	return unique
+}
+
+// kms: only AWS's own S3 decrypts with KMS, and MinIO refuses a policy that names it.
+func (a *AWS) kms() bool { return a.s3.Options().BaseEndpoint == nil }
+
+// baseCredentials reads the SDK's chain anew each time: environment, shared files, SSO, container and
+// instance metadata. Nothing of it is cached, as the keeper does that; what an operator changed is seen.
+// https://docs.aws.amazon.com/sdkref/latest/guide/standardized-credentials.html
+func (a *AWS) baseCredentials(ctx context.Context) (aws.Credentials, error) {
+	if a.opt.Base != nil {
+		return a.opt.Base(ctx)
+	}
+	cfg, err := config.LoadDefaultConfig(ctx, config.WithRegion(a.opt.Region), config.WithLogger(logging.Nop{}))
+	if err != nil {
+		return aws.Credentials{}, &fault{class: proxy.ErrNoCredentials, text: plain(err.Error(), nil)}
+	}
+	creds, err := cfg.Credentials.Retrieve(ctx)
+	if err != nil {
+		return creds, &fault{class: proxy.ErrNoCredentials, text: plain(rootCause(err).Error(), nil),
+			hint: "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, or give the machine or pod a role"}
+	}
+	return creds, nil
+}
+
+// assume makes one call to STS. policy "" is none.
+func (a *AWS) assume(ctx context.Context, role Role, session, policy string, d time.Duration) (aws.Credentials, error) {
+	if role.WebIdentityTokenFile != "" {
+		return a.assumeWithWebIdentity(ctx, role, session, policy, d)
+	}
+	base, err := a.base.Retrieve(ctx)
+	if err != nil {
+		return aws.Credentials{}, err
+	}
+	in := &sts.AssumeRoleInput{
+		RoleArn: &role.ARN, RoleSessionName: &session, DurationSeconds: seconds(d),
+		Policy: optional(policy), ExternalId: optional(role.ExternalID),
+	}
+	for _, k := range slices.Sorted(maps.Keys(role.Tags)) {
+		in.Tags = append(in.Tags, types.Tag{Key: aws.String(k), Value: aws.String(role.Tags[k])})
+	}
+	out, err := a.sts.AssumeRole(signWith(ctx, base), in)
+	if err != nil {
+		f := stsFault(ctx, err, base.SecretAccessKey, base.SessionToken)
+		if f.remedy == newCredentials {
+			a.base.refused(base)
+		}
+		return aws.Credentials{}, f
+	}
+	return issued(out.Credentials, out.ResultMetadata, "AssumeRole "+role.ARN), nil
+}
+
+// assumeWithWebIdentity proves who this is by a token that a pod's or machine's platform keeps fresh in
+// a file, and needs no AWS credentials before.
+func (a *AWS) assumeWithWebIdentity(ctx context.Context, role Role, session, policy string, d time.Duration) (aws.Credentials, error) {
+	token, err := os.ReadFile(role.WebIdentityTokenFile)
+	if err != nil {
+		return aws.Credentials{}, &fault{class: proxy.ErrNoCredentials, text: "web_identity_token_file: " + err.Error()}
+	}
+	if len(token) > maxTokenFile {
+		return aws.Credentials{}, &fault{class: proxy.ErrNoCredentials, text: "web_identity_token_file: " + role.WebIdentityTokenFile + " is too long for a token"}
+	}
+	in := &sts.AssumeRoleWithWebIdentityInput{
+		RoleArn: &role.ARN, RoleSessionName: &session, DurationSeconds: seconds(d),
+		Policy: optional(policy), WebIdentityToken: aws.String(strings.TrimSpace(string(token))),
+	}
+	out, err := a.sts.AssumeRoleWithWebIdentity(ctx, in)
+	if err != nil {
+		return aws.Credentials{}, stsFault(ctx, err, *in.WebIdentityToken)
+	}
+	return issued(out.Credentials, out.ResultMetadata, "AssumeRoleWithWebIdentity "+role.ARN), nil
+}
+
+// issued takes an answer's credentials. Where the clocks differ, their expiry is put into this machine's
+// time: what matters is how long they live.
+func issued(c *types.Credentials, answer middleware.Metadata, source string) aws.Credentials {
+	if c == nil {
+		return aws.Credentials{}
+	}
+	expires := aws.ToTime(c.Expiration)
+	if skew, ok := awsmiddleware.GetAttemptSkew(answer); ok && skew.Abs() >= noticeableSkew {
+		expires = expires.Add(-skew)
+	}
+	return aws.Credentials{
+		AccessKeyID: aws.ToString(c.AccessKeyId), SecretAccessKey: aws.ToString(c.SecretAccessKey), SessionToken: aws.ToString(c.SessionToken),
+		Source: source, CanExpire: true, Expires: expires,
+	}
+}
+
+// stsHints say what to do about STS's errors; those of meanings stand for the rest.
+// https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRole.html#API_AssumeRole_Errors
+var stsHints = map[string]string{
+	"AccessDenied":            "the role's trust policy must name who asks, whose own policy must allow sts:AssumeRole on the role; external_id must be the one that the trust policy wants",
+	"PackedPolicyTooLarge":    "the session policy and the session tags are too large once packed: shorten prefixes, drop tags, give some tilesets a role of their own, or set scope_down: false",
+	"MalformedPolicyDocument": "the session policy is not understood: set scope_down: false for a service that is not AWS",
+	"ValidationError":         "look at role.duration (at most the role's maximum session duration, and 1h when the base credentials are a role's own), role.arn and role.session_name",
+	"RegionDisabledException": "STS is not activated in this region: activate it in the account, or set aws.sts_endpoint",
+	"ExpiredTokenException":   "the web identity token has expired: whatever writes the file has stopped",
+	"InvalidIdentityToken":    "the web identity token is not accepted: look at its issuer, and at the identity provider in IAM",
+	"IDPRejectedClaim":        "the identity provider refuses the token: look at its audience and expiry",
+	"IDPCommunicationError":   "AWS cannot reach the identity provider; it will be tried again",
+	"InvalidClientTokenId":    "the base credentials are unknown to this STS: look at AWS_ACCESS_KEY_ID and aws.sts_endpoint",
+	"SignatureDoesNotMatch":   "the base credentials' secret key is wrong, or this machine's clock is",
+}
+
+func stsFault(ctx context.Context, err error, secrets ...string) *fault {
+	f := classify(ctx, err, secrets...)
+	f.class = proxy.ErrNoCredentials
+	f.text = "STS: " + f.text
+	f.hint = cmp.Or(stsHints[f.code], f.hint)
+	return f
+}
+
+func seconds(d time.Duration) *int32 { return aws.Int32(int32(d / time.Second)) } //nolint:gosec // 12 h at most
+
+// optional is nil for "".
+func optional(s string) *string {
+	if s == "" {
+		return nil
+	}
+	return &s
+}

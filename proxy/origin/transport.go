@@ -1,0 +1,106 @@
+package origin
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"time"
+
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
+
+	"tilegate/proxy"
+)
+
+// idlePerHost is as many connections as one tileset's gate lets through at once (see retry.go), so
+// that a burst's connections survive it. The SDK's default keeps 10.
+const idlePerHost = maxConcurrency
+
+// maxErrorBody bounds an error document. The SDK reads it whole; S3's have a few hundred bytes.
+const maxErrorBody = 64 << 10
+
+// errStalled is what cancels a request whose body has stopped.
+var errStalled = fmt.Errorf("%w: the body stopped", proxy.ErrTimeout)
+
+// newHTTPClient returns a client in the SDK's own type, since only that takes AWS_CA_BUNDLE.
+// firstByte bounds the wait for an answer's headers; 0: the context alone does.
+func newHTTPClient(firstByte time.Duration, dial func(context.Context, string, string) (net.Conn, error)) *awshttp.BuildableClient {
+	if dial == nil {
+		dial = (&net.Dialer{Timeout: 5 * time.Second, KeepAlive: 30 * time.Second}).DialContext
+	}
+	return awshttp.NewBuildableClient().WithReadTimeout(0).WithTransportOptions(func(t *http.Transport) {
+		t.DialContext = dial
+		t.TLSHandshakeTimeout = 5 * time.Second
+		t.ResponseHeaderTimeout = firstByte
+		t.MaxIdleConns = 4 * idlePerHost
+		t.MaxIdleConnsPerHost = idlePerHost
+		t.IdleConnTimeout = time.Minute
+		t.ForceAttemptHTTP2 = false // S3 speaks HTTP/1.1 alone
+		t.DisableCompression = true // an object's gzip is ours to pass on as it is
+		t.ReadBufferSize = 32 << 10 // a tile and its headers in one system call
+		t.MaxResponseHeaderBytes = 64 << 10
+	})
+}
+
+// httpClient is what the S3 client sends its requests with. It doesn't follow redirects: S3's 301
+// names another region, which is the operator's to configure, and a signature holds for one host.
+type httpClient struct {
+	transport http.RoundTripper
+	progress  time.Duration // the longest that a body may stay silent
+}
+
+func (c *httpClient) Do(r *http.Request) (*http.Response, error) {
+	ctx, cancel := context.WithCancelCause(r.Context())
+	resp, err := c.transport.RoundTrip(r.WithContext(ctx))
+	if err != nil {
+		cancel(nil)
+		return nil, err
+	}
+	body := &watchedBody{ReadCloser: resp.Body, ctx: ctx, cancel: cancel, progress: c.progress}
+	if resp.StatusCode >= http.StatusMultipleChoices {
+		body.left = maxErrorBody
+	}
+	resp.Body = body
+	return resp, nil
+}
+
+// watchedBody fails with errStalled when a Read has waited for progress without a byte. Between
+// reads it doesn't watch: a reader that takes its time is no fault of S3's.
+type watchedBody struct {
+	io.ReadCloser
+	ctx      context.Context
+	cancel   context.CancelCauseFunc
+	progress time.Duration
+	timer    *time.Timer
+	left     int // of an error document; 0: no bound
+}
+
+func (b *watchedBody) Read(p []byte) (int, error) {
+	if b.timer == nil {
+		b.timer = time.AfterFunc(b.progress, func() { b.cancel(errStalled) })
+	} else {
+		b.timer.Reset(b.progress)
+	}
+	n, err := b.ReadCloser.Read(p)
+	b.timer.Stop()
+	if err != nil && err != io.EOF { //nolint:errorlint // a Reader's EOF is never wrapped
+		err = cmp.Or(context.Cause(b.ctx), err)
+	}
+	if b.left > 0 && err == nil {
+		if b.left -= n; b.left <= 0 {
+			return n, fmt.Errorf("an error document of more than %d bytes", maxErrorBody)
+		}
+	}
+	return n, err
+}
+
+func (b *watchedBody) Close() error {
+	if b.timer != nil {
+		b.timer.Stop()
+	}
+	err := b.ReadCloser.Close()
+	b.cancel(nil)
+	return err
+}
