@@ -9,7 +9,7 @@ MINIO := github.com/minio/minio@v0.0.0-20260212201848-7aac2a2c5b7c
 VERSITYGW := github.com/versity/versitygw/cmd/versitygw@v1.8.0
 DOCKERFILE_LINTER := dockerfile-utils@0.16.3
 
-.PHONY: help demo viewer test browser bench-once lint lint-deploy tools ci
+.PHONY: help demo viewer test browser bench bench-once lint lint-deploy tools ci
 
 help: ## list these commands
 	@sed -n 's/^\([a-z-]*\):.* ## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -28,6 +28,9 @@ test: ## all tests, with the race detector
 
 browser: ## the map pages in headless Chromium
 	cd .ci/browser && npm ci --no-audit --no-fund && npm test
+
+bench: ## tilegate beside net/http, the SDK and nginx, as ratios within one run; wants wrk
+	go run ./internal/bench
 
 bench-once: ## each benchmark once: that it runs, not how fast
 	go test -run '^$$' -bench . -benchtime 1x ./...
