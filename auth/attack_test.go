@@ -73,8 +73,12 @@ var forged = []attack{
 	{"own key in jwk", func(s signer) string {
 		return s.sign(`{"alg":"RS256","jwk":`+asJSON(s.jwk())+`}`, asJSON(claims(nil)))
 	}, "jwk"},
-	{"own key by jku", func(s signer) string { return s.sign(`{"alg":"RS256","jku":"https://evil.example/"}`, asJSON(claims(nil))) }, "jku"},
-	{"own key by x5u", func(s signer) string { return s.sign(`{"alg":"RS256","x5u":"https://evil.example/"}`, asJSON(claims(nil))) }, "x5u"},
+	{"own key by jku", func(s signer) string {
+		return s.sign(`{"alg":"RS256","jku":"https://evil.example/"}`, asJSON(claims(nil)))
+	}, "jku"},
+	{"own key by x5u", func(s signer) string {
+		return s.sign(`{"alg":"RS256","x5u":"https://evil.example/"}`, asJSON(claims(nil)))
+	}, "x5u"},
 	{"own key in x5c", func(s signer) string { return s.sign(`{"alg":"RS256","x5c":["AAAA"]}`, asJSON(claims(nil))) }, "x5c"},
 	{"kid not a string", func(s signer) string { return s.sign(`{"alg":"RS256","kid":7}`, asJSON(claims(nil))) }, "kid"},
 	{"kid null", func(s signer) string { return s.sign(`{"alg":"RS256","kid":null}`, asJSON(claims(nil))) }, "kid"},

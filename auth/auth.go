@@ -98,7 +98,8 @@ func New(o Options) (*Authenticator, error) {
 		cookieName: "tilegate", sameSite: cmp.Or(o.SameSite, http.SameSiteLaxMode),
 		secureCookie: o.SecureCookie, partitioned: o.Partitioned,
 		queryParameter: o.QueryParameter, now: o.Clock,
-		remembered: remembered{seed: maphash.MakeSeed()},
+		remembered: remembered{seed: maphash.MakeSeed(), maxTokens: maxRemembered, maxBytes: maxRememberedBytes},
+		revoked:    revocations{limit: maxRevocations},
 	}
 	if o.SecureCookie {
 		a.cookieName = "__Host-tilegate"

@@ -5,7 +5,6 @@ import (
 	"encoding/base64"
 	"errors"
 	"net/http"
-	"net/textproto"
 	"net/url"
 	"slices"
 	"strings"
@@ -97,7 +96,7 @@ func (a *Authenticator) cookieValue(lines []string) (value string, found bool, e
 		for line != "" {
 			var pair string
 			pair, line, _ = strings.Cut(line, ";")
-			name, v, _ := strings.Cut(textproto.TrimString(pair), "=")
+			name, v, _ := strings.Cut(strings.Trim(pair, " \t"), "=")
 			if name != a.cookieName {
 				continue
 			}

@@ -57,6 +57,9 @@ func UsableKeys(document []byte, algorithms []string) ([]string, error) {
 // ParseObject is the strict JSON reader.
 func ParseObject(data []byte) (map[string]any, error) { return parseObject(data) }
 
+// ParseCompact reads the body of a path token whose seal has been verified.
+func ParseCompact(body []byte) (*Grant, error) { return parseCompact(Path, body) }
+
 // MatchGlob is the matcher of tileset entries.
 func MatchGlob(pattern, s string) bool { return matchGlob(pattern, s) }
 
@@ -75,9 +78,7 @@ func (a *Authenticator) Remembered() (tokens, bytes int) {
 	return tokens, bytes
 }
 
-const (
-	MaxRemembered    = maxRemembered
-	MaxRememberedMem = maxRememberedMem
-	MaxRevocations   = maxRevocations
-	MaxLogouts       = maxLogouts
-)
+// Limit makes the bounds small enough to be reached by a test.
+func (a *Authenticator) Limit(remembered, rememberedBytes, revocations int) {
+	a.remembered.maxTokens, a.remembered.maxBytes, a.revoked.limit = remembered, rememberedBytes, revocations
+}

@@ -69,12 +69,14 @@ func generateRSA(bits int) *rsa.PrivateKey {
 
 func rsaSigner(kid string) signer { return signer{kid: kid, alg: "RS256", private: rsaKey()} }
 
-func ecSigner(kid string) signer {
-	k, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+func ecSigner(kid string) signer { return signer{kid: kid, alg: "ES256", private: generateEC(256)} }
+
+func generateEC(bits int) *ecdsa.PrivateKey {
+	k, err := ecdsa.GenerateKey(map[int]elliptic.Curve{256: elliptic.P256(), 384: elliptic.P384(), 521: elliptic.P521()}[bits], rand.Reader)
 	if err != nil {
 		panic(err)
 	}
-	return signer{kid: kid, alg: "ES256", private: k}
+	return k
 }
 
 func edSigner(kid string) signer {

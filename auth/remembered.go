@@ -8,10 +8,10 @@ import (
 )
 
 const (
-	rememberedShards = 16
-	maxRemembered    = 1 << 16  // tokens
-	maxRememberedMem = 32 << 20 // bytes
-	entryOverhead    = 512      // of an entry, its grant and its place in the map
+	rememberedShards   = 16
+	maxRemembered      = 1 << 16  // tokens
+	maxRememberedBytes = 32 << 20 // of tokens and their grants
+	entryOverhead      = 512      // bytes of an entry, its grant and its place in the map
 )
 
 // remembered holds the outcome of verifications, so that a map's next thousand tiles cost a
@@ -21,8 +21,9 @@ const (
 // The maps are keyed by a hash of secret seed: a full token is compared only with one of the same
 // 64-bit hash, so the time of a lookup says nothing about remembered tokens.
 type remembered struct {
-	seed   maphash.Seed
-	shards [rememberedShards]struct {
+	seed                maphash.Seed
+	maxTokens, maxBytes int
+	shards              [rememberedShards]struct {
 		sync.RWMutex
 		entries map[uint64]*entry
 		bytes   int
@@ -70,7 +71,7 @@ func (r *remembered) put(e entry) {
 	shard.entries[hash] = &e
 	shard.bytes += e.bytes
 	for victim, old := range shard.entries {
-		if len(shard.entries) <= maxRemembered/rememberedShards && shard.bytes <= maxRememberedMem/rememberedShards {
+		if len(shard.entries) <= r.maxTokens/rememberedShards && shard.bytes <= r.maxBytes/rememberedShards {
 			break
 		}
 		if victim != hash {

@@ -32,14 +32,11 @@ type Revocation struct {
 	TokenID string // a Grant's ID: the jti, or the derived one that the logs show
 }
 
-const (
-	maxRevocations = 1 << 16
-	// maxLogouts leaves room for the operator's revocations when every user logs out at once.
-	maxLogouts = maxRevocations / 4 * 3
-)
+const maxRevocations = 1 << 16
 
 // revocations is what has been revoked and not lapsed yet, in this process alone.
 type revocations struct {
+	limit int
 	count atomic.Int64 // len(records), read without the lock on the hot path
 
 	mu        sync.RWMutex
@@ -66,12 +63,12 @@ func (a *Authenticator) Revoke(r Revocation) error {
 		rec.until = now.Add(a.maxLifetime + 2*a.leeway) // iat may lie ahead by the leeway, and exp is given it
 	}
 	if r.Subject != "" {
-		if err := a.revoked.add(subjectRef(r.Subject), rec, now, maxRevocations); err != nil {
+		if err := a.revoked.add(subjectRef(r.Subject), rec, now, a.revoked.limit); err != nil {
 			return err
 		}
 	}
 	if r.TokenID != "" {
-		return a.revoked.add(tokenRef(r.TokenID), rec, now, maxRevocations)
+		return a.revoked.add(tokenRef(r.TokenID), rec, now, a.revoked.limit)
 	}
 	return nil
 }
@@ -84,8 +81,9 @@ func (a *Authenticator) EndSession(g *Grant) error {
 		return ErrWrongKind
 	}
 	now := a.now()
-	rec := record{until: g.Expires} // nothing minted from it lives longer
-	err := a.revoked.add(tokenRef(g.ID), rec, now, maxLogouts)
+	rec := record{until: g.Expires}    // nothing minted from it lives longer
+	logouts := a.revoked.limit / 4 * 3 // the rest is the operator's, and for those who came too late
+	err := a.revoked.add(tokenRef(g.ID), rec, now, logouts)
 	if err != nil && g.Subject != "" {
 		return a.Revoke(Revocation{Subject: g.Subject})
 	}

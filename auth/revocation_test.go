@@ -1,0 +1,252 @@
+package auth_test
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"tilegate/auth"
+)
+
+// family is an access token and all that was minted from it, each remembered.
+type family struct {
+	a     *auth.Authenticator
+	names []string
+	try   map[string]func() error
+	s     *auth.Grant // the session
+}
+
+func newFamily(t *testing.T, a *auth.Authenticator, s signer, changes map[string]any) *family {
+	t.Helper()
+	token := s.token(claims(changes))
+	access := authenticate(t, a, token)
+	session, g := newSession(t, a, access)
+	ofAccess, _ := newPath(t, a, access, auth.PathRequest{})
+	ofSession, _ := newPath(t, a, g, auth.PathRequest{})
+	return &family{
+		a: a, s: g, names: []string{"access", "session", "path of access", "path of session"},
+		try: map[string]func() error{
+			"access":          func() error { _, err := a.Authenticate(bearer(token), ""); return err },
+			"session":         func() error { _, err := cookieOf(a, session.Token); return err },
+			"path of access":  func() error { _, err := pathOf(a, ofAccess); return err },
+			"path of session": func() error { _, err := pathOf(a, ofSession); return err },
+		},
+	}
+}
+
+func (f *family) check(t *testing.T, when string, revoked ...string) {
+	t.Helper()
+	for _, name := range f.names {
+		want := false
+		for _, r := range revoked {
+			want = want || r == name
+		}
+		err := f.try[name]()
+		if (err != nil) != want {
+			t.Errorf("%s: %s: got %v, want revoked: %v", when, name, err, want)
+		}
+		if err != nil {
+			wantInvalid(t, err, "revoked")
+		}
+	}
+}
+
+func TestRevocationReachesAllThatWasMinted(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		revoke func(f *family) error
+		want   []string
+	}{
+		{"by subject", func(f *family) error { return f.a.Revoke(auth.Revocation{Subject: "alice"}) }, []string{"access", "session", "path of access", "path of session"}},
+		{"by token id", func(f *family) error { return f.a.Revoke(auth.Revocation{TokenID: "token-1"}) }, []string{"access", "session", "path of access", "path of session"}},
+		{"by both", func(f *family) error { return f.a.Revoke(auth.Revocation{Subject: "alice", TokenID: "token-1"}) }, []string{"access", "session", "path of access", "path of session"}},
+		{"by the session's id", func(f *family) error { return f.a.Revoke(auth.Revocation{TokenID: f.s.ID}) }, []string{"session", "path of session"}},
+		{"by logout", func(f *family) error { return f.a.EndSession(f.s) }, []string{"session", "path of session"}},
+		{"another subject", func(f *family) error { return f.a.Revoke(auth.Revocation{Subject: "Alice"}) }, nil},
+		{"another id", func(f *family) error { return f.a.Revoke(auth.Revocation{TokenID: "alice"}) }, nil},
+		{"nothing", func(f *family) error { return f.a.Revoke(auth.Revocation{}) }, nil},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			a, _, s := standard(t)
+			f := newFamily(t, a, s, nil)
+			f.check(t, "before")
+			bob := newFamily(t, a, s, map[string]any{"sub": "bob", "jti": "token-2"})
+			if err := tt.revoke(f); err != nil {
+				t.Fatal(err)
+			}
+			f.check(t, "after", tt.want...)
+			bob.check(t, "bob")
+		})
+	}
+}
+
+func TestMintingFromARevokedGrantIsRefused(t *testing.T) {
+	a, _, s := standard(t)
+	access := authenticate(t, a, s.token(claims(nil)))
+	_, session := newSession(t, a, access)
+	if err := a.Revoke(auth.Revocation{Subject: "alice"}); err != nil {
+		t.Fatal(err)
+	}
+	_, err := a.NewSession(access) // as a request does that was authenticated a moment before
+	wantInvalid(t, err, "revoked")
+	for _, parent := range []*auth.Grant{access, session} {
+		_, _, err = a.NewPathToken(parent, auth.PathRequest{})
+		wantInvalid(t, err, "revoked")
+	}
+}
+
+func TestSubjectMayComeBackWithANewToken(t *testing.T) {
+	a, c, s := standard(t)
+	if err := a.Revoke(auth.Revocation{Subject: "alice"}); err != nil {
+		t.Fatal(err)
+	}
+	c.Advance(time.Minute)
+	at := func(d time.Duration) any { return start.Add(d).Unix() }
+	for _, tt := range []struct {
+		name string
+		iat  any
+		want bool
+	}{
+		{"issued before", at(-time.Hour), false},
+		{"issued within the same second", at(0), false},
+		{"issued just after, or by a clock that runs ahead", at(29 * time.Second), false},
+		{"without iat, so perhaps before", nil, false},
+		{"issued a minute after", at(time.Minute), true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			_, err := a.Authenticate(bearer(s.token(claims(map[string]any{"iat": tt.iat}))), "")
+			if tt.want != (err == nil) {
+				t.Errorf("got %v, want accepted: %v", err, tt.want)
+			}
+		})
+	}
+	// What is minted from the new token is as good as it is.
+	newFamily(t, a, s, map[string]any{"iat": at(time.Minute), "jti": "token-2"}).check(t, "new")
+}
+
+func TestTokenWithoutIDCanBeRevokedByTheLoggedOne(t *testing.T) {
+	a, _, s := standard(t)
+	f := newFamily(t, a, s, map[string]any{"jti": nil, "sub": nil})
+	g := authenticate(t, a, s.token(claims(map[string]any{"jti": nil, "sub": nil})))
+	if err := a.Revoke(auth.Revocation{TokenID: g.ID}); err != nil {
+		t.Fatal(err)
+	}
+	f.check(t, "after", f.names...)
+}
+
+func TestRevocationOutlivesEveryTokenItConcerns(t *testing.T) {
+	a, c, s := standard(t)
+	token := s.token(claims(map[string]any{"iat": start.Add(29 * time.Second).Unix(), "exp": start.Add(24*time.Hour + 29*time.Second).Unix()}))
+	authenticate(t, a, token)
+	if err := a.Revoke(auth.Revocation{TokenID: "token-1"}); err != nil {
+		t.Fatal(err)
+	}
+	c.Advance(24*time.Hour + 58*time.Second) // the last second at which the leeway would let it in
+	fill(t, a, 10)
+	_, err := a.Authenticate(bearer(token), "")
+	wantInvalid(t, err, "revoked")
+}
+
+func fill(t *testing.T, a *auth.Authenticator, n int) {
+	t.Helper()
+	for i := range n {
+		if err := a.Revoke(auth.Revocation{TokenID: fmt.Sprint("fill-", i)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func TestRevocationsAreBoundedAndForgetNothing(t *testing.T) {
+	a, c, s := standard(t)
+	a.Limit(1000, 1<<20, 100)
+	f := newFamily(t, a, s, nil)
+	if err := a.Revoke(auth.Revocation{TokenID: "token-1"}); err != nil {
+		t.Fatal(err)
+	}
+	fill(t, a, 99)
+	if err := a.Revoke(auth.Revocation{TokenID: "one more"}); !errors.Is(err, auth.ErrTooManyRevocations) {
+		t.Errorf("got %v, want ErrTooManyRevocations", err)
+	}
+	if err := a.Revoke(auth.Revocation{TokenID: "token-1"}); err != nil {
+		t.Errorf("again what is revoked already: %v", err)
+	}
+	f.check(t, "full", f.names...)
+	c.Advance(24*time.Hour + time.Minute) // all lapse, as what they concern has
+	if err := a.Revoke(auth.Revocation{TokenID: "one more"}); err != nil {
+		t.Errorf("after all have lapsed: %v", err)
+	}
+}
+
+func TestUnlimitedLifetimeIsRevokedForGood(t *testing.T) {
+	c, s := newClock(), rsaSigner("")
+	o := testOptions(c, s)
+	o.MaxLifetime = 0
+	a := newAuth(t, o)
+	token := s.token(claims(map[string]any{"exp": start.AddDate(50, 0, 0).Unix()}))
+	authenticate(t, a, token)
+	if err := a.Revoke(auth.Revocation{TokenID: "token-1"}); err != nil {
+		t.Fatal(err)
+	}
+	c.Advance(20 * 365 * 24 * time.Hour)
+	_, err := a.Authenticate(bearer(token), "")
+	wantInvalid(t, err, "revoked")
+}
+
+// Somebody signs in and out in a loop, to fill the table: their own tokens end, all the others'
+// logouts still hold.
+func TestLogoutFloodHurtsItsAuthorAlone(t *testing.T) {
+	a, _, s := standard(t)
+	a.Limit(1000, 1<<20, 100)
+	mallory := authenticate(t, a, s.token(claims(map[string]any{"sub": "mallory", "jti": "m"})))
+	alice := newFamily(t, a, s, nil)
+	bob := newFamily(t, a, s, map[string]any{"sub": "bob", "jti": "token-2"})
+	stopped := false
+	for range 76 {
+		session, err := a.NewSession(mallory)
+		if err != nil {
+			wantInvalid(t, err, "revoked")
+			stopped = true
+			break
+		}
+		g, err := cookieOf(a, session.Token)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := a.EndSession(g); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := a.NewSession(mallory); err == nil || stopped {
+		t.Errorf("the flood goes on: %v, or stopped early: %v", err, stopped)
+	}
+	if err := a.EndSession(alice.s); err != nil {
+		t.Fatal(err)
+	}
+	alice.check(t, "alice, logged out while the table is full", alice.names...)
+	bob.check(t, "bob")
+	if err := a.Revoke(auth.Revocation{Subject: "bob"}); err != nil {
+		t.Errorf("no room for the operator: %v", err)
+	}
+	bob.check(t, "bob, revoked", bob.names...)
+}
+
+func TestRevocationIsSafeForConcurrentUse(t *testing.T) {
+	a, _, s := standard(t)
+	f := newFamily(t, a, s, nil)
+	var wg sync.WaitGroup
+	for i := range 8 {
+		wg.Go(func() {
+			for j := range 200 {
+				if err := a.Revoke(auth.Revocation{TokenID: fmt.Sprint(i, "/", j)}); err != nil {
+					t.Error(err)
+				}
+				if err := f.try["session"](); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+}
