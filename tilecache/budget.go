@@ -83,16 +83,18 @@ func (b *budget) kickFirst() {
 }
 
 // reserve takes n bytes of the budget, for which others may have to leave the cache, first those
-// in hash's shard. When that is not enough, a patient caller waits its turn, and slow readers are
-// cut off for the first in the queue. It returns ErrOverloaded or ctx's cause.
-func (c *Cache) reserve(ctx context.Context, hash uint64, n int64, patient bool) error {
+// in hash's shard. When that is not enough, a caller waits its turn for as long as it has patience
+// left, and slow readers are cut off for the first in the queue. It returns ErrOverloaded or ctx's cause.
+func (c *Cache) reserve(ctx context.Context, hash uint64, n int64, patience *time.Duration) error {
 	b := &c.room
 	if b.waiting.Load() == 0 && c.makeRoom(hash, n) {
 		return nil
 	}
-	if !patient {
+	if *patience <= 0 {
 		return ErrOverloaded
 	}
+	began := time.Now()
+	defer func() { *patience -= time.Since(began) }()
 	wake := make(chan struct{}, 1)
 	turn := b.enqueue(wake)
 	if turn == nil {
@@ -100,7 +102,7 @@ func (c *Cache) reserve(ctx context.Context, hash uint64, n int64, patient bool)
 		return ErrOverloaded
 	}
 	defer b.leave(turn)
-	deadline := time.NewTimer(c.opts.Wait)
+	deadline := time.NewTimer(*patience)
 	defer deadline.Stop()
 	look := time.NewTicker(lookEvery)
 	defer look.Stop()

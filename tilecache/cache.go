@@ -91,7 +91,7 @@ func New(o Options) (*Cache, error) {
 		c.shards[i].init(c, o.Memory/int64(n))
 	}
 	c.room.init(o.Memory, int64(n)*c.shards[0].fixedCost(), o.Queue)
-	if least := c.room.used.Load() + fillCost + c.entryCost(o.MaxObject, nil); least > o.Memory {
+	if least := c.room.used.Load() + fillCost + c.entryCost(&Object{Size: o.MaxObject}); least > o.Memory {
 		return nil, fmt.Errorf("tilecache: memory of %d bytes cannot hold one object of max_object, %d bytes: "+
 			"it takes %d; raise memory or lower max_object", o.Memory, o.MaxObject, least)
 	}

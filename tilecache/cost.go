@@ -1,17 +1,17 @@
 package tilecache
 
 import (
-	"net/http"
 	"slices"
 	"unsafe"
 )
 
-// What the runtime needs beside a tile's own bytes; TestCostsAreWhatTheRuntimeTakes measures them.
+// What the runtime needs beside a tile's own bytes, as TestCostsAreWhatTheRuntimeTakes and
+// TestFillsUnderWayCostWhatTheRuntimeTakes measure it.
 const (
-	entryCost   = 608     // entry, its place in the order of use, its share of the map
-	absenceCost = 288     // place in the order of use, share of the map
+	entryCost   = 448     // the entry, its place in the order of use, its share of the map
+	absenceCost = 192     // its place in the order of use, its share of the map
 	fillCost    = 8 << 10 // fill, context, channels, its goroutine's stack
-	streamCost  = window + 4<<10
+	streamCost  = window + fillCost
 	failureCost = 512
 )
 
@@ -37,22 +37,21 @@ func (c sizeClasses) roundUp(n int64) int64 {
 	return (n + page - 1) &^ (page - 1)
 }
 
-// entryCost is what an entry of size bytes takes of the budget.
-func (c *Cache) entryCost(size int64, h http.Header) int64 {
-	return entryCost + c.classes.roundUp(size) + headerCost(h)
-}
-
-// headerCost is what h takes: a map of groups of eight slots, a slice for each name, the strings.
-func headerCost(h http.Header) int64 {
-	if h == nil {
-		return 0
+// entryCost is what obj takes of the budget when it is kept.
+func (c *Cache) entryCost(obj *Object) int64 {
+	cost := entryCost + c.classes.roundUp(obj.Size)
+	if obj.ETag != "" {
+		cost += c.classes.roundUp(int64(len(obj.ETag)))
 	}
-	const slot = int64(unsafe.Sizeof("") + unsafe.Sizeof([]string(nil)))
-	cost := 48 + (8+8*slot)*int64(len(h)+7)/8
-	for name, values := range h {
-		cost += int64(len(name)) + 16*int64(len(values))
-		for _, v := range values {
-			cost += int64(len(v))
+	if h := obj.Header; h != nil {
+		// A map of groups of eight slots, a slice for each name, the strings.
+		const slot = int64(unsafe.Sizeof("") + unsafe.Sizeof([]string(nil)))
+		cost += 48 + (8+8*slot)*int64((len(h)+7)/8)
+		for name, values := range h {
+			cost += int64(len(name))
+			for _, v := range values {
+				cost += int64(unsafe.Sizeof(v)) + int64(len(v))
+			}
 		}
 	}
 	return cost

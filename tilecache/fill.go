@@ -42,7 +42,9 @@ type fill struct {
 	old        *entry // what is revalidated, pinned until the end; nil when there is nothing
 	background bool   // a refresh: goes on without waiters, and is not worth a second attempt
 
-	reserved int64 // for the fill itself; run's alone
+	// Run's alone.
+	reserved int64         // for the fill itself
+	patience time.Duration // how long it may still wait for room; a refresh has none
 
 	ready chan struct{} // closed once entry or err is there
 	entry *entry
@@ -72,6 +74,9 @@ func (s *shard) begin(key Key, hash uint64, fetch Fetch, old *entry, background 
 	f.ctx, f.cancel = context.WithCancelCause(c.ctx)
 	if old != nil {
 		old.refs.Add(1)
+	}
+	if !background {
+		f.patience = c.opts.Wait
 	}
 	s.fills[key] = f
 	c.fills.Add(1)
@@ -160,7 +165,7 @@ func (f *fill) run() {
 func (f *fill) load() (err error) {
 	c := f.cache
 	defer c.recovered(f.key, &err)
-	if err := c.reserve(f.ctx, f.hash, fillCost, !f.background); err != nil {
+	if err := c.reserve(f.ctx, f.hash, fillCost, &f.patience); err != nil {
 		return err
 	}
 	f.reserved = fillCost
@@ -176,7 +181,7 @@ func (f *fill) load() (err error) {
 		return ErrMissing
 	case err != nil:
 		return err
-	case obj.Size < 0 || obj.Size > c.opts.MaxObject || c.entryCost(obj.Size, obj.Header) > c.room.largest():
+	case obj.Size < 0 || obj.Size > c.opts.MaxObject || c.entryCost(obj) > c.room.largest():
 		return f.passThrough(obj)
 	}
 
@@ -184,8 +189,8 @@ func (f *fill) load() (err error) {
 	defer src.close()
 	e := c.newEntry(f.key, f.hash, obj)
 	e.validated = c.now()
-	e.cost = c.entryCost(obj.Size, obj.Header)
-	if err := c.reserve(f.ctx, f.hash, e.cost, !f.background); err != nil {
+	e.cost = c.entryCost(obj)
+	if err := c.reserve(f.ctx, f.hash, e.cost, &f.patience); err != nil {
 		return err
 	}
 	e.data = make([]byte, obj.Size)
@@ -265,7 +270,7 @@ func (f *fill) remember() {
 // passThrough gives an object that cannot be kept to one of the waiters; the others ask on their own.
 func (f *fill) passThrough(obj *Object) error {
 	c, s := f.cache, f.shard
-	if err := c.reserve(f.ctx, f.hash, streamCost, !f.background); err != nil {
+	if err := c.reserve(f.ctx, f.hash, streamCost, &f.patience); err != nil {
 		_ = obj.Body.Close() // unread
 		return err
 	}

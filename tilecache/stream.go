@@ -36,7 +36,8 @@ func (c *Cache) openStream(ctx context.Context, cancel context.CancelFunc, key K
 // streamAlone fetches an object that cannot be shared, for one of several that wanted it. The fetch
 // is that reader's own, so its ctx ends it.
 func (c *Cache) streamAlone(ctx context.Context, key Key, hash uint64, fetch Fetch) (t Tile, err error) {
-	if err := c.reserve(ctx, hash, streamCost, true); err != nil {
+	patience := c.opts.Wait
+	if err := c.reserve(ctx, hash, streamCost, &patience); err != nil {
 		return Tile{}, err
 	}
 	own, cancel := context.WithCancelCause(c.ctx)

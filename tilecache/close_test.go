@@ -1,0 +1,107 @@
+package tilecache_test
+
+import (
+	"context"
+	"runtime"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"tilegate/tilecache"
+)
+
+func TestCloseStopsFillsAndAnswersTheirWaiters(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o := newOrigin(t, func(ctx context.Context, call int, _ tilecache.Condition) (*tilecache.Object, error) {
+			if call == 1 {
+				return newFeed(ctx, 1000).object, nil
+			}
+			<-ctx.Done()
+			return nil, ctx.Err()
+		})
+		c := newCache(t, tilecache.Options{})
+		look(t, c, tile(3), day, always(pattern(10)))
+		reading, _, err := c.Get(context.Background(), tile(1), day, o.fetch)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var waiters sync.WaitGroup
+		for range 10 {
+			waiters.Go(func() {
+				_, _, err := c.Get(context.Background(), tile(2), day, o.fetch)
+				checkErr(t, "a waiter", err, tilecache.ErrClosed)
+			})
+		}
+		waiters.Go(func() {
+			_, err := reading.Next(context.Background(), 0)
+			checkErr(t, "a reader", err, tilecache.ErrClosed)
+			reading.Close()
+		})
+		synctest.Wait()
+		if err := c.Close(context.Background()); err != nil {
+			t.Fatal(err)
+		}
+		waiters.Wait()
+		_, _, err = c.Get(context.Background(), tile(9), day, o.fetch)
+		checkErr(t, "a miss afterwards", err, tilecache.ErrClosed)
+		st, _ := look(t, c, tile(3), day, o.fetch)
+		check(t, "a hit afterwards", st.State, tilecache.Hit)
+		advance(30 * time.Hour)
+		st, _ = look(t, c, tile(3), day, o.fetch)
+		check(t, "a stale one", st.State, tilecache.Stale)
+		check(t, "fetches", o.calls(), 2)
+	})
+}
+
+func TestCloseDoesNotWaitForEver(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		hang := make(chan struct{})
+		c := newCache(t, tilecache.Options{})
+		go func() {
+			_, _, err := c.Get(context.Background(), tile(1), day,
+				func(context.Context, tilecache.Key, tilecache.Condition) (*tilecache.Object, error) {
+					<-hang // whatever its context says
+					return nil, errDown
+				})
+			checkErr(t, "Get", err, tilecache.ErrClosed)
+		}()
+		synctest.Wait()
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		checkErr(t, "Close", c.Close(ctx), context.DeadlineExceeded)
+		close(hang)
+	})
+}
+
+func TestGoroutinesReturnToWhereTheyWere(t *testing.T) {
+	before := runtime.NumGoroutine()
+	c, err := tilecache.New(tilecache.Options{Memory: 1 << 20, MaxObject: 100_000})
+	if err != nil {
+		t.Fatal(err)
+	}
+	policy := tilecache.Policy{Fresh: time.Nanosecond, Stale: time.Hour}
+	var all sync.WaitGroup
+	for i := range uint32(300) {
+		all.Go(func() {
+			ctx, leave := context.WithTimeout(context.Background(), time.Duration(i%3)*time.Millisecond)
+			defer leave()
+			tl, _, err := c.Get(ctx, tile(i%50), policy, always(make([]byte, 1000*(i%120))))
+			if err == nil {
+				_, _ = tl.Next(ctx, 0)
+				tl.Close()
+			}
+		})
+	}
+	all.Wait()
+	if err := c.Close(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	for range 1000 {
+		if runtime.NumGoroutine() <= before {
+			return
+		}
+		runtime.Gosched()
+	}
+	t.Errorf("got %d goroutines, want the %d of before", runtime.NumGoroutine(), before)
+}

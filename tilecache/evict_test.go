@@ -1,0 +1,159 @@
+package tilecache_test
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+	"testing/synctest"
+
+	"tilegate/tilecache"
+)
+
+func TestLeastRecentlyUsedGoesFirst(t *testing.T) {
+	c := newCache(t, tilecache.Plain(tilecache.Options{Memory: 1 << 20, MaxObject: 64 << 10}))
+	fetch := always(make([]byte, 60_000))
+	const hot = 5
+	for i := range uint32(100) {
+		look(t, c, tile(1000+i), day, fetch)
+		for j := range uint32(hot) {
+			look(t, c, tile(j), day, fetch)
+		}
+	}
+	for j := range uint32(hot) {
+		st, _ := look(t, c, tile(j), day, fetch)
+		check(t, "a tile in use", st.State, tilecache.Hit)
+	}
+	st, _ := look(t, c, tile(1099), day, fetch)
+	check(t, "a young tile", st.State, tilecache.Hit)
+	st, _ = look(t, c, tile(1000), day, fetch)
+	check(t, "an old tile", st.State, tilecache.Miss)
+	check(t, "evictions counted", c.Stats().Evictions > 80, true)
+}
+
+func TestMaxObjectFits(t *testing.T) {
+	for _, tc := range []struct{ memory, object int64 }{
+		{512 << 20, 8 << 20}, {16 << 20, 8 << 20}, {1 << 20, 900_000}, {100_000, 10_000},
+	} {
+		t.Run(fmt.Sprintf("%d in %d", tc.object, tc.memory), func(t *testing.T) {
+			c := newCache(t, tilecache.Options{Memory: tc.memory, MaxObject: tc.object})
+			for i := range uint32(200) {
+				look(t, c, tile(i), day, always(make([]byte, tc.object/100)))
+			}
+			look(t, c, tile(1000), day, always(make([]byte, tc.object)))
+			st, b := look(t, c, tile(1000), day, always(nil))
+			check(t, "state", st.State, tilecache.Hit)
+			check(t, "length", int64(len(b)), tc.object)
+		})
+	}
+}
+
+func TestOptionsThatCannotWork(t *testing.T) {
+	for _, tc := range []struct {
+		name string
+		o    tilecache.Options
+		want string
+	}{
+		{"an object that does not fit", tilecache.Options{Memory: 8 << 20}, "raise memory or lower max_object"},
+		{"negative", tilecache.Options{Memory: -1}, "negative"},
+	} {
+		if _, err := tilecache.New(tc.o); err == nil || !strings.Contains(err.Error(), tc.want) {
+			t.Errorf("%s: got error %v, want one that says %q", tc.name, err, tc.want)
+		}
+	}
+}
+
+func TestAbsencesAreBounded(t *testing.T) {
+	const memory = 4 << 20
+	c := newCache(t, tilecache.Options{Memory: memory, MaxObject: 64 << 10})
+	missing := func(context.Context, tilecache.Key, tilecache.Condition) (*tilecache.Object, error) {
+		return nil, tilecache.ErrMissing
+	}
+	fetch := always(make([]byte, 3000))
+	for range 2 {
+		for i := range uint32(500) {
+			look(t, c, tile(i), day, fetch)
+		}
+	}
+	before := c.Stats()
+	for i := range uint32(5000) {
+		_, _, err := c.Get(context.Background(), tile(10_000+i), day, missing)
+		checkErr(t, "Get", err, tilecache.ErrMissing)
+	}
+	after := c.Stats()
+	check(t, "some are remembered", after.Absences > 100, true)
+	check(t, "in less than a sixteenth of the budget", after.Bytes-before.Bytes <= memory/16, true)
+	check(t, "tiles lost to them", before.Entries-after.Entries, 0)
+}
+
+func TestHeadersCount(t *testing.T) {
+	c := newCache(t, tilecache.Options{})
+	before := c.Stats().Bytes
+	look(t, c, tile(1), day, always(make([]byte, 1000)))
+	plain := c.Stats().Bytes - before
+	look(t, c, tile(2), day, func(context.Context, tilecache.Key, tilecache.Condition) (*tilecache.Object, error) {
+		obj := object(make([]byte, 1000))
+		obj.Header = http.Header{"X-Long": {strings.Repeat("x", 5000)}}
+		return obj, nil
+	})
+	with := c.Stats().Bytes - before - plain
+	check(t, "a long header is counted", with-plain >= 5000 && with-plain < 6000, true)
+}
+
+func TestPurge(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCache(t, tilecache.Options{})
+		before := c.Stats().Bytes
+		roads := func(k tilecache.Key) tilecache.Key { k.Tileset = "roads"; return k }
+		for i := range uint32(10) {
+			look(t, c, tile(i), day, always(nil))
+			look(t, c, roads(tile(i)), day, always(nil))
+		}
+		other := tile(3)
+		other.Version = "2027"
+		look(t, c, other, day, always(nil))
+		missing := newOrigin(t, func(context.Context, int, tilecache.Condition) (*tilecache.Object, error) {
+			return nil, tilecache.ErrMissing
+		})
+		_, _, err := c.Get(context.Background(), tile(99), day, missing.fetch)
+		checkErr(t, "Get", err, tilecache.ErrMissing)
+
+		feeds := make(chan feed, 1)
+		o := newOrigin(t, func(ctx context.Context, _ int, _ tilecache.Condition) (*tilecache.Object, error) {
+			f := newFeed(ctx, 1000)
+			feeds <- f
+			return f.object, nil
+		})
+		reading, _, err := c.Get(context.Background(), tile(50), day, o.fetch)
+		if err != nil {
+			t.Fatal(err)
+		}
+
+		check(t, "purged", c.Purge("basemap"), 12)
+		check(t, "purged again", c.Purge("basemap"), 0)
+
+		f := <-feeds
+		f.send(t, pattern(1000))
+		f.Close()
+		b, err := readAll(reading)
+		if err != nil {
+			t.Fatal(err)
+		}
+		checkBytes(t, b, pattern(1000))
+		reading.Close()
+		synctest.Wait()
+		st, _ := look(t, c, tile(50), day, always(nil))
+		check(t, "a tile that was on its way", st.State, tilecache.Miss)
+		st, _ = look(t, c, tile(1), day, always(nil))
+		check(t, "a purged tile", st.State, tilecache.Miss)
+		st, _ = look(t, c, tile(99), day, always(nil))
+		check(t, "a purged absence", st.State, tilecache.Miss)
+		st, _ = look(t, c, roads(tile(1)), day, always(nil))
+		check(t, "another tileset's tile", st.State, tilecache.Hit)
+		c.Purge("basemap")
+		c.Purge("roads")
+		synctest.Wait()
+		check(t, "bytes held", c.Stats().Bytes, before)
+	})
+}

@@ -1,0 +1,210 @@
+package tilecache_test
+
+import (
+	"context"
+	"io"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"tilegate/tilecache"
+)
+
+// counted counts what is read of a body.
+type counted struct {
+	io.Reader
+	n *atomic.Int64
+}
+
+func (c counted) Read(p []byte) (int, error) {
+	n, err := c.Reader.Read(p)
+	c.n.Add(int64(n))
+	return n, err
+}
+
+func TestObjectsThatAreNotKept(t *testing.T) {
+	body := pattern(1 << 20)
+	for _, tc := range []struct {
+		name string
+		size int64
+	}{{"larger than max_object", 1 << 20}, {"of unknown length", -1}} {
+		t.Run(tc.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var read atomic.Int64
+				o := newOrigin(t, func(_ context.Context, _ int, cond tilecache.Condition) (*tilecache.Object, error) {
+					obj := rest(body, cond)
+					obj.Size = tc.size
+					obj.Body = io.NopCloser(counted{obj.Body, &read})
+					return obj, nil
+				})
+				c := newCache(t, tilecache.Options{Memory: 4 << 20, MaxObject: 100_000})
+				before := c.Stats().Bytes
+				tl, st, err := c.Get(context.Background(), tile(1), day, o.fetch)
+				if err != nil {
+					t.Fatal(err)
+				}
+				check(t, "state", st.State, tilecache.Miss)
+				check(t, "size", tl.Size(), tc.size)
+				synctest.Wait()
+				check(t, "held", c.Stats().Bytes-before < 80<<10, true)
+
+				// Back-pressure: the origin is asked for no more than the reader has taken and a window.
+				for off := int64(0); ; {
+					check(t, "read ahead in bounds", read.Load() <= off+64<<10, true)
+					b, err := tl.Next(context.Background(), off)
+					if err == io.EOF { //nolint:errorlint // io.EOF itself
+						check(t, "length", off, int64(len(body)))
+						break
+					}
+					if err != nil {
+						t.Fatal(err)
+					}
+					checkBytes(t, b, body[off:off+int64(len(b))])
+					off += int64(len(b))
+				}
+				if _, ok := tl.Bytes(); ok {
+					t.Error("Bytes: got a whole object that is not held")
+				}
+				if _, err := tl.Next(context.Background(), 0); err == nil {
+					t.Error("Next at bytes that have passed: got no error")
+				}
+				tl.Close()
+				synctest.Wait()
+				check(t, "held after", c.Stats().Bytes, before)
+				st, _ = look(t, c, tile(1), day, o.fetch)
+				check(t, "state of the next", st.State, tilecache.Miss)
+				check(t, "streams", c.Stats().Streams, 2)
+				synctest.Wait()
+			})
+		})
+	}
+}
+
+func TestStreamSkipsForward(t *testing.T) {
+	body := pattern(300_000)
+	c := newCache(t, tilecache.Options{MaxObject: 1000})
+	tl, _, err := c.Get(context.Background(), tile(1), day, always(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tl.Close()
+	for _, off := range []int64{5, 70, 200_000} {
+		b, err := tl.Next(context.Background(), off)
+		if err != nil {
+			t.Fatal(err)
+		}
+		checkBytes(t, b, body[off:off+int64(len(b))])
+	}
+	if _, err := tl.Next(context.Background(), 300_000); err != io.EOF { //nolint:errorlint // io.EOF itself
+		t.Errorf("at the end: got %v, want EOF", err)
+	}
+}
+
+// What cannot be shared is fetched once for each who wants it: none gets half, none waits for a slower one.
+func TestSeveralReadersOfAnObjectThatIsNotKept(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		body := pattern(500_000)
+		o := newOrigin(t, func(_ context.Context, _ int, cond tilecache.Condition) (*tilecache.Object, error) {
+			advance(time.Millisecond)
+			return rest(body, cond), nil
+		})
+		c := newCache(t, tilecache.Options{MaxObject: 1000})
+		before := c.Stats().Bytes
+		errs, bodies := crowd(c, 5, day, o.fetch)
+		for i := range errs {
+			checkErr(t, "a client", errs[i], nil)
+			checkBytes(t, bodies[i], body)
+		}
+		check(t, "fetches", o.calls(), 5)
+		synctest.Wait()
+		check(t, "held after", c.Stats().Bytes, before)
+	})
+}
+
+func TestStreamIsResumed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		body := pattern(500_000)
+		o := newOrigin(t, func(_ context.Context, _ int, cond tilecache.Condition) (*tilecache.Object, error) {
+			return broken(body, cond, 150_000, io.EOF), nil
+		})
+		c := newCache(t, tilecache.Options{MaxObject: 1000})
+		_, b := look(t, c, tile(1), day, o.fetch)
+		checkBytes(t, b, body)
+		check(t, "fetches", o.calls(), 4)
+		check(t, "last condition", o.cond(4), tilecache.Condition{IfMatch: `"v1"`, Offset: 450_000})
+		synctest.Wait()
+	})
+}
+
+func TestStreamsReaderLeaves(t *testing.T) {
+	for _, tc := range []struct {
+		name  string
+		leave func(t *testing.T, c *tilecache.Cache, fetch tilecache.Fetch)
+	}{
+		{"before the headers", func(t *testing.T, c *tilecache.Cache, fetch tilecache.Fetch) {
+			ctx, leave := context.WithTimeout(context.Background(), time.Millisecond)
+			defer leave()
+			_, _, err := c.Get(ctx, tile(1), day, fetch)
+			checkErr(t, "Get", err, context.DeadlineExceeded)
+		}},
+		{"without reading", func(t *testing.T, c *tilecache.Cache, fetch tilecache.Fetch) {
+			tl, _, err := c.Get(context.Background(), tile(1), day, fetch)
+			checkErr(t, "Get", err, nil)
+			tl.Close()
+		}},
+		{"while the origin hangs mid-body", func(t *testing.T, c *tilecache.Cache, fetch tilecache.Fetch) {
+			tl, _, err := c.Get(context.Background(), tile(1), day, fetch)
+			checkErr(t, "Get", err, nil)
+			ctx, leave := context.WithTimeout(context.Background(), time.Second)
+			defer leave()
+			_, err = tl.Next(ctx, 50)
+			checkErr(t, "Next", err, context.DeadlineExceeded)
+			tl.Close()
+		}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var fetchCtx context.Context
+				o := newOrigin(t, func(ctx context.Context, _ int, _ tilecache.Condition) (*tilecache.Object, error) {
+					fetchCtx = ctx
+					select {
+					case <-time.After(5 * time.Millisecond):
+					case <-ctx.Done():
+						return nil, ctx.Err()
+					}
+					return newFeed(ctx, -1).object, nil
+				})
+				c := newCache(t, tilecache.Options{})
+				before := c.Stats().Bytes
+				tc.leave(t, c, o.fetch)
+				synctest.Wait()
+				check(t, "the fetch is stopped", fetchCtx.Err() != nil, true)
+				check(t, "held after", c.Stats().Bytes, before)
+			})
+		})
+	}
+}
+
+func TestSlowStreamIsCutOff(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCache(t, small)
+		tl, _, err := c.Get(context.Background(), tile(500), day, always(make([]byte, 300_000)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		cut := false
+		tl.CutWith(func() { cut = true })
+		if _, err := tl.Next(context.Background(), 0); err != nil {
+			t.Fatal(err)
+		}
+		tiles := fillWith(t, c, nil) // waits for room for two seconds in the end
+		check(t, "cut off", cut, true)
+		_, err = tl.Next(context.Background(), 65536)
+		checkErr(t, "its next read", err, tilecache.ErrCutOff)
+		tl.Close()
+		for _, tl := range tiles {
+			tl.Close()
+		}
+	})
+}
