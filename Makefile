@@ -26,8 +26,11 @@ proxy/viewer/leaflet/leaflet.js: proxy/viewer/package-lock.json
 test: ## all tests, with the race detector
 	go test -race ./...
 
-browser: ## the map pages in headless Chromium
-	cd .ci/browser && npm ci --no-audit --no-fund && npm test
+browser: viewer ## the demo's page in headless Chromium; leaves .cache/demo.png
+	cd .ci/browser && npm ci --no-audit --no-fund
+	go build -o .cache/tilegate ./cmd/tilegate
+	exec 3< <(exec .cache/tilegate demo --listen 127.0.0.1:0 2>.cache/demo.log); demo=$$!; trap "kill $$demo" EXIT; \
+		page=$$(sed -n '/The map/{s/.* //p;q}' <&3); node .ci/browser/demo.js "$$page" .cache/demo.png
 
 bench: ## tilegate beside net/http, the SDK and nginx, as ratios within one run; wants wrk
 	go run ./internal/bench
