@@ -107,7 +107,7 @@ func TestFaultsBeforeTheBody(t *testing.T) {
 	wantRefusal(t, once(fakeaws.Fault{Status: 403, Code: "KMS.DisabledException"}), 403, "KMS.DisabledException")
 	wantRefusal(t, once(fakeaws.Fault{NotModified: true}), 304, "")
 	server.Inject(fakeaws.Fault{Reset: true, Times: 1})
-	if _, err := plain(t, server, nil); !errors.Is(err, syscall.ECONNRESET) { //nolint:bodyclose // there is none
+	if _, err := plain(t, server, nil); !errors.Is(err, syscall.ECONNRESET) {
 		t.Errorf("got %v, want ECONNRESET", err)
 	}
 	if err := once(fakeaws.Fault{Header: http.Header{"X-Amz-Checksum-Crc32": {"AAAAAA=="}}}); err == nil || !strings.Contains(err.Error(), "checksum") {

@@ -324,11 +324,11 @@ func byteRange(header string, size int64) (first, end int64, status int) {
 	if !ok || !dash || strings.Contains(spec, ",") {
 		return 0, size, http.StatusOK
 	}
-	a, errA := strconv.ParseUint(from, 10, 62)
+	a, errA := strconv.ParseUint(from, 10, 62) // unlike ParseInt it takes no sign
 	b, errB := strconv.ParseUint(to, 10, 62)
-	first, last := int64(a), int64(b) //nolint:gosec // 62 bits fit
+	first, last := int64(a), int64(b)
 	switch {
-	case from == "" && errB == nil: // the last b bytes
+	case from == "" && errB == nil: // that many at the end
 		first, end = max(0, size-last), size
 		if last == 0 {
 			first = size

@@ -249,13 +249,12 @@ func (w *WebIdentity) verify(token string, now time.Time) (string, *apiError) {
 type webIdentityResult struct{ SubjectFromWebIdentityToken, Audience, Provider string }
 
 type assumedRole struct {
-	ARN              string `xml:"AssumedRoleUser>Arn"`
-	ID               string `xml:"AssumedRoleUser>AssumedRoleId"`
-	AccessKeyID      string `xml:"Credentials>AccessKeyId"`
-	SecretAccessKey  string `xml:"Credentials>SecretAccessKey"`
-	SessionToken     string `xml:"Credentials>SessionToken"`
-	Expiration       string `xml:"Credentials>Expiration"`
-	PackedPolicySize *int   // percent
+	ARN             string `xml:"AssumedRoleUser>Arn"`
+	ID              string `xml:"AssumedRoleUser>AssumedRoleId"`
+	AccessKeyID     string `xml:"Credentials>AccessKeyId"`
+	SecretAccessKey string `xml:"Credentials>SecretAccessKey"`
+	SessionToken    string `xml:"Credentials>SessionToken"`
+	Expiration      string `xml:"Credentials>Expiration"`
 	*webIdentityResult
 }
 
@@ -279,8 +278,7 @@ func (s *Server) issue(c *call, form url.Values, r *role, chained bool, web *web
 	}
 	// AWS packs policy and tags together in a format that it does not publish; the characters of
 	// both stand in for its size.
-	packed := (len(document) + tags) * 100 / maxPolicy
-	if packed > 100 {
+	if packed := (len(document) + tags) * 100 / maxPolicy; packed > 100 {
 		return refuse(http.StatusBadRequest, "PackedPolicyTooLarge", fmt.Sprintf("Packed policy consumes %d%% of allotted space, please use smaller policy.", packed))
 	}
 	policies, err := parseOptional(document)
@@ -303,9 +301,6 @@ func (s *Server) issue(c *call, form url.Values, r *role, chained bool, web *web
 	s.remember(who)
 
 	result := assumedRole{ARN: who.arn, ID: who.userID, webIdentityResult: web}
-	if document != "" || tags > 0 {
-		result.PackedPolicySize = &packed
-	}
 	result.Expiration = who.expires.UTC().Format(time.RFC3339)
 	if c.fault == nil || !c.fault.Empty {
 		result.AccessKeyID, result.SecretAccessKey, result.SessionToken = who.accessKeyID, who.secret, who.token

@@ -68,9 +68,9 @@ func TestTokenIsVerifiedByThePublishedKeys(t *testing.T) {
 	now := time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
 	iss, url := start(t, issuer.Options{Clock: func() time.Time { return now }})
 	_, body := fetch(t.Context(), t, url+"/jwks.json")
-	set, err := jwkset.NewMemoryStorage(), error(nil)
+	set := jwkset.NewMemoryStorage()
 	var marshalled jwkset.JWKSMarshal
-	if err = json.Unmarshal([]byte(body), &marshalled); err != nil {
+	if err := json.Unmarshal([]byte(body), &marshalled); err != nil {
 		t.Fatal(err)
 	}
 	for _, raw := range marshalled.Keys {

@@ -96,30 +96,43 @@ func (p *process) waitReady(ctx context.Context, url string) error {
 		Transport:     &http.Transport{DisableKeepAlives: true},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
-	ticker := time.NewTicker(pollInterval)
-	defer ticker.Stop()
-	for {
+	err := poll(ctx, p.ended, func() bool {
 		request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 		if err != nil {
-			return err
+			return false
 		}
-		if response, err := client.Do(request); err == nil {
-			_ = response.Body.Close()
-			if response.StatusCode < 500 {
-				return nil
-			}
+		response, err := client.Do(request)
+		if err != nil {
+			return false
 		}
+		_ = response.Body.Close()
+		return response.StatusCode < 500
+	})
+	if errors.Is(err, errEnded) && p.err != nil {
+		return p.err
+	}
+	return err
+}
+
+var (
+	errEnded    = errors.New("ended while it should serve")
+	errNotReady = errors.New("not ready in time")
+)
+
+// poll returns nil once ready does, or why it gave up.
+func poll(ctx context.Context, ended <-chan struct{}, ready func() bool) error {
+	ticker := time.NewTicker(pollInterval)
+	defer ticker.Stop()
+	for !ready() {
 		select {
-		case <-p.ended:
-			if p.err == nil {
-				return errors.New("ended while it should serve")
-			}
-			return p.err
+		case <-ended:
+			return errEnded
 		case <-ctx.Done():
-			return errors.New("not ready in time")
+			return errNotReady
 		case <-ticker.C:
 		}
 	}
+	return nil
 }
 
 // tail keeps the last bytes that were written.

@@ -15,47 +15,10 @@ import (
 
 // S3 is an S3-compatible server with its administrator's credentials.
 type S3 struct {
-	Endpoint  string // http://127.0.0.1:PORT, for path-style addressing; MinIO's STS is there too
+	Endpoint  string // http://127.0.0.1:PORT, for path-style addressing
 	Region    string
 	AccessKey string
 	SecretKey string
-}
-
-// OpenID lets AssumeRoleWithWebIdentity into MinIO.
-type OpenID struct {
-	ConfigURL string // of the issuer's discovery document
-	ClientID  string // the tokens' audience
-	// RolePolicy names the policies of whoever presents a token, e.g. readonly; empty: the
-	// token's claim does, which is policy unless ClaimName says otherwise.
-	RolePolicy, ClaimName string
-}
-
-// MinIO starts a MinIO server. It needs the issuer, if one is given, to answer at its start.
-func MinIO(t testing.TB, openID ...OpenID) *S3 {
-	t.Helper()
-	binary := find(t, "make tools", "minio")
-	s := &S3{Region: "us-east-1", AccessKey: "minio-root", SecretKey: "minio-root-secret"}
-	dir := t.TempDir()
-	s.Endpoint = "http://" + run(t, "/minio/health/ready", func(address string) *exec.Cmd {
-		cmd := exec.Command(binary, "server", dir, "--address", address, "--quiet")
-		cmd.Env = append(environment("MINIO_"), "MINIO_ROOT_USER="+s.AccessKey, "MINIO_ROOT_PASSWORD="+s.SecretKey, "MINIO_BROWSER=off", "HOME="+dir)
-		for _, o := range openID {
-			cmd.Env = append(cmd.Env, o.environment()...)
-		}
-		return cmd
-	})
-	return s
-}
-
-func (o OpenID) environment() []string {
-	env := []string{"MINIO_IDENTITY_OPENID_CONFIG_URL=" + o.ConfigURL, "MINIO_IDENTITY_OPENID_CLIENT_ID=" + o.ClientID}
-	if o.RolePolicy != "" {
-		env = append(env, "MINIO_IDENTITY_OPENID_ROLE_POLICY="+o.RolePolicy)
-	}
-	if o.ClaimName != "" {
-		env = append(env, "MINIO_IDENTITY_OPENID_CLAIM_NAME="+o.ClaimName)
-	}
-	return env
 }
 
 // VersityGW starts a versitygw over a temporary directory: S3 without an STS.

@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os/exec"
+	"runtime"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -105,6 +107,33 @@ func TestMinIO(t *testing.T) {
 	}
 }
 
+func TestMinIOUserAssumesARole(t *testing.T) {
+	server := testenv.MinIO(t)
+	server.CreateBucket(t, bucket)
+	server.Put(t, bucket, map[string][]byte{"a/b.png": []byte("tile"), "c.png": []byte("other")})
+	server.AddPolicy(t, "tiles", `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":["s3:GetObject"],"Resource":["arn:aws:s3:::tiles/*"]}]}`)
+	server.AddUser(t, "reader", "reader-secret", "tiles")
+	client := sts.New(sts.Options{
+		Region: server.Region, BaseEndpoint: aws.String(server.Endpoint),
+		Credentials: credentials.NewStaticCredentialsProvider("reader", "reader-secret", ""),
+	})
+	out, err := client.AssumeRole(t.Context(), &sts.AssumeRoleInput{
+		RoleArn: aws.String("arn:xxx:xxx:xxx:xxxx"), RoleSessionName: aws.String("test"),
+		Policy: aws.String(`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":["s3:GetObject"],"Resource":["arn:aws:s3:::tiles/a/*"]}]}`),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	options := server.Client().Options()
+	options.Credentials = credentials.NewStaticCredentialsProvider(*out.Credentials.AccessKeyId, *out.Credentials.SecretAccessKey, *out.Credentials.SessionToken)
+	if got := read(t, s3.New(options), "a/b.png"); string(got) != "tile" {
+		t.Errorf("got %q", got)
+	}
+	if _, err := s3.New(options).GetObject(t.Context(), &s3.GetObjectInput{Bucket: aws.String(bucket), Key: aws.String("c.png")}); err == nil {
+		t.Error("the session policy does not narrow")
+	}
+}
+
 func TestVersityGW(t *testing.T) { checkS3(t, testenv.VersityGW(t)) }
 
 func TestNginx(t *testing.T) {
@@ -151,4 +180,54 @@ func TestMemoryNetworkLetsTimeMove(t *testing.T) {
 			t.Error(err)
 		}
 	})
+}
+
+func TestServersEndWithTheirTest(t *testing.T) {
+	var url string
+	t.Run("serving", func(t *testing.T) {
+		url = testenv.Nginx(t, `server { listen {{.Address}}; location / { return 200; } }`)
+	})
+	if t.Skipped() || url == "" {
+		t.Skip("no nginx")
+	}
+	connection, err := net.Dial("tcp", strings.TrimPrefix(url, "http://"))
+	if err == nil {
+		_ = connection.Close()
+		t.Error("nginx still listens")
+	}
+}
+
+// verdict records whether a test would have been skipped or failed.
+type verdict struct {
+	testing.TB
+	said string
+}
+
+func (v *verdict) Helper()                           {}
+func (v *verdict) Skipf(format string, args ...any)  { v.end("skip: "+format, args...) }
+func (v *verdict) Fatalf(format string, args ...any) { v.end("fail: "+format, args...) }
+
+func (v *verdict) end(format string, args ...any) {
+	v.said = fmt.Sprintf(format, args...)
+	runtime.Goexit()
+}
+
+func TestAMissingProgramSkipsAndFailsInCI(t *testing.T) {
+	t.Setenv("PATH", t.TempDir())
+	for ci, want := range map[string]string{
+		"":     "skip: chromium is missing; install it: apt-get install chromium",
+		"true": "fail: chromium is missing; install it: apt-get install chromium",
+	} {
+		t.Setenv("CI", ci)
+		v := &verdict{TB: t}
+		ended := make(chan struct{})
+		go func() {
+			defer close(ended)
+			testenv.Chromium(v)
+		}()
+		<-ended
+		if v.said != want {
+			t.Errorf("CI=%q: got %q, want %q", ci, v.said, want)
+		}
+	}
 }
