@@ -1,0 +1,127 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+
+	"tilegate/internal/fakeaws"
+)
+
+const (
+	benchKey    = "AKIABENCHTILEGATE001"
+	benchSecret = "bench-secret"
+	tileSize    = 20_000 // bytes of a usual tile
+)
+
+// servers are the processes that this program is besides the bench itself.
+var servers = map[string]func(context.Context, []string) error{
+	"serve-s3":   serveS3,
+	"serve-bare": serveBare,
+	"loop":       loopGetObject,
+}
+
+func tileBody(size int) []byte {
+	body := make([]byte, size)
+	copy(body, "\x89PNG\r\n\x1a\n")
+	for i := 8; i < size; i++ {
+		body[i] = byte(i * 7)
+	}
+	return body
+}
+
+// serveS3 is an S3 that has every tile: serve-s3 ADDRESS SIZE.
+func serveS3(ctx context.Context, args []string) error {
+	size, err := strconv.Atoi(args[1])
+	if err != nil {
+		return err
+	}
+	object := fakeaws.Object{Body: tileBody(size), ETag: `"0123456789abcdef0123456789abcdef"`, LastModified: time.Unix(1_700_000_000, 0), Checksum: "none"}
+	s, err := fakeaws.Start(fakeaws.Options{Addr: args[0], Log: -1, Lookup: func(bucket, key string) (fakeaws.Object, bool) {
+		return object, bucket == "tiles" && strings.HasPrefix(key, "basemap/")
+	}})
+	if err != nil {
+		return err
+	}
+	s.CreateBucket("tiles")
+	s.AddUser(fakeaws.User{AccessKeyID: benchKey, SecretAccessKey: benchSecret,
+		Policy: `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":["s3:GetObject","s3:ListBucket"],"Resource":"*"}]}`})
+	<-ctx.Done()
+	return s.Close()
+}
+
+// serveBare is a net/http handler that does nothing but write a response: serve-bare ADDRESS NAME=VALUE…
+func serveBare(_ context.Context, args []string) error {
+	header := http.Header{}
+	for _, field := range args[1:] {
+		name, value, _ := strings.Cut(field, "=")
+		header[name] = []string{value}
+	}
+	body := tileBody(tileSize)
+	handler := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		h := w.Header()
+		for name, value := range header {
+			h[name] = value
+		}
+		_, _ = w.Write(body) // a client that has gone is the load's own doing
+	})
+	return (&http.Server{Addr: args[0], Handler: handler, ReadHeaderTimeout: 5 * time.Second}).ListenAndServe()
+}
+
+// loopGetObject is the bare SDK: loop ENDPOINT CONCURRENCY DURATION prints GetObjects a second.
+func loopGetObject(ctx context.Context, args []string) error {
+	concurrency, err := strconv.Atoi(args[1])
+	if err != nil {
+		return err
+	}
+	length, err := time.ParseDuration(args[2])
+	if err != nil {
+		return err
+	}
+	transport := &http.Transport{MaxIdleConnsPerHost: concurrency} //nolint:exhaustruct // defaults
+	client := s3.New(s3.Options{
+		Region: "us-east-1", BaseEndpoint: &args[0], UsePathStyle: true, HTTPClient: &http.Client{Transport: transport},
+		Credentials: aws.NewCredentialsCache(credentials.NewStaticCredentialsProvider(benchKey, benchSecret, "")),
+	})
+	var done sync.WaitGroup
+	counts := make([]int, concurrency)
+	failed := make(chan error, concurrency)
+	begun := time.Now()
+	for worker := range concurrency {
+		done.Go(func() {
+			for i := 0; time.Since(begun) < length; i++ {
+				key := fmt.Sprintf("basemap/16/%d/%d.png", worker, i)
+				out, err := client.GetObject(ctx, &s3.GetObjectInput{Bucket: aws.String("tiles"), Key: &key})
+				if err == nil {
+					_, err = io.Copy(io.Discard, out.Body)
+					_ = out.Body.Close() // it has been read
+				}
+				if err != nil {
+					failed <- err
+					return
+				}
+				counts[worker]++
+			}
+		})
+	}
+	done.Wait()
+	close(failed)
+	if err := <-failed; err != nil {
+		return err
+	}
+	total := 0
+	for _, n := range counts {
+		total += n
+	}
+	fmt.Printf("%.1f\n", float64(total)/time.Since(begun).Seconds())
+	return nil
+}

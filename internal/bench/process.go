@@ -1,0 +1,202 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/golang-jwt/jwt/v5"
+)
+
+const (
+	serverCore = "0" // of the server under test
+	loadCore   = "1" // of everything else
+)
+
+// server is a process under test.
+type server struct {
+	url string
+	cmd *exec.Cmd
+}
+
+// start runs a command on a core and waits until its address answers.
+func (l *lab) start(ctx context.Context, core, address string, env []string, name string, args ...string) (*server, error) {
+	cmd := exec.CommandContext(ctx, "taskset", append([]string{"-c", core, name}, args...)...) //nolint:gosec // what this file names
+	cmd.Env = append(os.Environ(), append([]string{"GOMAXPROCS=1", "AWS_EC2_METADATA_DISABLED=true"}, env...)...)
+	cmd.Stderr = io.Discard
+	if os.Getenv("BENCH_VERBOSE") != "" {
+		cmd.Stderr = os.Stderr
+	}
+	if err := cmd.Start(); err != nil {
+		return nil, err
+	}
+	s := &server{url: "http://" + address, cmd: cmd}
+	for deadline := time.Now().Add(20 * time.Second); ; {
+		c, err := (&net.Dialer{}).DialContext(ctx, "tcp", address)
+		if err == nil {
+			return s, c.Close()
+		}
+		if time.Now().After(deadline) {
+			s.stop()
+			return nil, fmt.Errorf("%s does not answer at %s: %w", name, address, err)
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+}
+
+func (s *server) stop() {
+	_ = s.cmd.Process.Kill() // it holds nothing worth keeping
+	_ = s.cmd.Wait()
+}
+
+func freeAddress(ctx context.Context) (string, error) {
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", err
+	}
+	return listener.Addr().String(), listener.Close()
+}
+
+// startSelf runs one of this program's own servers.
+func (l *lab) startSelf(ctx context.Context, core string, args ...string) (*server, error) {
+	address, err := freeAddress(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return l.start(ctx, core, address, nil, l.self, append([]string{args[0], address}, args[1:]...)...)
+}
+
+// startTilegate serves tiles from an S3 endpoint with a cache of so many MiB, the access log on.
+func (l *lab) startTilegate(ctx context.Context, endpoint string, memoryMiB int) (*server, error) {
+	address, err := freeAddress(ctx)
+	if err != nil {
+		return nil, err
+	}
+	path := filepath.Join(l.dir, "tilegate.yaml")
+	text := fmt.Sprintf(`server: {listen: %q, admin_listen: ""}
+aws: {region: us-east-1, endpoint: %q, path_style: true}
+cache: {memory: %dMiB, fresh: 1h}
+auth:
+  issuers:
+    - {issuer: "https://id.example.com/", audience: [tiles], algorithms: [RS256], key: {file: public.pem}}
+tilesets:
+  basemap:
+    source: "s3://tiles/basemap/{z}/{x}/{y}.png"
+`, address, endpoint, memoryMiB)
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		return nil, err
+	}
+	env := []string{"AWS_ACCESS_KEY_ID=" + benchKey, "AWS_SECRET_ACCESS_KEY=" + benchSecret}
+	return l.start(ctx, serverCore, address, env, l.tilegate, "serve", "-c", path)
+}
+
+// hmacSecret signs the token that nginx checks.
+const hmacSecret = "a-secret-of-the-bench-for-nginx-alone"
+
+// makeKeys makes the issuer's key pair and one token.
+func (l *lab) makeKeys() error {
+	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		return err
+	}
+	der, err := x509.MarshalPKIXPublicKey(&key.PublicKey)
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(filepath.Join(l.dir, "public.pem"), pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der}), 0o600); err != nil {
+		return err
+	}
+	now := time.Now()
+	claims := jwt.MapClaims{
+		"iss": "https://id.example.com/", "aud": "tiles", "sub": "bench", "iat": now.Unix(), "exp": now.Add(6 * time.Hour).Unix(), "tilesets": []string{"*"},
+	}
+	if l.token, err = jwt.NewWithClaims(jwt.SigningMethodRS256, claims).SignedString(key); err != nil {
+		return err
+	}
+	l.hmacToken, err = jwt.NewWithClaims(jwt.SigningMethodHS256, claims).SignedString([]byte(hmacSecret))
+	return err
+}
+
+var (
+	wrkRate   = regexp.MustCompile(`Requests/sec:\s+([0-9.]+)`)
+	wrkErrors = regexp.MustCompile(`(?m)^\s*(Non-2xx.*|Socket errors.*)$`)
+)
+
+// wrk loads a URL and returns requests a second. Any error fails it: a ratio of wrong answers means nothing.
+func (l *lab) wrk(ctx context.Context, url, token string, connections int, script string) (float64, error) {
+	args := []string{"-c", loadCore, "wrk", "-t1", "-c", strconv.Itoa(connections), "-d", strconv.Itoa(int(l.length.Seconds())) + "s", "-H", "Authorization: Bearer " + token}
+	if script != "" {
+		path := filepath.Join(l.dir, "load.lua")
+		if err := os.WriteFile(path, []byte(script), 0o600); err != nil {
+			return 0, err
+		}
+		args = append(args, "-s", path)
+	}
+	out, err := exec.CommandContext(ctx, "taskset", append(args, url)...).CombinedOutput() //nolint:gosec // our own arguments
+	if err != nil {
+		return 0, fmt.Errorf("wrk: %w\n%s", err, out)
+	}
+	if wrong := wrkErrors.Find(out); wrong != nil {
+		return 0, fmt.Errorf("wrk %s: %s", url, strings.TrimSpace(string(wrong)))
+	}
+	rate := wrkRate.FindSubmatch(out)
+	if rate == nil {
+		return 0, fmt.Errorf("wrk: no rate in\n%s", out)
+	}
+	return strconv.ParseFloat(string(rate[1]), 64)
+}
+
+// fetch gets a URL with the token.
+func (l *lab) fetch(ctx context.Context, client *http.Client, url string) (*http.Response, error) {
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, url, http.NoBody)
+	if err != nil {
+		return nil, err
+	}
+	r.Header.Set("Authorization", "Bearer "+l.token)
+	answer, err := client.Do(r)
+	if err != nil {
+		return nil, err
+	}
+	if answer.StatusCode != http.StatusOK {
+		return nil, errors.Join(fmt.Errorf("%s: %s", url, answer.Status), answer.Body.Close())
+	}
+	return answer, nil
+}
+
+// resident reads a process's memory in MiB: what it has now, and the most that it ever had.
+func (s *server) resident() (now, peak float64, err error) {
+	f, err := os.Open(fmt.Sprintf("/proc/%d/status", s.cmd.Process.Pid))
+	if err != nil {
+		return 0, 0, err
+	}
+	defer f.Close() //nolint:errcheck // only read
+	for lines := bufio.NewScanner(f); lines.Scan(); {
+		fields := strings.Fields(lines.Text())
+		if len(fields) != 3 {
+			continue
+		}
+		kib, _ := strconv.ParseFloat(fields[1], 64)
+		switch fields[0] {
+		case "VmRSS:":
+			now = kib / 1024
+		case "VmHWM:":
+			peak = kib / 1024
+		}
+	}
+	return now, peak, nil
+}
