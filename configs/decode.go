@@ -130,6 +130,7 @@ func (d *decoder) entries(n *yaml.Node, key string, known func(name string) bool
 			d.unreadable(path, "YAML merge keys are not read", "write the keys out; tilesets inherit cache and aws.role")
 		case twice:
 			d.unreadable(path, fmt.Sprintf("is set a second time; the first is on line %d", first.line), "keep one of them")
+			d.marks[path] = first
 		case d.plain(name, path) && known(name.Value):
 			values[name.Value] = v
 			if v.Kind == yaml.ScalarNode && v.Value != "" {
@@ -236,30 +237,31 @@ func (d *decoder) scalar(n *yaml.Node, key string, parse func(text string) (hint
 func scalarParser(target any) func(text string) (hint string, err error) {
 	switch p := target.(type) {
 	case *string:
-		return into(p, func(s string) (string, error) { return s, nil }, "")
+		return set(p, func(s string) (string, error) { return s, nil }, "")
 	case *bool:
-		return into(p, parseBool, "write true or false")
+		return set(p, parseBool, "write true or false")
 	case *uint8:
-		return into(p, parseZoom, "")
+		return set(p, parseZoom, "")
 	case *float64:
-		return into(p, parseNumber, "")
+		return set(p, parseNumber, "")
 	case *time.Duration:
-		return into(p, parseDuration, durationHint)
+		return set(p, parseDuration, durationHint)
 	case *Size:
-		return into(p, parseSize, sizeHint)
+		return set(p, parseSize, sizeHint)
 	case *ZoomRange:
-		return into(p, parseZoomRange, zoomRangeHint)
+		return set(p, parseZoomRange, zoomRangeHint)
 	case *netip.Prefix:
-		return into(p, parseNetwork, "write 10.0.0.0/8 or 192.0.2.7")
+		return set(p, parseNetwork, "write 10.0.0.0/8 or 192.0.2.7")
 	case *slog.Level:
-		return into(p, parseLevel, "known: debug, info, warn, error")
+		return set(p, parseLevel, "known: debug, info, warn, error")
 	case *Source:
-		return into(p, ParseSource, "")
+		return set(p, ParseSource, "")
 	}
 	return nil
 }
 
-func into[T any](p *T, parse func(string) (T, error), hint string) func(string) (string, error) {
+// set puts what parse makes of a text where p points.
+func set[T any](p *T, parse func(string) (T, error), hint string) func(string) (string, error) {
 	return func(text string) (string, error) {
 		v, err := parse(text)
 		if err == nil {
@@ -297,7 +299,7 @@ func parseNetwork(text string) (netip.Prefix, error) {
 	case err != nil:
 		return netip.Prefix{}, errors.New("is not a network or an address")
 	case p != p.Masked():
-		return netip.Prefix{}, fmt.Errorf("has bits set beyond its length; %s?", p.Masked())
+		return netip.Prefix{}, fmt.Errorf("is an address in %s, and not that network", p.Masked())
 	}
 	return p, nil
 }

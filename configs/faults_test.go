@@ -12,6 +12,8 @@ func TestFaults(t *testing.T) {
 	pairs := []string{
 		"EMPTY=", "SHORT=short", "SPACED=sixteen bytes and a space", "LONG=0123456789abcdef0123456789abcdef",
 		"PRIVATE=" + private, "PUBLIC=" + public, "RAW=" + strings.Repeat("\xff", 31),
+		"TWO=" + public + public,
+		"OTHER=-----BEGIN OTHER-----\nAAAA\n-----END OTHER-----", "HOLLOW=-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----",
 	}
 	issuer := func(lines string) string {
 		return "auth:\n  issuers:\n  - issuer: https://id.example.com/\n    audience: [tiles]\n    algorithms: [RS256]\n" + lines + minimalTilesets
@@ -62,7 +64,7 @@ func TestFaults(t *testing.T) {
 		{"not a zoom", tileset("    maxzoom: 31 # !"), "tilesets.basemap.maxzoom", "is not a zoom from 0 to 30"},
 		{"not a level", minimal + "logging: {level: trace} # !", "logging.level", "known: debug, info"},
 		{"not a network", minimal + "server: {trusted_proxies: [proxy]} # !", "server.trusted_proxies[0]", "is not a network"},
-		{"network with host bits", minimal + "server: {trusted_proxies: [10.1.0.0/8]} # !", "server.trusted_proxies[0]", "10.0.0.0/8?"},
+		{"network with host bits", minimal + "server: {trusted_proxies: [10.1.0.0/8]} # !", "server.trusted_proxies[0]", "is an address in 10.0.0.0/8"},
 
 		// The environment.
 		{"unset variable", minimal + "aws:\n  region: ${REGION} # !", "aws.region", "environment variable REGION is not set"},
@@ -163,7 +165,11 @@ func TestFaults(t *testing.T) {
 		{"HMAC with a public key for secret", hmac("HS256", "PUBLIC"), "auth.issuers[0].key", "is PEM, but the algorithms are HMAC"},
 		{"private key", issuer("    key: {env: PRIVATE} # !\n"), "auth.issuers[0].key", "is a private key"},
 		{"no PEM", issuer("    key: {env: LONG} # !\n"), "auth.issuers[0].key", "is not a public key in PEM"},
-		{"key and jwks_url", issuer("    jwks_url: https://id.example.com/jwks.json\n    key: {env: PUBLIC} # !\n"), "auth.issuers[0].key", "does not go with jwks_url"},
+		{"PEM of something else", issuer("    key: {env: OTHER} # !\n"), "auth.issuers[0].key", "is PEM, but no public key"},
+		{"PEM around something else", issuer("    key: {env: HOLLOW} # !\n"), "auth.issuers[0].key", "what it holds is no key"},
+		{"two public keys", issuer("    key: {env: TWO} # !\n"), "auth.issuers[0].key", "more than the one public key"},
+		{"key of another algorithm", issuer("    key: {env: PUBLIC} # !\n"), "auth.issuers[0].key", "is no key for RS256, or a weak one"},
+		{"key and jwks_url", algorithms("ES256", "jwks_url: https://id.example.com/jwks.json", "key: {env: PUBLIC} # !"), "auth.issuers[0].key", "does not go with jwks_url"},
 		{"jwks_url over http", issuer("    jwks_url: http://id.example.com/jwks.json # !\n"), "auth.issuers[0].jwks_url", "neither https nor on loopback"},
 		{"jwks_refresh", issuer("    jwks_refresh: 999ms # !\n"), "auth.issuers[0].jwks_refresh", "at least 1s"},
 		{"entry that is no glob", issuer("    allow: {tilesets: [Acme]} # !\n"), "auth.issuers[0].allow.tilesets[0]", "neither an id nor a glob"},
@@ -181,8 +187,9 @@ func TestFaults(t *testing.T) {
 		{"max_lifetime", minimalAuth + "  max_lifetime: 1ms # !\n" + minimalTilesets, "auth.max_lifetime", "at least 1s; 0 is unlimited"},
 		{"signing key of another length", "auth: {signing_keys: [{env: RAW}]} # !\n" + minimalTilesets, "auth.signing_keys[0]", "holds 31 bytes instead of 32; make one with tilegate keygen"},
 		{"signing key in words", "auth: {signing_keys: [{env: SPACED}]} # !\n" + minimalTilesets, "auth.signing_keys[0]", "neither 32 raw bytes nor"},
+		{"nine signing keys", "auth:\n  signing_keys: [" + strings.Repeat("{env: SIGNING_KEY}, ", 9) + "] # !\n" + minimalTilesets, "auth.signing_keys", "are more than 8"},
 		{"signing key from nowhere", "auth: {signing_keys: [{file: ''}]} # !\n" + minimalTilesets, "auth.signing_keys[0]", "names no secret"},
-		{"session ttl", minimalAuth + "  session: {ttl: 0s} # !\n" + minimalTilesets, "auth.session.ttl", "at least 1s"},
+		{"session ttl", minimalAuth + "  session: {ttl: 2s} # !\n" + minimalTilesets, "auth.session.ttl", "at least 3s"},
 		{"same_site", minimalAuth + "  session: {same_site: Lax} # !\n" + minimalTilesets, "auth.session.same_site", "did you mean lax?"},
 		{"partitioned", minimalAuth + "  session: {partitioned: true} # !\n" + minimalTilesets, "auth.session.partitioned", "same_site: none only"},
 		{"none without https", minimalAuth + "  session: {same_site: none} # !\n" + minimalTilesets + "server: {listen: 'localhost:8080'}", "auth.session.same_site", "needs a secure cookie"},
@@ -247,9 +254,9 @@ func TestFaults(t *testing.T) {
 		{"files that nobody may have", minimalTilesets + "    public: true\nfiles: {report: {source: s3://acme/a.pdf}}\nauth: # !\n  leeway: 1s", "auth", "files are never public"},
 
 		// presign.
-		{"short-lived URLs", minimal + "presign: {expires: 19s, window: 1s} # !", "presign.expires", "at least 20s"},
+		{"short-lived URLs", minimal + "presign: {expires: 19s} # !", "presign.expires", "by 20s at least"},
 		{"URLs for more than a week", minimal + "presign: {expires: 169h} # !", "presign.expires", "at most 168h0m0s"},
-		{"window beyond expiry", minimal + "presign: {window: 15m} # !", "presign.window", "must be shorter than expires"},
+		{"window beyond expiry", minimal + "presign: {window: 881s} # !", "presign.window", "must be shorter than expires (15m0s) by 20s at least"},
 		{"expiry before the window", minimal + "presign: {expires: 5m} # !", "presign.expires", "must be shorter than expires"},
 		{"no window", minimal + "presign: {window: 0s} # !", "presign.window", "at least 1s"},
 	} {

@@ -62,7 +62,7 @@ func (v *validator) notes() []Note {
 			add(child(key, "duration"), roleChaining)
 		}
 		if role.ARN != "" && v.owns(key, "arn") && v.AWS.Endpoint != "" && v.AWS.STSEndpoint == "" {
-			add(child(key, "arn"), "is assumed at AWS, though aws.endpoint is another service; set aws.sts_endpoint if that has its own STS")
+			add(child(key, "arn"), "needs aws.sts_endpoint as well as aws.endpoint, unless the AWS variables or shared files set it")
 		}
 	}
 	for _, t := range v.Tilesets {

@@ -32,6 +32,17 @@ func (v *validator) fault(key, problem, hint string) {
 	}
 }
 
+// conflict notes a rule that two keys break together, at the one that the file sets.
+func (v *validator) conflict(key, other, problem, hint string) {
+	switch {
+	case v.doubtful(key) || v.doubtful(other):
+	case v.written(key):
+		v.add(key, problem, hint)
+	default:
+		v.add(other, problem, hint)
+	}
+}
+
 func (v *validator) oneOf(key, value string, known ...string) {
 	if !slices.Contains(known, value) {
 		v.fault(key, "is none of "+strings.Join(known, ", "), nearestHint(value, known))
@@ -54,12 +65,8 @@ func (v *validator) cache() {
 		v.fault("cache.max_object", "must be at least one byte", sizeHint)
 	}
 	if v.Cache.MaxObject > v.Cache.Memory/2 {
-		key := "cache.max_object"
-		if !v.written(key) {
-			key = "cache.memory"
-		}
-		v.fault(key, fmt.Sprintf("max_object (%s) must fit into memory (%s) twice", v.Cache.MaxObject, v.Cache.Memory),
-			"raise cache.memory or lower cache.max_object")
+		v.conflict("cache.max_object", "cache.memory",
+			fmt.Sprintf("max_object (%s) must fit into memory (%s) twice", v.Cache.MaxObject, v.Cache.Memory), "")
 	}
 }
 
@@ -78,6 +85,7 @@ func (v *validator) files() {
 
 // durations holds every duration that has bounds to them.
 func (v *validator) durations() {
+	const minPresigned = 20 * time.Second // the shortest life of a URL that is handed out
 	const forever = time.Duration(1<<63 - 1)
 	for _, d := range []struct {
 		key      string
@@ -90,11 +98,11 @@ func (v *validator) durations() {
 		{"aws.timeouts.first_byte", v.AWS.Timeouts.FirstByte, time.Millisecond, forever},
 		{"aws.timeouts.progress", v.AWS.Timeouts.Progress, time.Millisecond, forever},
 		{"auth.leeway", v.Auth.Leeway, 0, 5 * time.Minute},
-		{"auth.session.ttl", v.Auth.Session.TTL, time.Second, forever},
+		{"auth.session.ttl", v.Auth.Session.TTL, 3 * time.Second, forever},
 		{"auth.token_window", v.Auth.TokenWindow, time.Second, forever},
 		{"cdn.ttl", v.CDN.TTL, time.Second, forever},
 		// https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-query-string-auth.html: a week at most.
-		{"presign.expires", v.Presign.Expires, 20 * time.Second, 7 * 24 * time.Hour},
+		{"presign.expires", v.Presign.Expires, 0, 7 * 24 * time.Hour},
 		{"presign.window", v.Presign.Window, time.Second, forever},
 	} {
 		switch {
@@ -104,12 +112,9 @@ func (v *validator) durations() {
 			v.fault(d.key, fmt.Sprintf("must be at most %s", d.max), "")
 		}
 	}
-	if v.Presign.Window >= v.Presign.Expires {
-		key := "presign.window"
-		if !v.written(key) {
-			key = "presign.expires"
-		}
-		v.fault(key, fmt.Sprintf("window (%s) must be shorter than expires (%s)", v.Presign.Window, v.Presign.Expires),
+	if v.Presign.Window > v.Presign.Expires-minPresigned {
+		v.conflict("presign.window", "presign.expires",
+			fmt.Sprintf("window (%s) must be shorter than expires (%s) by 20s at least", v.Presign.Window, v.Presign.Expires),
 			"URLs stay the same for a window, and must outlive it")
 	}
 }

@@ -2,7 +2,6 @@ package configs
 
 import (
 	"bytes"
-	"encoding/pem"
 	"fmt"
 	"math"
 	"regexp"
@@ -40,9 +39,12 @@ func (v *validator) auth() {
 		}
 	}
 	v.claims()
+	if len(a.SigningKeys) > 8 {
+		v.fault("auth.signing_keys", "are more than 8", "drop those whose tokens have expired")
+	}
 	for i, k := range a.SigningKeys {
 		if !k.IsSet() {
-			v.fault(element("auth.signing_keys", i), "names no secret", secretHint)
+			v.fault(element("auth.signing_keys", i), "names no secret", referenceHint)
 		}
 	}
 	if a.MaxLifetime != 0 && a.MaxLifetime < time.Second {
@@ -157,26 +159,28 @@ func (v *validator) algorithms(key string, i Issuer) {
 	case i.HMAC() && slices.ContainsFunc(i.Algorithms, func(alg string) bool { return !strings.HasPrefix(alg, "HS") }):
 		v.fault(list, "mixes HMAC with public-key algorithms", "give each an issuer of its own")
 	case i.HMAC() && i.JWKSURL == "" && value == nil:
-		v.fault(keyPath, "is required by HMAC algorithms", secretHint)
+		v.fault(keyPath, "is required by HMAC algorithms", referenceHint)
 	case value == nil:
 	case i.HMAC() && bytes.Contains(value, []byte("-----BEGIN ")):
 		v.fault(keyPath, "is PEM, but the algorithms are HMAC", "list the key's own algorithms, e.g. [RS256]")
 	case i.HMAC() && len(value) < least:
 		v.fault(keyPath, fmt.Sprintf("the secret has fewer than %d bytes", least), "it must be as long as the algorithm's hash")
 	case !i.HMAC():
-		v.publicKey(keyPath, value)
+		v.publicKey(keyPath, value, i.Algorithms)
 	}
 }
 
-func (v *validator) publicKey(key string, value []byte) {
-	block, _ := pem.Decode(value)
-	switch {
-	case block == nil:
-		v.fault(key, "is not a public key in PEM", "it begins -----BEGIN PUBLIC KEY-----")
-	case strings.Contains(block.Type, "PRIVATE"):
-		v.fault(key, "is a private key, which belongs to the issuer alone", "openssl pkey -pubout makes the public one")
-	case !strings.HasSuffix(block.Type, "PUBLIC KEY"):
-		v.fault(key, "is PEM, but no public key", "it begins -----BEGIN PUBLIC KEY-----")
+func (v *validator) publicKey(key string, value []byte, algorithms []string) {
+	public, err := parsePublicKey(value)
+	if err != nil {
+		v.fault(key, err.Error(), "write one with: openssl pkey -pubout")
+		return
+	}
+	for _, alg := range algorithms {
+		if !fits(public, alg) {
+			v.fault(key, fmt.Sprintf("is no key for %s, or a weak one", alg), "RSA needs 2048 to 8192 bits, ES256 the curve P-256, EdDSA Ed25519")
+			return
+		}
 	}
 }
 

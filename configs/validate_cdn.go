@@ -1,11 +1,6 @@
 package configs
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rsa"
-	"crypto/x509"
-	"encoding/pem"
 	"regexp"
 	"slices"
 )
@@ -17,7 +12,7 @@ func (v *validator) cdn() {
 	for i, s := range c.OriginSecrets {
 		key := element("cdn.origin_secrets", i)
 		if !s.IsSet() {
-			v.fault(key, "names no secret", secretHint)
+			v.fault(key, "names no secret", referenceHint)
 		}
 		v.bearer(key, s)
 	}
@@ -49,38 +44,9 @@ func (v *validator) cloudFront() {
 	case !keyPairID.MatchString(c.KeyPairID):
 		v.fault("cdn.cloudfront.key_pair_id", "is not a public key's ID", "it looks like K2JCJMDEHXQW5F")
 	case !c.PrivateKey.IsSet():
-		v.fault("cdn.cloudfront.private_key", "is required with key_pair_id", secretHint)
+		v.fault("cdn.cloudfront.private_key", "is required with key_pair_id", referenceHint)
 	}
 	if c.PrivateKey.IsSet() && !cloudFrontKey(c.PrivateKey.Bytes()) {
 		v.fault("cdn.cloudfront.private_key", "is not an RSA 2048 or ECDSA P-256 private key in PEM", "openssl genrsa 2048")
 	}
-}
-
-// cloudFrontKey reports whether CloudFront takes the public half of a key.
-// https://docs.aws.amazon.com/AmazonCloudFront/latest/DeveloperGuide/private-content-trusted-signers.html
-func cloudFrontKey(data []byte) bool {
-	block, _ := pem.Decode(data)
-	if block == nil {
-		return false
-	}
-	var key any
-	var err error
-	switch block.Type {
-	case "RSA PRIVATE KEY":
-		key, err = x509.ParsePKCS1PrivateKey(block.Bytes)
-	case "EC PRIVATE KEY":
-		key, err = x509.ParseECPrivateKey(block.Bytes)
-	default:
-		key, err = x509.ParsePKCS8PrivateKey(block.Bytes)
-	}
-	if err != nil {
-		return false
-	}
-	switch k := key.(type) {
-	case *rsa.PrivateKey:
-		return k.N.BitLen() == 2048
-	case *ecdsa.PrivateKey:
-		return k.Curve == elliptic.P256()
-	}
-	return false
 }

@@ -22,7 +22,7 @@ func (v *validator) server() {
 		case port == adminPort && port != "0" && (host == adminHost || host == "" || adminHost == ""):
 			v.fault("server.admin_listen", "has the port of server.listen", "metrics, profiles and purging have a listener of their own")
 		case !loopbackHost(adminHost) && !s.AdminToken.IsSet():
-			v.fault("server.admin_token", "is required when admin_listen is not loopback", secretHint)
+			v.fault("server.admin_token", "is required when admin_listen is not loopback", referenceHint)
 		}
 	}
 	v.bearer("server.admin_token", s.AdminToken)

@@ -46,11 +46,7 @@ func (v *validator) tileset(key string, t *Tileset) {
 		v.fault(child(key, "version"), "must be at most 64 letters, digits or ._-", "")
 	}
 	if t.MinZoom > t.MaxZoom {
-		name := "minzoom"
-		if !v.written(child(key, name)) {
-			name = "maxzoom"
-		}
-		v.fault(child(key, name), fmt.Sprintf("minzoom (%d) is beyond maxzoom (%d)", t.MinZoom, t.MaxZoom), "")
+		v.conflict(child(key, "minzoom"), child(key, "maxzoom"), fmt.Sprintf("minzoom (%d) is beyond maxzoom (%d)", t.MinZoom, t.MaxZoom), "")
 	}
 	if b := t.Bounds; v.degrees(child(key, "bounds"), b) && (b[0] >= b[2] || b[1] >= b[3]) {
 		v.fault(child(key, "bounds"), "has no area", "write [west, south, east, north]; TileJSON's bounds never cross the antimeridian")
