@@ -153,23 +153,22 @@ func (s *Server) handleS3(c *call, op *operation, query url.Values) *apiError {
 	if refused != nil {
 		return refused
 	}
-	if op == nil {
+	bucket := c.entry.Bucket
+	s.mu.RLock()
+	_, exists := s.buckets[bucket]
+	s.mu.RUnlock()
+	switch { // anybody may learn which buckets exist
+	case bucket != "" && !exists:
+		return refuse(http.StatusNotFound, "NoSuchBucket", "The specified bucket does not exist", [2]string{"BucketName", bucket})
+	case who == nil:
+		return refuse(http.StatusForbidden, "AccessDenied", "Access Denied")
+	case op == nil:
 		return notImplemented(c.Method + " on this resource")
 	}
 	for name := range query {
 		if !strings.HasPrefix(name, "X-Amz-") && name != "x-id" && !slices.Contains(op.query, name) {
 			return notImplemented("the query parameter " + name + " of " + op.name)
 		}
-	}
-	bucket := c.entry.Bucket
-	s.mu.RLock()
-	_, exists := s.buckets[bucket]
-	s.mu.RUnlock()
-	if !exists {
-		return refuse(http.StatusNotFound, "NoSuchBucket", "The specified bucket does not exist", [2]string{"BucketName", bucket})
-	}
-	if who == nil {
-		return refuse(http.StatusForbidden, "AccessDenied", "Access Denied")
 	}
 	c.who = who
 	s.log.verified(c.entry, who)

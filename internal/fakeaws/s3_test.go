@@ -32,6 +32,15 @@ func TestHeadObject(t *testing.T) {
 	}
 }
 
+func TestAnonymousRequestsAreRefused(t *testing.T) {
+	server := start(t)
+	for path, want := range map[string]string{"/tiles/" + tile: "AccessDenied", "/tiles/none": "AccessDenied", "/tiles?list-type=2": "AccessDenied", "/": "AccessDenied", "/nowhere/x": "NoSuchBucket"} {
+		if status, code, _ := do(t, server, request(t, server.URL()+path)); code != want || status != map[string]int{"AccessDenied": 403, "NoSuchBucket": 404}[want] {
+			t.Errorf("%s: got %d %s, want %s", path, status, code, want)
+		}
+	}
+}
+
 func TestAbsence(t *testing.T) {
 	server := start(t)
 	client := s3Client(server, static(userKey, userSecret, ""))

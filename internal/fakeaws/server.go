@@ -33,8 +33,8 @@ type Options struct {
 	Log       int              // how many requests Requests remembers; default 16384, negative: none
 
 	// Lookup answers for keys that were never Put, so that a benchmark's million tiles need not be
-	// held. It is called from many goroutines; objects that bring their ETag, and want no checksum,
-	// cost little. Optional.
+	// held; they are not listed, and their bucket has to exist. It is called from many goroutines;
+	// objects that bring their ETag, and want no checksum, cost little. Optional.
 	Lookup func(bucket, key string) (Object, bool)
 }
 
