@@ -15,7 +15,7 @@ const (
 	slowAfter = 500 * time.Millisecond
 	// How often the first in the queue looks for readers that have become slow.
 	lookEvery = 100 * time.Millisecond
-	// How many of the retired tiles are compared, oldest first, to find the slowest readers.
+	// How many of the retired tiles one look compares, oldest first, to find the slowest readers.
 	maxCompared = 256
 )
 
@@ -208,16 +208,20 @@ func (c *Cache) cutSlowest(n int64) {
 	}
 	b, now := &c.room, time.Now()
 	var found []candidate
-	missing := n - (b.limit - b.used.Load())
+	missing := b.used.Load() - b.evictable.Load() + n - b.limit
 
 	b.mu.Lock()
-	for at, i := b.retired.Front(), 0; at != nil && i < maxCompared; at, i = at.Next(), i+1 {
-		e := at.Value.(*entry)
+	at := b.retired.Front()
+	for range min(maxCompared, b.retired.Len()) {
+		e, next := at.Value.(*entry), at.Next()
 		if e.cutting {
 			missing -= e.cost
 		} else if rate, ok := e.pace(now); ok {
 			found = append(found, candidate{e, rate})
+		} else {
+			b.retired.MoveToBack(at) // so that the next look sees others
 		}
+		at = next
 	}
 	slices.SortStableFunc(found, func(x, y candidate) int { return cmp.Compare(x.rate, y.rate) })
 	for i := range found {

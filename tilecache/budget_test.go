@@ -77,7 +77,7 @@ func TestNoRoomWhileEverythingIsRead(t *testing.T) {
 // A tile that left the cache while it was read is found again, not fetched again.
 func TestTileThatIsStillReadIsAHit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := newCache(t, small)
+		c := newCache(t, tilecache.Plain(small))
 		tl, _, want := get(t, c, tile(0), day, always(pattern(100_000)))
 		for i := range uint32(50) {
 			look(t, c, tile(1+i), day, hundredK())

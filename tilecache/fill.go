@@ -52,10 +52,11 @@ type fill struct {
 
 	// Guarded by the shard's lock.
 	waiters   int
-	ended     bool // nothing left to stop
-	kept      bool // entry is in the cache
-	exclusive bool // entry passes through to one reader alone
-	taken     bool // and has found it
+	filling   int64 // what the shard counts for it
+	ended     bool  // nothing left to stop
+	kept      bool  // entry is in the cache
+	exclusive bool  // entry passes through to one reader alone
+	taken     bool  // and has found it
 }
 
 // failure answers for a short while those who come after a fill that failed.
@@ -128,7 +129,6 @@ func (f *fill) leave() {
 	s.mu.Lock()
 	f.waiters--
 	if f.waiters == 0 && !f.ended && !f.background && !f.worthFinishing() {
-		f.ended = true
 		s.forget(f) // whoever comes now needs a fill that lives
 		f.cancel(errAbandoned)
 	}
@@ -234,11 +234,13 @@ func (f *fill) ask() (*Object, error) {
 
 // publish hands e to all who wait. Each of them holds it from now on, and so does the fill.
 func (f *fill) publish(e *entry) {
-	f.shard.mu.Lock()
-	f.shard.filling += e.cost
+	s := f.shard
+	s.mu.Lock()
+	f.filling = e.cost
+	s.filling += f.filling
 	e.refs.Store(int32(f.waiters) + 1) //nolint:gosec // far below 2^31
 	f.entry = e
-	f.shard.mu.Unlock()
+	s.mu.Unlock()
 	close(f.ready)
 }
 
@@ -248,11 +250,10 @@ func (f *fill) commit(e *entry) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.fills[f.key] == f { // else abandoned or purged
-		s.insert(e)
 		f.kept = true
+		s.forget(f)
+		s.insert(e)
 	}
-	s.forget(f)
-	f.ended = true
 	e.grow(e.size, true)
 }
 
@@ -278,7 +279,7 @@ func (f *fill) passThrough(obj *Object) error {
 	s.mu.Lock()
 	s.drop(f.hash) // what is held is not what the origin has by now
 	s.forget(f)
-	f.entry, f.exclusive, f.ended = e, true, true
+	f.entry, f.exclusive = e, true
 	f.taken = f.waiters == 0
 	unwanted := f.taken
 	s.mu.Unlock()
@@ -295,14 +296,12 @@ func (f *fill) end(err error) {
 	s.mu.Lock()
 	s.noteFailure(f, err)
 	s.forget(f)
-	f.ended = true
 	e := f.entry
 	if e == nil {
 		f.err = err
 		close(f.ready)
 	}
 	if e != nil && e != f.old && !f.exclusive {
-		s.filling -= e.cost
 		if err != nil {
 			e.fail(err)
 		}

@@ -71,6 +71,10 @@ func (c *Cache) Get(ctx context.Context, key Key, p Policy, fetch Fetch) (Tile, 
 	st := Status{State: Joined, TTL: p.Fresh}
 	f := s.fills[key]
 	if f == nil {
+		if ctx.Err() != nil {
+			s.mu.Unlock()
+			return Tile{}, st, context.Cause(ctx) // not worth a fetch that nobody would wait for
+		}
 		if failed, ok := s.failures.Get(key); ok && now-failed.at < int64(failurePause) {
 			s.counts.Joined++
 			s.mu.Unlock()

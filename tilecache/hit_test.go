@@ -156,3 +156,16 @@ func BenchmarkMiss(b *testing.B) {
 		look(b, c, tile(i), day, fetch)
 	}
 }
+
+func TestTileClosedTwice(t *testing.T) {
+	c := newCache(t, tilecache.Options{})
+	tl, _, _ := get(t, c, tile(1), day, always(nil))
+	tl.Close()
+	c.Purge("basemap")
+	defer func() {
+		if recover() == nil {
+			t.Error("got no panic where the budget would have been miscounted")
+		}
+	}()
+	tl.Close()
+}

@@ -34,7 +34,6 @@ func (f *fill) renew() {
 	e.validated, e.failures, e.retryAt = f.cache.now(), 0, 0
 	e.refs.Add(int32(f.waiters)) //nolint:gosec // far below 2^31
 	f.entry = e
-	f.ended = true
 	s.forget(f)
 	s.counts.Renewed++
 	s.mu.Unlock()

@@ -248,10 +248,14 @@ func (s *shard) unpin(e *entry) {
 
 // unpin is what a reader does: without the lock, unless it is the last one.
 func (c *Cache) unpin(e *entry) {
-	for n := e.refs.Load(); n > 1; n = e.refs.Load() {
+	n := e.refs.Load()
+	for ; n > 1; n = e.refs.Load() {
 		if e.refs.CompareAndSwap(n, n-1) {
 			return
 		}
+	}
+	if n < 1 {
+		panic("tilecache: a Tile was closed twice")
 	}
 	if e.through != nil {
 		e.through.close()
@@ -262,11 +266,14 @@ func (c *Cache) unpin(e *entry) {
 	s.mu.Unlock()
 }
 
-// forget unregisters f, unless another has taken its place.
+// forget ends f's time as the fill that newcomers join and that may stop when its last waiter leaves.
 func (s *shard) forget(f *fill) {
-	if s.fills[f.key] == f {
+	if s.fills[f.key] == f { // else purged, and perhaps another has taken its place
 		delete(s.fills, f.key)
 	}
+	s.filling -= f.filling
+	f.filling = 0
+	f.ended = true
 }
 
 // purge locks the shard itself.

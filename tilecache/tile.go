@@ -36,11 +36,11 @@ type entry struct {
 	cost    int64
 	retired bool // no longer in the cache but still read; set before the cache lets go
 
-	mu      sync.Mutex
-	wake    chan struct{} // closed when bytes arrive; made by whoever waits
-	err     error         // why there will be no more bytes
-	readers map[uint64]*reader
-	slow    atomic.Int32 // len(readers), so that the others need not lock
+	mu         sync.Mutex
+	wake       chan struct{} // closed when bytes arrive; made by whoever waits
+	err        error         // why there will be no more bytes
+	readers    map[uint64]*reader
+	registered atomic.Int32 // len(readers), so that the others need not lock
 
 	// Guarded by the budget's lock.
 	place   *list.Element // among the retired
@@ -95,7 +95,7 @@ func (e *entry) broadcast() {
 func (e *entry) next(ctx context.Context, id uint64, off int64) ([]byte, error) {
 	for {
 		n := e.grown.Load()
-		if off < n && e.slow.Load() == 0 {
+		if off < n && e.registered.Load() == 0 {
 			return e.slice(off, n), nil
 		}
 		e.mu.Lock()
@@ -201,7 +201,7 @@ func (t Tile) CutWith(cut func()) {
 		e.readers = make(map[uint64]*reader)
 	}
 	e.readers[t.id] = &reader{cut: cut, since: time.Now()}
-	e.slow.Store(int32(len(e.readers))) //nolint:gosec // far below 2^31
+	e.registered.Store(int32(len(e.readers))) //nolint:gosec // far below 2^31
 }
 
 // Close lets go of the bytes. It must be called once.
@@ -210,10 +210,10 @@ func (t Tile) Close() {
 	if e == nil {
 		return
 	}
-	if e.slow.Load() > 0 {
+	if e.registered.Load() > 0 {
 		e.mu.Lock()
 		delete(e.readers, t.id)
-		e.slow.Store(int32(len(e.readers))) //nolint:gosec // far below 2^31
+		e.registered.Store(int32(len(e.readers))) //nolint:gosec // far below 2^31
 		e.mu.Unlock()
 	}
 	if t.fill != nil {
