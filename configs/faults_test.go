@@ -245,6 +245,11 @@ func TestFaults(t *testing.T) {
 		{"private tiles in shared caches by default", tileset("    browser: max-age=60 # !"), "tilesets.basemap.browser", "add private"},
 		{"vend without role", tileset("    vend: true # !"), "tilesets.basemap.vend", "needs a role"},
 		{"role of a tileset", tileset("    role: {arn: a} # !"), "tilesets.basemap.role.arn", "is not a role's ARN"},
+		{"role that tilesets inherit from", minimal + "    role: {arn: 'arn:aws:iam::123456789012:role/a'}\naws: {role: {duration: 1m}} # !", "aws.role.duration", "must be 15m to 12h"},
+		{"web identity beside an inherited external id", minimal + "    role: # !\n      web_identity_token_file: t\n" +
+			"aws: {role: {arn: 'arn:aws:iam::123456789012:role/a', external_id: abc}}", "tilesets.basemap.role.external_id", `takes none: set ""`},
+		{"one fault in aws.role for all who inherit", minimal + "    role: {session_name: basemap}\n" +
+			"aws: {role: {arn: 'arn:aws:iam::123456789012:role/a', duration: 1m}} # !", "aws.role.duration", "must be 15m"},
 		{"role of a tileset without ARN", tileset("    role: # !\n      duration: 2h"), "tilesets.basemap.role.arn", "is required by the other keys"},
 
 		// files.

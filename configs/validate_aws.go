@@ -59,12 +59,12 @@ func (v *validator) owns(role, name string) bool {
 // role holds one role's keys to the rules; what it inherits is the business of aws.role.
 func (v *validator) role(key string, r Role) {
 	own := func(name string) bool { return v.owns(key, name) }
-	if r.ARN == "" {
+	if r.ARN == "" && !v.isTemplate(key) {
 		v.unusedRole(key, r)
 		return
 	}
 	isAWS := v.AWS.Endpoint == "" && v.AWS.STSEndpoint == ""
-	if own("arn") && (isAWS && !roleARN.MatchString(r.ARN) || !anyARN.MatchString(r.ARN)) {
+	if own("arn") && r.ARN != "" && (isAWS && !roleARN.MatchString(r.ARN) || !anyARN.MatchString(r.ARN)) {
 		v.fault(child(key, "arn"), "is not a role's ARN", "write arn:aws:iam::123456789012:role/tiles-reader")
 	}
 	if own("session_name") && !sessionName.MatchString(r.SessionName) {
@@ -79,22 +79,25 @@ func (v *validator) role(key string, r Role) {
 	if own("tags") {
 		v.tags(child(key, "tags"), r.Tags)
 	}
-	if r.WebIdentityTokenFile != "" && r.ExternalID != "" {
-		v.fault(child(key, "external_id"), "does not go with web_identity_token_file", "AssumeRoleWithWebIdentity takes none: leave it out")
+	isWeb, ownWeb := r.WebIdentityTokenFile != "", own("web_identity_token_file")
+	if isWeb && r.ExternalID != "" && (ownWeb || own("external_id")) {
+		v.fault(child(key, "external_id"), "does not go with web_identity_token_file", `AssumeRoleWithWebIdentity takes none: set ""`)
 	}
-	if r.WebIdentityTokenFile != "" && len(r.Tags) > 0 {
-		v.fault(child(key, "tags"), "do not go with web_identity_token_file", "its token carries the session's tags: leave them out")
+	if isWeb && len(r.Tags) > 0 && (ownWeb || own("tags")) {
+		v.fault(child(key, "tags"), "do not go with web_identity_token_file", "its token carries the session's tags: set {}")
 	}
 }
 
-// unusedRole refuses the keys of a role that nobody assumes; those of aws.role may be meant for tilesets' roles.
+// isTemplate reports whether a role is aws.role without an ARN of its own, for tilesets' roles to inherit from.
+func (v *validator) isTemplate(key string) bool {
+	return key == "aws.role" && slices.ContainsFunc(v.Tilesets, func(t Tileset) bool { return t.Role.ARN != "" })
+}
+
+// unusedRole refuses the keys of a role that nobody assumes.
 func (v *validator) unusedRole(key string, r Role) {
 	unset := v.AWS.Role
 	unset.ARN = ""
 	if key == "aws.role" {
-		if slices.ContainsFunc(v.Tilesets, func(t Tileset) bool { return t.Role.ARN != "" }) {
-			return
-		}
 		unset = defaults().AWS.Role
 	}
 	if !reflect.DeepEqual(r, unset) {
