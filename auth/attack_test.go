@@ -109,6 +109,7 @@ var forged = []attack{
 	{"payload nested without end", func(s signer) string {
 		return s.sign(s.header(), strings.Replace(asJSON(claims(nil)), `{`, `{"x":`+strings.Repeat("[", 100)+strings.Repeat("]", 100)+`,`, 1))
 	}, "payload"},
+	{"payload of thousands of values", func(s signer) string { return s.token(claims(map[string]any{"x": make([]int, 2000)})) }, "payload"},
 	{"header an array", func(s signer) string { return s.sign(`["RS256"]`, asJSON(claims(nil))) }, "header"},
 	{"padding", func(s signer) string { return s.token(claims(nil)) + "=" }, "base64url"},
 	{"stray bits", func(s signer) string {

@@ -151,7 +151,7 @@ func (a *Authenticator) verifyJWT(ctx context.Context, token string, now time.Ti
 	if err != nil {
 		return fail(err)
 	}
-	claims, err := parseObject(j.payload)
+	claims, err := parseObject(j.payload, maxTokenValues)
 	if err != nil {
 		return fail(malformed("its payload is not one strict JSON object"))
 	}

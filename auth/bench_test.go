@@ -65,6 +65,7 @@ func BenchmarkAuthenticateRefused(b *testing.B) {
 	for _, bb := range []struct{ name, token string }{
 		{"wrong signature", unsigned(s.token(claims(nil)))},
 		{"expired", s.token(claims(map[string]any{"exp": 1}))},
+		{"8 KiB of text", unsigned(s.token(claims(map[string]any{"x": strings.Repeat("\\", 2500)})))},
 		{"8 KiB of arrays", unsigned(s.token(claims(map[string]any{"x": make([]int, 2700)})))},
 		{"over 8 KiB", strings.Repeat("a", 16<<10)},
 	} {

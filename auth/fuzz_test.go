@@ -81,7 +81,10 @@ func FuzzClaims(f *testing.F) {
 
 // FuzzCompact: what was not sealed is not opened, by no way in.
 func FuzzCompact(f *testing.F) {
-	a, _, s := standard(f)
+	a, c, s := standard(f)
+	o := testOptions(c, s)
+	o.SigningKeys = nil // random, so that no seed of another process is good here
+	stranger := newAuth(f, o)
 	access := authenticate(f, a, s.token(claims(map[string]any{"bbox": []any{1, 2, 3, 4}})))
 	session, err := a.NewSession(access)
 	if err != nil {
@@ -100,12 +103,12 @@ func FuzzCompact(f *testing.F) {
 		if g, err := pathOf(a, token); err == nil && token != path {
 			t.Fatalf("%q is accepted as %+v", token, g)
 		}
-		g, err := cookieOf(a, token)
-		if err == nil && strings.Trim(token, " \t") != session.Token && !strings.Contains(token, ";") {
+		g, err := cookieOf(stranger, token)
+		if err == nil {
 			t.Fatalf("%q is accepted as %+v", token, g)
 		}
 		var invalid *auth.InvalidError
-		if err != nil && !errors.As(err, &invalid) && !errors.Is(err, auth.ErrTwoCredentials) {
+		if !errors.As(err, &invalid) && !errors.Is(err, auth.ErrTwoCredentials) {
 			t.Fatalf("got %v", err)
 		}
 	})

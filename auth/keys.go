@@ -131,7 +131,7 @@ var (
 // the RFC asks: another type, use, operation or algorithm, symmetric or private ones, weak ones.
 // Two different keys of one kid and algorithm are both ignored: which is meant is anybody's guess.
 func parseKeySet(data []byte, configured []string) (*keySet, error) {
-	document, err := parseObject(data)
+	document, err := parseObject(data, maxDocumentValues)
 	if err != nil {
 		return nil, errMalformedSet
 	}

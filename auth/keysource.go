@@ -187,7 +187,7 @@ var (
 )
 
 func (s *keySource) discover(document []byte) (string, error) {
-	members, err := parseObject(document)
+	members, err := parseObject(document, maxDocumentValues)
 	if err != nil {
 		return "", errDiscovery
 	}

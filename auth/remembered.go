@@ -56,8 +56,8 @@ func (r *remembered) get(kind Kind, token string, now time.Time) *Grant {
 // put remembers e, in the place of any that are in the way: which ones go is chance (the map's
 // order), since only who holds a valid token can push others out.
 func (r *remembered) put(e entry) {
-	e.token = strings.Clone(e.token) // not the header or the URL that it is part of
-	e.bytes = entryOverhead + len(e.token) + e.grant.size()
+	e.token = strings.Clone(e.token)                          // not the header or the URL that it is part of
+	e.bytes = entryOverhead + 2*len(e.token) + e.grant.size() // twice: strings of the grant are parts of the payload
 	hash := maphash.String(r.seed, e.token)
 	shard := &r.shards[hash%rememberedShards]
 	shard.Lock()

@@ -1,7 +1,6 @@
 package auth
 
 import (
-	"bytes"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
@@ -10,8 +9,10 @@ import (
 )
 
 const (
-	maxToken = 8 << 10 // bytes of a token in compact serialization
-	maxDepth = 16      // nesting of its JSON
+	maxToken          = 8 << 10 // bytes of a token in compact serialization
+	maxDepth          = 16      // nesting of any JSON
+	maxTokenValues    = 1 << 10 // values in a token's header or payload: anybody can make us read those
+	maxDocumentValues = 1 << 14 // values in a key set
 )
 
 // jws is a compact JWS (RFC 7515 section 7.1) that has been parsed and not yet verified.
@@ -44,7 +45,7 @@ func parseJWS(token string) (*jws, error) {
 	if len(signature) == 0 {
 		return nil, malformed("not signed")
 	}
-	members, err := parseObject(header)
+	members, err := parseObject(header, maxTokenValues)
 	if err != nil {
 		return nil, malformed("its header is not one strict JSON object")
 	}
@@ -93,66 +94,116 @@ func decodeBase64(s string) ([]byte, error) {
 var errJSON = errors.New("not strict JSON")
 
 // parseObject reads one JSON object (RFC 8259) as I-JSON (RFC 7493) would have it: valid UTF-8,
-// no lone surrogates, no member twice at any depth, nothing after it, and nesting to maxDepth.
-// Numbers stay json.Number.
-func parseObject(data []byte) (map[string]any, error) {
-	// json.Valid judges the grammar as a whole, the decoder below only gathers.
-	if !utf8.Valid(data) || !json.Valid(data) || hasLoneSurrogate(data) {
+// no lone surrogates, no member twice at any depth, nothing after it, nesting to maxDepth, and at
+// most so many values.
+// Values are those of encoding/json with json.Number for numbers.
+func parseObject(data []byte, values int) (map[string]any, error) {
+	if !utf8.Valid(data) || !json.Valid(data) {
 		return nil, errJSON
 	}
-	d := json.NewDecoder(bytes.NewReader(data))
-	d.UseNumber()
-	value, err := parseValue(d, 0)
-	if err != nil {
-		return nil, err
-	}
-	object, ok := value.(map[string]any)
-	if !ok {
+	w := walker{text: string(data), left: values}
+	object, ok := w.value(0).(map[string]any)
+	if !ok || w.failed {
 		return nil, errJSON
 	}
 	return object, nil
 }
 
-func parseValue(d *json.Decoder, depth int) (any, error) {
-	token, err := d.Token()
-	if err != nil || depth > maxDepth {
-		return nil, errJSON
+// walker gathers the values of a text whose grammar json.Valid has judged. encoding/json's own
+// decoder would cost six allocations a number, for anybody's token, and keep the last of two members.
+type walker struct {
+	text   string
+	at     int
+	left   int  // values that may still come
+	failed bool // a member twice, a lone surrogate, nested too deep, or too much of it
+}
+
+// next skips white space and tells the byte that follows it.
+func (w *walker) next() byte {
+	for strings.IndexByte(" \t\r\n", w.text[w.at]) >= 0 {
+		w.at++
 	}
-	switch token {
-	case json.Delim('{'):
+	return w.text[w.at]
+}
+
+func (w *walker) value(depth int) any {
+	w.left--
+	w.failed = w.failed || w.left < 0 || depth > maxDepth
+	if w.failed {
+		return nil
+	}
+	switch w.next() {
+	case '{':
 		object := map[string]any{}
-		for d.More() {
-			name, err := d.Token()
-			if err != nil {
-				return nil, errJSON
+		for w.at++; w.next() != '}'; {
+			if w.text[w.at] == ',' {
+				w.at++
+				w.next()
 			}
-			key, _ := name.(string)
-			if _, twice := object[key]; twice {
-				return nil, errJSON
-			}
-			if object[key], err = parseValue(d, depth+1); err != nil {
-				return nil, err
+			name := w.string()
+			w.next()
+			w.at++ // the colon
+			_, twice := object[name]
+			w.failed = w.failed || twice
+			if object[name] = w.value(depth + 1); w.failed {
+				return nil
 			}
 		}
-		_, err := d.Token()
-		return object, err
-	case json.Delim('['):
+		w.at++
+		return object
+	case '[':
 		array := []any{}
-		for d.More() {
-			value, err := parseValue(d, depth+1)
-			if err != nil {
-				return nil, err
+		for w.at++; w.next() != ']'; {
+			if w.text[w.at] == ',' {
+				w.at++
 			}
-			array = append(array, value)
+			if array = append(array, w.value(depth+1)); w.failed {
+				return nil
+			}
 		}
-		_, err := d.Token()
-		return array, err
+		w.at++
+		return array
+	case '"':
+		return w.string()
 	}
-	return token, nil
+	rest := w.text[w.at:]
+	if end := strings.IndexAny(rest, ",]} \t\r\n"); end >= 0 {
+		rest = rest[:end]
+	}
+	w.at += len(rest)
+	switch rest {
+	case "true":
+		return true
+	case "false":
+		return false
+	case "null":
+		return nil
+	}
+	return json.Number(rest)
+}
+
+func (w *walker) string() string {
+	begin, escaped := w.at, false
+	for w.at++; w.text[w.at] != '"'; w.at++ {
+		if w.text[w.at] == '\\' {
+			escaped = true
+			w.at++
+		}
+	}
+	w.at++
+	if !escaped {
+		return w.text[begin+1 : w.at-1]
+	}
+	raw := []byte(w.text[begin:w.at])
+	var s string
+	if hasLoneSurrogate(raw) || json.Unmarshal(raw, &s) != nil {
+		w.failed = true
+	}
+	return s
 }
 
 // hasLoneSurrogate finds \ud800 to \udfff that form no pair: encoding/json turns each into
-// U+FFFD, which would make two names one. data must be valid JSON, so a backslash is in a string.
+// U+FFFD, which would make two names one. data is a valid JSON string.
 func hasLoneSurrogate(data []byte) bool {
 	for i := 0; i < len(data); i++ {
 		if data[i] != '\\' {
