@@ -61,7 +61,7 @@ var meanings = func() map[string]meaning {
 		denied  = meaning{proxy.ErrDenied, noRemedy, "the role, its session policy or the bucket's policy doesn't allow s3:GetObject here"}
 		refused = meaning{proxy.ErrNoCredentials, newCredentials, "these credentials are refused; new ones are asked for"}
 		region  = meaning{proxy.ErrBadAnswer, noRemedy, "the bucket is in another region: set aws.region"}
-		skewed  = meaning{proxy.ErrDenied, newSignature, "this machine's clock is wrong: set it, e.g. with chrony"}
+		skewed  = meaning{proxy.ErrDenied, noRemedy, "this machine's clock is wrong: set it, e.g. with chrony"}
 		slow    = meaning{proxy.ErrSlowDown, trySlower, "S3 asks for fewer requests: raise cache.fresh and cache.memory, or spread the tileset over prefixes"}
 		key     = meaning{proxy.ErrDenied, noRemedy, "the KMS key that encrypts the object is not usable: allow kms:Decrypt in the role and in the key's policy, and look at the key's state"}
 	)
@@ -69,7 +69,7 @@ var meanings = func() map[string]meaning {
 		"NoSuchKey":    {tilecache.ErrMissing, noRemedy, ""},
 		"NoSuchBucket": {proxy.ErrBadAnswer, noRemedy, "the bucket doesn't exist: look at the source, aws.region and aws.endpoint"},
 		"AccessDenied": denied, "AllAccessDisabled": denied, "AccountProblem": denied,
-		"SignatureDoesNotMatch": {proxy.ErrDenied, newSignature, "the secret key is wrong, or something on the way to S3 changes requests"},
+		"SignatureDoesNotMatch": {proxy.ErrDenied, noRemedy, "the secret key is wrong, or something on the way to S3 changes requests"},
 		"RequestTimeTooSkewed":  skewed, "RequestInTheFuture": skewed,
 		"ExpiredToken": refused, "ExpiredTokenException": refused, "TokenRefreshRequired": refused,
 		"InvalidToken": refused, "InvalidTokenId": refused, "InvalidAccessKeyId": refused,
@@ -89,7 +89,7 @@ var meanings = func() map[string]meaning {
 // characters, and without the secrets that it was asked with, in case it echoes them.
 func classify(ctx context.Context, err error, secrets ...string) *fault {
 	var answer *smithyhttp.ResponseError
-	if ctx.Err() == nil && errors.As(err, &answer) && answer.Response != nil && answer.Response.Response != nil {
+	if ctx.Err() == nil && !errors.Is(err, errStalled) && errors.As(err, &answer) && answer.HTTPStatusCode() != 0 {
 		return classifyAnswer(answer.Response.Response, err, secrets)
 	}
 	return classifySilence(ctx, err, secrets)
@@ -121,6 +121,10 @@ func classifyAnswer(answer *http.Response, err error, secrets []string) *fault {
 		m = meaning{proxy.ErrBadAnswer, noRemedy, ""}
 	}
 	f.class, f.remedy, f.hint = m.class, m.remedy, m.hint
+	var skewed interface{ RetryableError() bool } // what the SDK calls an error that the Date header explains
+	if errors.As(err, &skewed) && skewed.RetryableError() {
+		f.remedy = newSignature
+	}
 	if m == meanings["PermanentRedirect"] {
 		f.hint += rightRegion(answer.Header, message)
 	}
@@ -204,6 +208,9 @@ func rootCause(err error) error {
 	return err
 }
 
+// signed finds what an echoed request or a signed URL would give away.
+var signed = regexp.MustCompile(`(?i)((?:signature|credential|security-token)(?:=|: ?))[^\s&,;"'<]+`)
+
 // plain is foreign text fit for one line of a log: without secrets, printable, and not long.
 func plain(s string, secrets []string) string {
 	for _, secret := range secrets {
@@ -211,6 +218,7 @@ func plain(s string, secrets []string) string {
 			s = strings.ReplaceAll(s, secret, "[redacted]")
 		}
 	}
+	s = signed.ReplaceAllString(s, "$1[redacted]")
 	const most = 300
 	s = strings.Map(func(r rune) rune {
 		if !unicode.IsPrint(r) {

@@ -50,6 +50,9 @@ func (s *S3) get(ctx context.Context, name string, cond tilecache.Condition) (*t
 		case tryAgain, trySlower:
 			retry = n < s.aws.attempts && s.budget.spend() && backoff(ctx, n)
 		}
+		if ctx.Err() != nil {
+			retry, f = false, classify(ctx, ctx.Err())
+		}
 		if !retry {
 			return nil, s.settle(ctx, name, f, creds)
 		}

@@ -2,20 +2,23 @@ package origin_test
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"net"
+	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 
 	"tilegate/internal/fakeaws"
+	"tilegate/internal/testenv"
 	"tilegate/proxy/origin"
 	"tilegate/tilecache"
 )
@@ -34,6 +37,10 @@ type world struct {
 	tiles  *origin.S3
 	log    *logBuffer
 	seen   *observed
+	opt    origin.Options
+	stop   func()
+
+	dialled atomic.Int64 // connections, in a bubble
 }
 
 // change is what a test wants different from the usual world.
@@ -43,7 +50,20 @@ type change func(*fakeaws.Role, *origin.Options)
 // the test ends. In a synctest bubble the network is in memory, since a wait for a socket stops its clock.
 func start(t testing.TB, listener net.Listener, changes ...change) *world {
 	t.Helper()
-	server, err := fakeaws.Start(fakeaws.Options{Listener: listener})
+	return startServer(t, fakeaws.Options{Listener: listener}, changes...)
+}
+
+// startSkewed is start in a bubble, with S3's and STS's clock ahead of ours.
+func startSkewed(t testing.TB, ahead time.Duration, changes ...change) *world {
+	t.Helper()
+	return startServer(t, fakeaws.Options{
+		Listener: testenv.NewMemoryNetwork(), Clock: func() time.Time { return time.Now().Add(ahead) },
+	}, changes...)
+}
+
+func startServer(t testing.TB, of fakeaws.Options, changes ...change) *world {
+	t.Helper()
+	server, err := fakeaws.Start(of)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -59,8 +79,11 @@ func start(t testing.TB, listener net.Listener, changes ...change) *world {
 		Logger:  slog.New(slog.NewTextHandler(w.log, nil)),
 		Observe: w.seen.observer(),
 	}
-	if memory, ok := listener.(*memoryNetwork); ok {
-		opt.Dial = memory.dial
+	if memory, ok := of.Listener.(*testenv.MemoryNetwork); ok {
+		opt.Dial = func(ctx context.Context, network, address string) (net.Conn, error) {
+			w.dialled.Add(1)
+			return memory.DialContext(ctx, network, address)
+		}
 	}
 	for _, c := range changes {
 		c(&role, &opt)
@@ -72,22 +95,37 @@ func start(t testing.TB, listener net.Listener, changes ...change) *world {
 	}
 	w.Put("tiles", "base/0/0/0.png", fakeaws.Object{Body: tile(0)})
 	w.Put("tiles", "base/1/0/1.png", fakeaws.Object{Body: tile(1)})
-	if w.origin, err = origin.New(t.Context(), opt); err != nil {
-		t.Fatal(err)
-	}
-	w.tiles = w.origin.Source("base")
-	ctx, stop := context.WithCancel(context.Background())
-	done := make(chan struct{})
-	go func() { defer close(done); w.origin.Run(ctx) }()
+	w.opt, w.stop = opt, func() {}
+	w.restart(t)
 	t.Cleanup(func() {
-		stop()
-		<-done
-		w.origin.CloseIdleConnections()
+		w.stop()
 		if err := server.Close(); err != nil {
 			t.Error(err)
 		}
 	})
 	return w
+}
+
+// restart begins anew with the same options and bucket.
+func (w *world) restart(t testing.TB) {
+	t.Helper()
+	w.stop()
+	var err error
+	if w.origin, err = origin.New(t.Context(), w.opt); err != nil {
+		t.Fatal(err)
+	}
+	w.tiles = w.origin.Source("base")
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		w.origin.Run(ctx)
+	}()
+	w.stop = func() {
+		cancel()
+		<-done
+		w.origin.CloseIdleConnections()
+	}
 }
 
 // tile is n's content: 20 KB that differ from every other's.
@@ -120,50 +158,6 @@ func read(o *tilecache.Object, err error) (*tilecache.Object, []byte, error) {
 	body, err := io.ReadAll(o.Body)
 	return o, body, err
 }
-
-// memoryNetwork is a listener whose connections block on channels alone.
-type memoryNetwork struct {
-	accepted chan net.Conn
-	closed   chan struct{}
-	once     sync.Once
-}
-
-func newMemoryNetwork() *memoryNetwork {
-	return &memoryNetwork{accepted: make(chan net.Conn), closed: make(chan struct{})}
-}
-
-func (m *memoryNetwork) dial(ctx context.Context, _, _ string) (net.Conn, error) {
-	client, server := net.Pipe()
-	select {
-	case m.accepted <- server:
-		return client, nil
-	case <-m.closed:
-		return nil, net.ErrClosed
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	}
-}
-
-func (m *memoryNetwork) Accept() (net.Conn, error) {
-	select {
-	case c := <-m.accepted:
-		return c, nil
-	case <-m.closed:
-		return nil, net.ErrClosed
-	}
-}
-
-func (m *memoryNetwork) Close() error {
-	m.once.Do(func() { close(m.closed) })
-	return nil
-}
-
-func (m *memoryNetwork) Addr() net.Addr { return memoryAddr{} }
-
-type memoryAddr struct{}
-
-func (memoryAddr) Network() string { return "memory" }
-func (memoryAddr) String() string  { return "127.0.0.1:80" }
 
 // logBuffer keeps what is logged.
 type logBuffer struct {
@@ -213,5 +207,32 @@ func (o *observed) observer() origin.Observer {
 	}
 }
 
-// randomSecret is for what must not turn up anywhere.
-func randomSecret() string { return "SECRET" + rand.Text() }
+// stub is an S3 that answers each request with the same.
+func stub(t testing.TB, answer http.HandlerFunc, changes ...func(*origin.Options)) *origin.S3 {
+	t.Helper()
+	server := httptest.NewServer(answer)
+	opt := origin.Options{
+		Endpoint: server.URL, PathStyle: true, Base: static("AKIAUSER", "user-secret"),
+		Sources: []origin.Source{{ID: "base", Bucket: "tiles", Prefix: "base/", Key: keyOf("base/"), Forbid: origin.False}},
+	}
+	for _, c := range changes {
+		c(&opt)
+	}
+	a, err := origin.New(t.Context(), opt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		a.Run(ctx)
+	}()
+	t.Cleanup(func() {
+		cancel()
+		<-done
+		a.CloseIdleConnections()
+		server.Close()
+	})
+	return a.Source("base")
+}

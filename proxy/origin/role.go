@@ -3,6 +3,7 @@ package origin
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -92,11 +93,21 @@ func (a *AWS) baseCredentials(ctx context.Context) (aws.Credentials, error) {
 	return creds, nil
 }
 
-// assume makes one call to STS. policy "" is none.
+// assume asks STS, once more when the first answer corrects the clock. policy "" is none.
 func (a *AWS) assume(ctx context.Context, role Role, session, policy string, d time.Duration) (aws.Credentials, error) {
+	ask := a.assumeRole
 	if role.WebIdentityTokenFile != "" {
-		return a.assumeWithWebIdentity(ctx, role, session, policy, d)
+		ask = a.assumeRoleWithWebIdentity
 	}
+	creds, err := ask(ctx, role, session, policy, d)
+	var f *fault
+	if errors.As(err, &f) && f.remedy == newSignature {
+		creds, err = ask(ctx, role, session, policy, d)
+	}
+	return creds, err
+}
+
+func (a *AWS) assumeRole(ctx context.Context, role Role, session, policy string, d time.Duration) (aws.Credentials, error) {
 	base, err := a.base.Retrieve(ctx)
 	if err != nil {
 		return aws.Credentials{}, err
@@ -119,15 +130,15 @@ func (a *AWS) assume(ctx context.Context, role Role, session, policy string, d t
 	return issued(out.Credentials, out.ResultMetadata, "AssumeRole "+role.ARN), nil
 }
 
-// assumeWithWebIdentity proves who this is by a token that a pod's or machine's platform keeps fresh in
-// a file, and needs no AWS credentials before.
-func (a *AWS) assumeWithWebIdentity(ctx context.Context, role Role, session, policy string, d time.Duration) (aws.Credentials, error) {
+// assumeRoleWithWebIdentity proves who this is by a token that the platform keeps fresh in a file, and
+// needs no AWS credentials before.
+func (a *AWS) assumeRoleWithWebIdentity(ctx context.Context, role Role, session, policy string, d time.Duration) (aws.Credentials, error) {
 	token, err := os.ReadFile(role.WebIdentityTokenFile)
+	if err == nil && len(token) > maxTokenFile {
+		err = fmt.Errorf("%s is too long for a token", role.WebIdentityTokenFile)
+	}
 	if err != nil {
 		return aws.Credentials{}, &fault{class: proxy.ErrNoCredentials, text: "web_identity_token_file: " + err.Error()}
-	}
-	if len(token) > maxTokenFile {
-		return aws.Credentials{}, &fault{class: proxy.ErrNoCredentials, text: "web_identity_token_file: " + role.WebIdentityTokenFile + " is too long for a token"}
 	}
 	in := &sts.AssumeRoleWithWebIdentityInput{
 		RoleArn: &role.ARN, RoleSessionName: &session, DurationSeconds: seconds(d),

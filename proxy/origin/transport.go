@@ -60,7 +60,7 @@ func (c *httpClient) Do(r *http.Request) (*http.Response, error) {
 	}
 	body := &watchedBody{ReadCloser: resp.Body, ctx: ctx, cancel: cancel, progress: c.progress}
 	if resp.StatusCode >= http.StatusMultipleChoices {
-		body.left = maxErrorBody
+		body.ReadCloser = &shortBody{resp.Body, maxErrorBody}
 	}
 	resp.Body = body
 	return resp, nil
@@ -74,7 +74,6 @@ type watchedBody struct {
 	cancel   context.CancelCauseFunc
 	progress time.Duration
 	timer    *time.Timer
-	left     int // of an error document; 0: no bound
 }
 
 func (b *watchedBody) Read(p []byte) (int, error) {
@@ -88,11 +87,6 @@ func (b *watchedBody) Read(p []byte) (int, error) {
 	if err != nil && err != io.EOF { //nolint:errorlint // a Reader's EOF is never wrapped
 		err = cmp.Or(context.Cause(b.ctx), err)
 	}
-	if b.left > 0 && err == nil {
-		if b.left -= n; b.left <= 0 {
-			return n, fmt.Errorf("an error document of more than %d bytes", maxErrorBody)
-		}
-	}
 	return n, err
 }
 
@@ -103,4 +97,19 @@ func (b *watchedBody) Close() error {
 	err := b.ReadCloser.Close()
 	b.cancel(nil)
 	return err
+}
+
+// shortBody is an error document, which fails beyond its bound; the SDK drains what it doesn't want.
+type shortBody struct {
+	io.ReadCloser
+	left int
+}
+
+func (b *shortBody) Read(p []byte) (int, error) {
+	if b.left <= 0 {
+		return 0, fmt.Errorf("an error document of more than %d bytes", maxErrorBody)
+	}
+	n, err := b.ReadCloser.Read(p[:min(len(p), b.left)])
+	b.left -= n
+	return n, err
 }
