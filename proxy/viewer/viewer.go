@@ -33,15 +33,14 @@ type Account struct {
 // Leaflet as npm and the CDN have it (leaflet 1.9.4, dist/), and what the files hash to: bytes that differ, from a CDN
 // or from this binary, are not run.
 const (
-	leafletCDN       = "https://unpkg.com"
-	leafletPath      = leafletCDN + "/leaflet@1.9.4/dist/"
-	leafletScript    = "sha384-cxOPjt7s7Iz04uaHJceBmS+qpjv2JkIHNVcuOrM+YHwZOmJGBXI00mdUXEq65HTH"
-	leafletStyle     = "sha384-sHL9NAb7lN7rfvG5lfHpm643Xkcjzp4jFvuavGOndn6pjVqS6ny56CAt3nsEVT4H"
-	ourPath          = "/viewer/"
-	privateNoStore   = "private, no-store"
-	pageContentType  = "text/html; charset=utf-8"
-	errorContentType = "application/problem+json"
+	leafletCDN    = "https://unpkg.com"
+	leafletPath   = leafletCDN + "/leaflet@1.9.4/dist/"
+	leafletScript = "sha384-cxOPjt7s7Iz04uaHJceBmS+qpjv2JkIHNVcuOrM+YHwZOmJGBXI00mdUXEq65HTH"
+	leafletStyle  = "sha384-sHL9NAb7lN7rfvG5lfHpm643Xkcjzp4jFvuavGOndn6pjVqS6ny56CAt3nsEVT4H"
 )
+
+// ourPath is where the page's own files are.
+const ourPath = "/viewer/"
 
 // page holds the page's own files; leaflet what `npm ci` put there, if it ran before the build.
 //
@@ -50,23 +49,26 @@ var files embed.FS
 
 // New serves GET and HEAD of "/", "/tilegate.js" and the page's files under "/viewer/". Whatever it answers needs no
 // credential: it is the same for everybody.
-func New(o Options) http.Handler {
+func New(o Options) http.Handler { return newViewer(o, files) }
+
+func newViewer(o Options, files fs.FS) *viewer {
 	v := &viewer{assets: map[string][]byte{}, embedded: holdsLeaflet(files)}
 	entries, err := fs.Glob(files, "*/*.*")
 	if err != nil {
 		panic(err) // only a malformed pattern is an error
 	}
 	for _, name := range entries {
-		switch path.Ext(name) {
-		case ".js", ".css", ".svg":
-			body, err := files.ReadFile(name)
-			if err != nil {
-				panic(err) // the glob found it in the binary
-			}
-			v.assets[ourPath+path.Base(name)] = body
+		if contentTypes[path.Ext(name)] == "" {
+			continue // the page's template, and what is there to be read in the source
 		}
+		body, err := fs.ReadFile(files, name)
+		if err != nil {
+			panic(err) // the glob found it in the binary
+		}
+		v.assets[ourPath+path.Base(name)] = body
 	}
 	v.assets["/tilegate.js"] = v.assets[ourPath+"tilegate.js"]
+	delete(v.assets, ourPath+"tilegate.js")
 	v.page, v.policy = v.render(o), v.contentSecurityPolicy(o)
 	return v
 }
@@ -131,14 +133,14 @@ func (v *viewer) contentSecurityPolicy(o Options) string {
 // ServeHTTP answers with the page or one of its files.
 func (v *viewer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h := w.Header()
-	h.Set("Cache-Control", privateNoStore)
+	h.Set("Cache-Control", "private, no-store")
 	h.Set("X-Content-Type-Options", "nosniff")
 	switch body, ok := v.assets[r.URL.Path]; {
 	case r.Method != http.MethodGet && r.Method != http.MethodHead:
 		h.Set("Allow", "GET, HEAD")
 		fail(w, http.StatusMethodNotAllowed)
 	case r.URL.Path == "/":
-		h.Set("Content-Type", pageContentType)
+		h.Set("Content-Type", "text/html; charset=utf-8")
 		h.Set("Content-Security-Policy", v.policy)
 		h.Set("Referrer-Policy", "no-referrer")
 		http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(v.page))
@@ -163,7 +165,7 @@ var contentTypes = map[string]string{
 
 // fail answers as RFC 9457 says.
 func fail(w http.ResponseWriter, status int) {
-	w.Header().Set("Content-Type", errorContentType)
+	w.Header().Set("Content-Type", "application/problem+json")
 	w.WriteHeader(status)
 	_ = json.NewEncoder(w).Encode(map[string]any{"title": http.StatusText(status), "status": status}) // the client may have left
 }

@@ -11,7 +11,7 @@ const element = (name, properties = {}, ...children) => {
 
 const advice = {
 	0: ['No answer.', 'The server cannot be reached. Is it running?'],
-	401: ['Not signed in.', 'The session has ended, or the browser did not keep its cookie. Sign in again.'],
+	401: ['No valid credential.', 'The session has ended, or the browser did not keep its cookie. Sign in again.'],
 	403: ['Not for you.', 'What this account may see does not cover this.'],
 	404: ['No such tile.', 'Nothing is stored there.'],
 	429: ['Too many requests.', 'Wait a moment, then ask again.'],
@@ -22,8 +22,12 @@ const advice = {
 
 function trouble(status, detail) {
 	const [title, hint] = advice[status] ?? [`HTTP status ${status}.`, 'The server’s log says more.']
+	warn(title, detail || hint)
+}
+
+function warn(title, text) {
 	$('trouble').firstElementChild.textContent = title
-	$('trouble').lastElementChild.textContent = detail || hint
+	$('trouble').lastElementChild.textContent = text
 	$('trouble').hidden = false
 }
 
@@ -55,29 +59,44 @@ function signIn(token, name) {
 	keeper = tilegate({
 		token,
 		onchange(now) {
-			const other = now?.subject !== session?.subject
+			if (!now) return // signOut goes on
+			const other = now.subject !== session?.subject
 			calm()
 			show(now)
 			if (other) loadCatalog()
 			else if (failures) layer?.redraw()
 		},
-		onerror(e) {
+		async onerror(e) {
 			trouble(e.status, e.hint ?? e.message)
-			if (e.status === 401) show(null)
+			if (e.retry) return
+			// Refused: what counts is what the cookie of before still says.
+			keeper.stop()
+			keeper = undefined
+			await look()
 		},
 	})
 }
 
+// look tells who the cookie says we are.
+async function look() {
+	try {
+		show(await get('/session'))
+	} catch (e) {
+		show(null)
+		if (e.status !== 401) trouble(e.status, e.message)
+	}
+	await loadCatalog()
+}
+
 async function signOut() {
 	try {
-		await (keeper ?? {signOut: endSession}).signOut()
+		await (keeper?.signOut() ?? endSession())
 	} catch (e) {
 		return trouble(e.status ?? 0)
 	}
 	keeper = undefined
 	calm()
 	show(null)
-	clearTiles()
 	await loadCatalog()
 }
 
@@ -89,9 +108,14 @@ async function endSession() {
 
 function show(now) {
 	session = now
-	if (!now) account = ''
+	if (!keeper) account = ''
+	if (!now) {
+		current = undefined
+		draw()
+		clearTiles()
+	}
 	sessionStorage.setItem('account', account)
-	for (const b of document.querySelectorAll('[data-account]')) b.ariaPressed = String(b.dataset.account === account && !!now)
+	for (const b of document.querySelectorAll('[data-account]')) b.ariaPressed = String(b.dataset.account === account)
 	$('sign-out').hidden = !now
 	tick()
 }
@@ -103,11 +127,11 @@ function tick() {
 	if (!$('who').querySelector('time')) $('who').replaceChildren(element('b'), element('small', {}, element('span'), element('time')))
 	// The rest changes seldom: a screen reader hears it once. The clock stays out of what is announced.
 	const [name, about, clock] = ['b', 'span', 'time'].map((tag) => $('who').querySelector(tag))
-	const tilesets = session.tilesets.length ? session.tilesets.join(', ') : 'none'
+	const granted = session.tilesets?.length ? session.tilesets.join(', ') : 'none'
 	if (name.textContent !== session.subject) name.textContent = session.subject
-	if (about.textContent !== `Tilesets: ${tilesets} · `) about.textContent = `Tilesets: ${tilesets} · `
+	if (about.textContent !== `Tilesets: ${granted}`) about.textContent = `Tilesets: ${granted}`
 	clock.ariaHidden = 'true'
-	clock.textContent = keeper ? `session renews itself, ${time} left` : `session ends in ${time}`
+	clock.textContent = keeper ? `The session renews itself, ${time} left` : `The session ends in ${time}`
 }
 
 const accountToken = (url) => async () => {
@@ -195,6 +219,7 @@ async function start() {
 		await loadLeaflet()
 	} catch {
 		const {leaflet, embedded} = document.body.dataset
+		document.body.dataset.map = 'missing'
 		$('curtain').replaceChildren(
 			element('b', {textContent: 'The map library cannot be loaded. '}),
 			embedded === 'true'
@@ -203,7 +228,7 @@ async function start() {
 					element('code', {textContent: 'npm ci --prefix proxy/viewer'}), ', build again, and reload. Signing in, and all else in the panel, works meanwhile.'))
 		return
 	}
-	$('curtain').hidden = true
+	document.body.dataset.map = 'ready'
 	map = L.map('map', {zoomControl: false, worldCopyJump: true, center: [28, 12], zoom: innerWidth > 1100 ? 3 : 2, maxZoom: 30})
 	map.attributionControl.setPrefix('<a href="https://leafletjs.com">Leaflet</a>')
 	map.attributionControl.setPosition('bottomleft')
@@ -224,10 +249,13 @@ function draw() {
 	layer?.remove()
 	frame?.remove()
 	layer = frame = undefined
-	failures = 0
-	if (!map || !current) return
+	failures = explained = 0
+	if (!map) return
+	$('curtain').hidden = !!current
+	$('curtain').textContent = session ? 'There is nothing here that this account may see.' : 'The tiles are private. Sign in to see them.'
+	if (!current) return
 	if (['mvt', 'pbf', 'json'].includes($('format').textContent)) {
-		return trouble(undefined, 'This page draws images; this tileset holds vector tiles or data. MapLibre GL JS draws those.')
+		return warn('Not shown here.', 'This page draws images, and this tileset holds vector tiles or data. MapLibre GL JS draws those.')
 	}
 	const {minzoom = 0, maxzoom = 18, bounds = world} = current
 	const box = L.latLngBounds([bounds[1], bounds[0]], [bounds[3], bounds[2]])
@@ -241,7 +269,7 @@ function draw() {
 	map.setMaxZoom(everything ? Math.max(maxzoom + 1, 5) : maxzoom)
 	if (!isWorld(bounds)) {
 		frame = L.rectangle(box, {color: '#2d6a84', weight: 1.5, dashArray: '5 5', fill: false, interactive: false}).addTo(map)
-		if (!map.getBounds().intersects(box)) map.fitBounds(box)
+		if (!map.getBounds().intersects(box)) map.fitBounds(box, {paddingBottomRight: [innerWidth > 736 ? 380 : 0, 0]})
 	}
 	layer.addTo(map)
 }
@@ -274,7 +302,10 @@ function settled({type, tile}) {
 	if (!begun.has(url)) return // the empty image that takes a dropped tile's place
 	const row = {url, ok: type === 'tileload', since: begun.get(url), line: element('tr')}
 	begun.delete(url)
-	if (!row.ok) tile.classList.add('refused')
+	if (!row.ok) {
+		tile.classList.add('refused')
+		tile.src = L.Util.emptyImageUrl // without the browser's sign for a broken image
+	}
 	$('tiles').prepend(row.line)
 	while ($('tiles').rows.length > kept) $('tiles').lastElementChild.remove()
 	$('scroller').hidden = false
@@ -382,6 +413,7 @@ $('reload').addEventListener('click', () => {
 })
 $('fold').addEventListener('click', () => {
 	$('fold').ariaExpanded = String(!$('panel').classList.toggle('folded'))
+	map?.invalidateSize()
 })
 
 // ---- Begin: with a token from the address, which loses it at once; with the session that a cookie keeps; or as nobody.
@@ -391,16 +423,8 @@ if (given) history.replaceState(null, '', location.pathname + location.search)
 
 performance.setResourceTimingBufferSize?.(1000)
 setInterval(tick, 1000)
-await start()
+start().then(draw)
 const remembered = document.querySelector(`[data-account="${CSS.escape(sessionStorage.getItem('account') ?? '')}"]`)
 if (given) signIn(async () => given, '')
 else if (remembered) signIn(accountToken(remembered.dataset.tokenUrl), remembered.dataset.account)
-else {
-	try {
-		show(await get('/session'))
-	} catch (e) {
-		show(null)
-		if (e.status !== 401) trouble(e.status, e.message)
-	}
-	await loadCatalog()
-}
+else await look()
