@@ -11,49 +11,49 @@
 // route's; ORIGIN_SECRET, as a secret. New data: purge the cache tag "tileset-basemap".
 
 // TileJSON (/tiles/basemap.json) differs by caller and must not match here.
-const TILE = /^\/tiles\/(?:basemap\/)?\d+\/\d+\/\d+(?:@\d+x)?(?:\.[a-z]+)?$/;
+const TILE = /^\/tiles\/(?:basemap\/)?\d+\/\d+\/\d+(?:@\d+x)?(?:\.[a-z]+)?$/
 
 // What only we may say to tilegate. Headers are dropped, whoever sent them.
-const OURS = ['X-Origin-Verify', 'X-Original-URI', 'X-Forwarded-Uri', 'X-Forwarded-Host'];
+const OURS = ['X-Origin-Verify', 'X-Original-URI', 'X-Forwarded-Uri', 'X-Forwarded-Host']
 
 export default {
-  async fetch(request, env) {
-    const url = new URL(request.url);
-    const headers = new Headers(request.headers);
-    OURS.forEach((name) => headers.delete(name));
-    const pass = () => fetch(env.ORIGIN + url.pathname + url.search, {
-      method: request.method, headers, body: request.body, redirect: 'manual', cache: 'no-store',
-    });
-    if (!['GET', 'HEAD'].includes(request.method) || !TILE.test(url.pathname)) return pass();
+	async fetch(request, env) {
+		const url = new URL(request.url)
+		const headers = new Headers(request.headers)
+		for (const name of OURS) headers.delete(name)
+		const pass = () => fetch(env.ORIGIN + url.pathname + url.search, {
+			method: request.method, headers, body: request.body, redirect: 'manual', cache: 'no-store',
+		})
+		if (!['GET', 'HEAD'].includes(request.method) || !TILE.test(url.pathname)) return pass()
 
-    const question = new Headers(headers);
-    question.set('X-Original-URI', url.pathname + url.search);
-    const verdict = await fetch(env.ORIGIN + '/auth/verify', { headers: question, redirect: 'manual', cache: 'no-store' });
-    if (verdict.status !== 204) return pass(); // a refusal is tilegate's to word, with its CORS headers
+		const question = new Headers(headers)
+		question.set('X-Original-URI', url.pathname + url.search)
+		const verdict = await fetch(env.ORIGIN + '/auth/verify', {headers: question, redirect: 'manual', cache: 'no-store'})
+		if (verdict.status !== 204) return pass() // a refusal is tilegate's to word, with its CORS headers
 
-    // The verified path and nothing else of the request. Cloudflare keys by URL alone, so an Origin, which the answer's
-    // CORS headers may echo, goes into the query, where tilegate ignores it.
-    const shared = new URL(env.ORIGIN + url.pathname);
-    const kept = { 'X-Origin-Verify': env.ORIGIN_SECRET };
-    const origin = request.headers.get('Origin');
-    if (origin) {
-      kept.Origin = origin;
-      shared.searchParams.set('origin', origin);
-    }
-    for (const name of ['If-None-Match', 'If-Modified-Since', 'Range', 'If-Range']) {
-      if (headers.has(name)) kept[name] = headers.get(name);
-    }
-    const tile = await fetch(shared, {
-      method: request.method, headers: kept, redirect: 'manual', cf: { cacheEverything: true },
-    });
+		// The verified path and nothing else of the request. Cloudflare keys by URL alone, so an Origin, which the answer's
+		// CORS headers may echo, goes into the query, where tilegate ignores it.
+		const shared = new URL(env.ORIGIN + url.pathname)
+		const kept = {'X-Origin-Verify': env.ORIGIN_SECRET}
+		const origin = request.headers.get('Origin')
+		if (origin) {
+			kept.Origin = origin
+			shared.searchParams.set('origin', origin)
+		}
+		for (const name of ['If-None-Match', 'If-Modified-Since', 'Range', 'If-Range']) {
+			if (headers.has(name)) kept[name] = headers.get(name)
+		}
+		const tile = await fetch(shared, {
+			method: request.method, headers: kept, redirect: 'manual', cf: {cacheEverything: true},
+		})
 
-    // Beyond this point a tile is private again, and its lifetime begins now.
-    const answer = new Response(tile.body, tile);
-    const cacheControl = answer.headers.get('Cache-Control') ?? '';
-    if (cacheControl.includes('s-maxage')) {
-      answer.headers.set('Cache-Control', 'private' + `, ${cacheControl}`.replace(/, *(?:s-maxage=\d+|public)/g, ''));
-    }
-    ['Age', 'CDN-Cache-Control', 'Surrogate-Control', 'Surrogate-Key', 'Cache-Tag'].forEach((name) => answer.headers.delete(name));
-    return answer;
-  },
-};
+		// Beyond this point a tile is private again, and its lifetime begins now.
+		const answer = new Response(tile.body, tile)
+		const cacheControl = answer.headers.get('Cache-Control') ?? ''
+		if (cacheControl.includes('s-maxage')) {
+			answer.headers.set('Cache-Control', 'private' + `, ${cacheControl}`.replace(/, *(?:s-maxage=\d+|public)/g, ''))
+		}
+		for (const name of ['Age', 'CDN-Cache-Control', 'Surrogate-Control', 'Surrogate-Key', 'Cache-Tag']) answer.headers.delete(name)
+		return answer
+	},
+}

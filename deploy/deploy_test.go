@@ -32,11 +32,12 @@ func TestRecipesConfigureTilegate(t *testing.T) {
 			recipes[name] += line[1] + "\n"
 		}
 	}
+	signer := rsaKey(t)
 	for name, recipe := range recipes {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
 			write(t, filepath.Join(dir, "tilegate.key"), bytes.Repeat([]byte{0xff}, 32))
-			write(t, filepath.Join(dir, "cloudfront.pem"), rsaKey(t))
+			write(t, filepath.Join(dir, "cloudfront.pem"), signer)
 			document := complete(t, strings.ReplaceAll(recipe, "/run/secrets/tilegate/", dir+"/"))
 			_, err := configs.Parse(filepath.Join(dir, name), document, func(variable string) (string, bool) {
 				if variable == "CREDENTIALS_DIRECTORY" {
