@@ -37,7 +37,7 @@ func (cmd checkCommand) Run(ctx context.Context, c *console) error {
 		return describe(err)
 	}
 	for _, note := range config.Notes {
-		fmt.Fprintf(c.err, "%s:%d: note: %s\n", cmd.Config, note.Line, note.Text) //nolint:errcheck // standard error has nowhere to complain
+		fmt.Fprintf(c.err, "%s:%d: note: %s: %s\n", cmd.Config, note.Line, note.Key, note.Text) //nolint:errcheck // standard error has nowhere to complain
 	}
 	if !cmd.Online {
 		_, err := fmt.Fprintf(c.out, "%s: ok, %d tilesets, %d files, %d issuers\n", cmd.Config, len(config.Tilesets), len(config.Files), len(config.Auth.Issuers))

@@ -62,7 +62,7 @@ func originOptions(c *configs.Config) origin.Options {
 		FirstByte: c.AWS.Timeouts.FirstByte, Progress: c.AWS.Timeouts.Progress,
 		PresignExpires: c.Presign.Expires, PresignWindow: c.Presign.Window,
 	}
-	for _, t := range c.Tilesets {
+	for _, t := range served(c) {
 		o.Sources = append(o.Sources, origin.Source{
 			ID: t.ID, Bucket: t.Source.Bucket, Prefix: t.Source.Prefix(),
 			Key:    func(k tilecache.Key) string { return t.Source.Object(k.Z, k.X, k.Y, k.Scale) },

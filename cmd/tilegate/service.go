@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 
@@ -102,7 +103,7 @@ func newService(ctx context.Context, c *configs.Config, stderr io.Writer, more e
 	for _, secret := range c.CDN.OriginSecrets {
 		options.Edge.Secrets = append(options.Edge.Secrets, secret.Bytes())
 	}
-	for _, t := range c.Tilesets {
+	for _, t := range served(c) {
 		options.Tilesets = append(options.Tilesets, s.tileset(t))
 		if t.Vend {
 			options.Vendor = vendor{s.origins}
@@ -121,6 +122,11 @@ func newService(ctx context.Context, c *configs.Config, stderr io.Writer, more e
 	}
 	options.Metrics.Register(s.registry, s.cache)
 	return s, nil
+}
+
+// served is the tilesets without archives, which a later version reads; the configuration's notes say so.
+func served(c *configs.Config) []configs.Tileset {
+	return slices.DeleteFunc(slices.Clone(c.Tilesets), func(t configs.Tileset) bool { return t.Source.Archive })
 }
 
 func (s *service) tileset(t configs.Tileset) proxy.Tileset {
