@@ -1,0 +1,180 @@
+package proxy_test
+
+import (
+	"encoding/json"
+	"net/http"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"tilegate/auth"
+)
+
+type tokenObject struct {
+	Token     string            `json:"token"`
+	ExpiresAt time.Time         `json:"expires_at"`
+	Tiles     map[string]string `json:"tiles"`
+}
+
+func (w *world) mint(body string, header ...string) tokenObject {
+	w.t.Helper()
+	var got tokenObject
+	w.do(http.MethodPost, "/tokens", body, header...).decode(w.t, &got)
+	return got
+}
+
+// follow asks for a URL's path at the world's own address.
+func (w *world) follow(address string) reply {
+	w.t.Helper()
+	u, err := url.Parse(address)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return w.get(u.RequestURI())
+}
+
+func at(template, place string) string { return strings.Replace(template, "{z}/{x}/{y}", place, 1) }
+
+func TestPathTokenOpensItsTiles(t *testing.T) {
+	w := start(t, func(s *setup) { s.proxy.PublicURL = "https://tiles.example.com/maps" })
+	w.origin.put("basemap", 3, 4, 2, tilePNG)
+	w.origin.put("roads", 3, 4, 2, object{body: vectorTile})
+	access := w.token("basemap", "roads")
+	for name, header := range map[string][]string{
+		"access token": {"Authorization", "Bearer " + access},
+		"session":      {"Cookie", w.cookie(access)},
+	} {
+		got := w.mint(`{"tilesets":["basemap"],"zoom":"0-12","bbox":[0,40,20,60],"ttl":"30m"}`, header...)
+		if want := "https://tiles.example.com/maps/t/" + got.Token + "/tiles/basemap/{z}/{x}/{y}.png"; len(got.Tiles) != 1 || strings.Split(got.Tiles["basemap"], "?")[0] != want {
+			t.Errorf("%s: got tiles %v, want %q", name, got.Tiles, want)
+		}
+		for place, want := range map[string]int{"3/4/2": 200, "13/4200/2800": 403, "3/0/0": 403} {
+			if tile := w.follow(strings.Replace(at(got.Tiles["basemap"], place), "/maps", "", 1)); tile.status != want {
+				t.Errorf("%s: %s: got %d, want %d", name, place, tile.status, want)
+			}
+		}
+		if tile := w.get("/t/" + got.Token + "/tiles/roads/3/4/2.mvt"); tile.status != 403 {
+			t.Errorf("%s: a tileset that was not asked for: got %d", name, tile.status)
+		}
+	}
+	all := w.mint(`{}`, "Authorization", "Bearer "+access)
+	if len(all.Tiles) != 2 || !strings.HasSuffix(strings.Split(all.Tiles["roads"], "?")[0], "/tiles/roads/{z}/{x}/{y}.mvt") {
+		t.Errorf("asking for nothing in particular: got %v", all.Tiles)
+	}
+}
+
+func TestPathTokenIsNeverWider(t *testing.T) {
+	w := start(t)
+	w.origin.respond(always(pngBody(100)))
+	limited := "Bearer " + w.tokenFor("alice", 30*time.Minute, auth.Limits{
+		Tilesets: []string{"basemap"}, Zoom: &auth.ZoomRange{Min: 2, Max: 5}, BBox: &auth.BBox{West: 5, South: 45, East: 15, North: 55},
+	})
+	for _, body := range []string{`{"tilesets":["secret"]}`, `{"tilesets":["basemap","secret"]}`, `{"tilesets":["*"]}`, `{"tilesets":["base*"]}`, `{"tilesets":["file:report"]}`} {
+		if got := w.do(http.MethodPost, "/tokens", body, "Authorization", limited); got.status != 403 {
+			t.Errorf("%s: got %d %s, want 403", body, got.status, got.body)
+		}
+	}
+	got := w.mint(`{"tilesets":["basemap"],"zoom":"0-14","bbox":[-180,-85,180,85],"ttl":"720h"}`, "Authorization", limited)
+	if got.ExpiresAt.After(noon.Add(30 * time.Minute)) {
+		t.Errorf("it ends %s, its parent %s", got.ExpiresAt, noon.Add(30*time.Minute))
+	}
+	for place, want := range map[string]int{"5/16/10": 200, "1/1/0": 403, "6/33/21": 403, "5/18/10": 403} {
+		if tile := w.get("/t/" + got.Token + "/tiles/basemap/" + place); tile.status != want {
+			t.Errorf("%s: got %d, want %d", place, tile.status, want)
+		}
+	}
+	for name, header := range map[string][]string{
+		"path token as bearer":   {"Authorization", "Bearer " + got.Token},
+		"nothing":                nil,
+		"bad one":                {"Authorization", "Bearer x"},
+		"path token as a cookie": {"Cookie", "__Host-tilegate=" + got.Token},
+	} {
+		if again := w.do(http.MethodPost, "/tokens", "{}", header...); again.status != 401 && again.status != 403 {
+			t.Errorf("%s begets a path token: %d", name, again.status)
+		}
+	}
+}
+
+// Caches keep working when a page asks again: alike within a window gives the same URL.
+func TestPathTokenIsDeterministic(t *testing.T) {
+	w := start(t)
+	access := []string{"Authorization", "Bearer " + w.tokenFor("alice", 12*time.Hour, auth.Limits{Tilesets: []string{"basemap", "roads"}})}
+	first := w.mint(`{"tilesets":["basemap","roads"],"ttl":"1h"}`, access...)
+	w.clock.Advance(5 * time.Minute)
+	if again := w.mint(`{"ttl":"60m", "tilesets":["roads","basemap"]}`, access...); again.Token != first.Token || !again.ExpiresAt.Equal(first.ExpiresAt) {
+		t.Error("the same wish in the same window gives another token")
+	}
+	if other := w.mint(`{"tilesets":["basemap"],"ttl":"1h"}`, access...); other.Token == first.Token {
+		t.Error("another wish gives the same token")
+	}
+	w.clock.Advance(15 * time.Minute)
+	if later := w.mint(`{"tilesets":["basemap","roads"],"ttl":"1h"}`, access...); later.Token == first.Token {
+		t.Error("the next window gives the same token")
+	}
+	if e := first.ExpiresAt; e.Unix()%(15*60) != 0 || e.After(noon.Add(time.Hour)) {
+		t.Errorf("it ends %s: want a multiple of the window, rounded down", e)
+	}
+}
+
+func TestTokensRefusesWhatItCannotRead(t *testing.T) {
+	w := start(t)
+	for _, test := range []struct {
+		name, body string
+		want       int
+	}{
+		{"empty body", "", 400},
+		{"empty object", "{}", 200},
+		{"no object", "[]", 400},
+		{"null", "null", 400},
+		{"string", `"basemap"`, 400},
+		{"cut short", `{"tilesets":["basemap"`, 400},
+		{"something after it", `{} {}`, 400},
+		{"unknown member", `{"tileset":["basemap"]}`, 400},
+		{"tilesets no list", `{"tilesets":"basemap"}`, 400},
+		{"tilesets null", `{"tilesets":null}`, 400},
+		{"empty list", `{"tilesets":[]}`, 403},
+		{"no id", `{"tilesets":["../x"]}`, 400},
+		{"zoom a number", `{"zoom":4}`, 400},
+		{"zoom backwards", `{"zoom":"9-3"}`, 400},
+		{"zoom beyond 30", `{"zoom":"0-31"}`, 400},
+		{"box of three", `{"bbox":[1,2,3]}`, 400},
+		{"box upside down", `{"bbox":[0,10,1,5]}`, 400},
+		{"ttl a number", `{"ttl":3600}`, 400},
+		{"ttl nonsense", `{"ttl":"soon"}`, 400},
+		{"ttl negative", `{"ttl":"-1h"}`, 400},
+		{"ttl zero", `{"ttl":"0s"}`, 400},
+		{"a zoom that leaves nothing", `{"zoom":"20-30"}`, 200},
+		{"very deep", strings.Repeat("[", 5000), 400},
+		{"a megabyte", `{"tilesets":["` + strings.Repeat("a", 1<<20) + `"]}`, 413},
+	} {
+		got := w.do(http.MethodPost, "/tokens", test.body, w.bearer()...)
+		if got.status != test.want {
+			t.Errorf("%s: got %d %s, want %d", test.name, got.status, got.body, test.want)
+		}
+	}
+}
+
+func TestTokensAnswersAreNotCached(t *testing.T) {
+	w := start(t)
+	got := w.do(http.MethodPost, "/tokens", "{}", w.bearer()...)
+	if got.header.Get("Cache-Control") != "private, no-store" || got.header.Get("Content-Type") != "application/json" || !json.Valid([]byte(got.body)) {
+		t.Errorf("got %v %s", got.header, got.body)
+	}
+	if got := w.get("/tokens", w.bearer()...); got.status != 405 || !strings.Contains(got.header.Get("Allow"), "POST") {
+		t.Errorf("GET: got %d, Allow %q", got.status, got.header.Get("Allow"))
+	}
+}
+
+// Under /t/ there are tiles and their description, nothing else: a URL that leaks opens no other door.
+func TestPathTokenOpensNothingElse(t *testing.T) {
+	w := start(t)
+	token := w.pathToken(w.token("*"))
+	for _, path := range []string{"/session", "/tokens", "/catalog", "/presign/basemap/1/0/0", "/files/report/url", "/auth/verify", "/credentials", "/health"} {
+		for _, method := range []string{"GET", "POST"} {
+			if got := w.do(method, "/t/"+token+path, ""); got.status != 404 && got.status != 400 && got.status != 405 {
+				t.Errorf("%s /t/…%s: got %d", method, path, got.status)
+			}
+		}
+	}
+}
