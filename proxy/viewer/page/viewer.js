@@ -236,12 +236,19 @@ async function start() {
 	L.control.scale({position: 'bottomleft', imperial: false}).addTo(map)
 }
 
+// loadLeaflet adds its script and style, ours or a CDN's, both held to their hashes. By hand: in the page's head, a CDN
+// that does not answer would hold up the rest.
 function loadLeaflet() {
-	const {leaflet, integrity} = document.body.dataset
-	return new Promise((loaded, failed) => {
-		setTimeout(failed, 10_000)
-		document.head.append(element('script', {src: leaflet, integrity, crossOrigin: 'anonymous', onload: loaded, onerror: failed}))
-	})
+	const {leaflet, script, style} = document.body.dataset
+	const load = (name, properties) => new Promise((onload, onerror) =>
+		document.head.prepend(element(name, {...properties, crossOrigin: 'anonymous', onload, onerror})))
+	return Promise.race([
+		Promise.all([
+			load('link', {rel: 'stylesheet', href: leaflet + 'leaflet.css', integrity: style}),
+			load('script', {src: leaflet + 'leaflet.js', integrity: script}),
+		]),
+		new Promise((_, late) => setTimeout(late, 10_000)),
+	])
 }
 
 // draw puts the current tileset on the map. The URL of a tile is the same whoever is signed in.
