@@ -8,6 +8,7 @@ import (
 	"math"
 	"strings"
 	"time"
+	"unicode"
 )
 
 // ClaimNames are the names under which tokens carry grants. Zero values are the defaults.
@@ -155,8 +156,7 @@ func nameClaim(claims map[string]any, name string) (string, error) {
 		return "", nil
 	}
 	s, ok := value.(string)
-	control := func(c rune) bool { return c < ' ' || c == 0x7f }
-	if !ok || len(s) > maxName || strings.ContainsFunc(s, control) {
+	if !ok || len(s) > maxName || strings.ContainsFunc(s, unicode.IsControl) {
 		return "", refused(fmt.Sprintf("%s must be a string of at most %d bytes without control characters", name, maxName))
 	}
 	return s, nil

@@ -3,21 +3,21 @@ package auth
 import "errors"
 
 var (
-	// ErrNoCredential: the request carries none. 401 with a bare challenge.
+	// ErrNoCredential means that the request carries none. 401 with a bare challenge.
 	ErrNoCredential = errors.New("no credential in the request")
-	// ErrTwoCredentials: Authorization, or our cookie, stands in the request twice. 400.
+	// ErrTwoCredentials means that Authorization, or our cookie, stands in the request twice. 400.
 	ErrTwoCredentials = errors.New("the request carries the same kind of credential twice")
-	// ErrMalformed: the query, in which a credential may stand, cannot be read or holds it twice. 400.
+	// ErrMalformed means that the query, in which a credential may stand, cannot be read or holds it twice. 400.
 	ErrMalformed = errors.New("the query string is malformed or repeats the credential")
-	// ErrKeysUnavailable: the issuer's key set has never been fetched. 503 with Retry-After.
+	// ErrKeysUnavailable means that the issuer's key set has never been fetched. 503 with Retry-After.
 	ErrKeysUnavailable = errors.New("the issuer's key set is not available yet")
-	// ErrWrongKind: this kind of credential may not ask for that, a session for a session, say. 403.
+	// ErrWrongKind means that this kind of credential may not ask for that: a session for a session, say. 403.
 	ErrWrongKind = errors.New("this kind of credential may not ask for this")
-	// ErrNotGranted: more was asked for than the credential grants. 403.
+	// ErrNotGranted means that more was asked for than the credential grants. 403.
 	ErrNotGranted = errors.New("more than the credential grants")
-	// ErrTooLarge: the grant does not fit into a token that a cookie or a URL can hold. 400.
+	// ErrTooLarge means that the grant does not fit into a token that a cookie or a URL can hold. 400.
 	ErrTooLarge = errors.New("the grant is too large for a cookie or a URL: use globs")
-	// ErrTooManyRevocations: the table of revocations is full and none has lapsed. 503.
+	// ErrTooManyRevocations means that the table of revocations is full and none has lapsed. 503.
 	ErrTooManyRevocations = errors.New("too many revocations are in force")
 )
 

@@ -139,3 +139,23 @@ func FuzzSealedBody(f *testing.F) {
 		g.AdmitsFile("report")
 	})
 }
+
+// FuzzKeySet: whatever is published, nothing panics, and no key comes out that the issuer's
+// algorithms cannot use.
+func FuzzKeySet(f *testing.F) {
+	for _, s := range []signer{rsaSigner("r"), ecSigner("e"), edSigner("o")} {
+		f.Add([]byte(set(s.jwk())))
+	}
+	f.Add([]byte(`{"keys":[{"kty":"oct","k":"AAAA"}]}`))
+	f.Fuzz(func(t *testing.T, document []byte) {
+		keys, err := auth.UsableKeys(document, []string{"ES256"})
+		if err == nil && len(keys) == 0 {
+			t.Fatal("an empty set is accepted")
+		}
+		for _, k := range keys {
+			if !strings.HasSuffix(k, "/ES256") {
+				t.Fatalf("got %q", k)
+			}
+		}
+	})
+}

@@ -81,13 +81,12 @@ func (s *keySource) run(ctx context.Context) {
 func (s *keySource) settle(set *keySet, err error, asked chan struct{}) time.Duration {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	pause := s.refresh * time.Duration(75+rand.IntN(16)) / 100
+	pause := jitter(s.refresh, 75, 90)
 	if err != nil {
 		s.failures++
 		s.failure = describe(err)
 		s.logger.Warn("key set refresh failed; the last good set stays", "issuer", s.issuer, "error", err, "failures", s.failures)
-		backoff := firstRetry << min(s.failures-1, 16)
-		pause = min(pause, backoff*time.Duration(50+rand.IntN(51))/100)
+		pause = min(pause, jitter(firstRetry<<min(s.failures-1, 16), 50, 100))
 	} else {
 		s.failures, s.failure, s.fetched = 0, "", s.now()
 		if !set.equal(s.set.Load()) { // the same keys keep their address, and what they verified is still remembered
@@ -103,6 +102,11 @@ func (s *keySource) settle(set *keySet, err error, asked chan struct{}) time.Dur
 		s.observe(s.issuer, err == nil)
 	}
 	return pause
+}
+
+// jitter is between low and high percent of d.
+func jitter(d time.Duration, low, high int) time.Duration {
+	return d * time.Duration(low+rand.IntN(high-low+1)) / 100 //nolint:gosec // G404: nothing hangs on foreseeing it
 }
 
 // awaitFetch lets a request with an unknown kid wait until the set has been fetched anew. It says

@@ -288,7 +288,7 @@ func TestAskingAlikeWithinAWindowGivesTheSamePathToken(t *testing.T) {
 		t.Error("another question has the same answer")
 	}
 	_, session := newSession(t, a, access)
-	if ask(session) != ask(session) {
+	if once := ask(session); ask(session) != once {
 		t.Error("a session that asks alike gets another token")
 	}
 	c.Advance(time.Minute)

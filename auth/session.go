@@ -67,22 +67,15 @@ func (a *Authenticator) CookieName() string { return a.cookieName }
 
 // SessionCookie is what hands s to a browser, which drops it when s expires.
 func (a *Authenticator) SessionCookie(s *SessionToken) *http.Cookie {
-	c := a.cookie()
-	c.Value = s.Token
-	c.MaxAge = max(int(s.Expires.Sub(a.now())/time.Second), 1)
-	return c
+	return a.cookie(s.Token, max(int(s.Expires.Sub(a.now())/time.Second), 1))
 }
 
 // ClearCookie makes a browser forget its session.
-func (a *Authenticator) ClearCookie() *http.Cookie {
-	c := a.cookie()
-	c.MaxAge = -1
-	return c
-}
+func (a *Authenticator) ClearCookie() *http.Cookie { return a.cookie("", -1) }
 
-func (a *Authenticator) cookie() *http.Cookie {
-	return &http.Cookie{
-		Name: a.cookieName, Path: "/", HttpOnly: true,
+func (a *Authenticator) cookie(value string, maxAge int) *http.Cookie {
+	return &http.Cookie{ //nolint:gosec // G124: Secure is the caller's to decide, who knows whether this is plain http on loopback
+		Name: a.cookieName, Value: value, Path: "/", MaxAge: maxAge, HttpOnly: true,
 		Secure: a.secureCookie, SameSite: a.sameSite, Partitioned: a.partitioned,
 	}
 }
