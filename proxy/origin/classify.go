@@ -160,6 +160,8 @@ func answerText(status int, code, message, request string) string {
 	fmt.Fprintf(&b, "%d", status)
 	if code != "" {
 		b.WriteString(" " + code)
+	} else {
+		b.WriteString(" without an error document of S3's")
 	}
 	if message != "" && message != code {
 		fmt.Fprintf(&b, " %q", message)

@@ -207,6 +207,24 @@ func (o *observed) observer() origin.Observer {
 	}
 }
 
+// settled waits, in a bubble, until the first credentials and the first request are over.
+func (w *world) settled(t testing.TB) {
+	t.Helper()
+	time.Sleep(time.Second)
+	if err := w.origin.Ready(); err != nil {
+		t.Fatal(err)
+	}
+	w.ResetRequests()
+}
+
+// settledOrNot waits, in a bubble, until what happens at start has happened.
+func (w *world) settledOrNot(t testing.TB) {
+	t.Helper()
+	if err := w.Wait(t.Context(), func() bool { return w.assumed() > 0 }); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // stub is an S3 that answers each request with the same.
 func stub(t testing.TB, answer http.HandlerFunc, changes ...func(*origin.Options)) *origin.S3 {
 	t.Helper()
@@ -236,3 +254,5 @@ func stub(t testing.TB, answer http.HandlerFunc, changes ...func(*origin.Options
 	})
 	return a.Source("base")
 }
+
+func logger(w io.Writer) *slog.Logger { return slog.New(slog.NewTextHandler(w, nil)) }

@@ -84,8 +84,13 @@ func sessionPolicy(partition string, sources []*Source, confined, kms bool) (str
 
 // outermost drops the prefixes that another one covers.
 func outermost(prefixes []string) []string {
-	sorted := slices.Sorted(slices.Values(prefixes))
-	return slices.CompactFunc(sorted, func(outer, inner string) bool { return strings.HasPrefix(inner, outer) })
+	var kept []string
+	for _, prefix := range slices.Sorted(slices.Values(prefixes)) { // what covers comes before what it covers
+		if n := len(kept); n == 0 || !strings.HasPrefix(prefix, kept[n-1]) {
+			kept = append(kept, prefix)
+		}
+	}
+	return kept
 }
 
 // literal escapes what a policy would take for a wildcard or a variable.

@@ -1,0 +1,157 @@
+package origin_test
+
+import (
+	"errors"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"tilegate/internal/fakeaws"
+	"tilegate/proxy"
+	"tilegate/proxy/origin"
+	"tilegate/tilecache"
+)
+
+var absent = tilecache.Key{Z: 7, X: 66, Y: 44}
+
+func withoutList(r *fakeaws.Role, _ *origin.Options) { r.Policy = readOnly }
+
+func forbid(f origin.MissingOn403) change {
+	return func(_ *fakeaws.Role, o *origin.Options) { o.Sources[0].Forbid = f }
+}
+
+func TestMissingTileWithAndWithoutListBucket(t *testing.T) {
+	for name, tc := range map[string]struct {
+		changes  []change
+		want     error
+		requests int
+	}{
+		"ListBucket, ask":      {[]change{forbid(origin.Ask)}, tilecache.ErrMissing, 1},
+		"ListBucket, true":     {[]change{forbid(origin.True)}, tilecache.ErrMissing, 1},
+		"ListBucket, false":    {[]change{forbid(origin.False)}, tilecache.ErrMissing, 1},
+		"no ListBucket, ask":   {[]change{withoutList, forbid(origin.Ask)}, tilecache.ErrMissing, 3},
+		"no ListBucket, true":  {[]change{withoutList, forbid(origin.True)}, tilecache.ErrMissing, 1},
+		"no ListBucket, false": {[]change{withoutList, forbid(origin.False)}, proxy.ErrDenied, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T, w *world) {
+				w.settled(t)
+				if _, _, err := w.fetch(t.Context(), absent, tilecache.Condition{}); !errors.Is(err, tc.want) {
+					t.Errorf("got %v, want %v", err, tc.want)
+				}
+				if n := w.Count("GetObject", "", ""); n != tc.requests {
+					t.Errorf("%d requests to S3, want %d", n, tc.requests)
+				}
+				w.mustFetch(t)
+			}, tc.changes...)
+		})
+	}
+}
+
+func TestBrokenCredentialsNeverMakeATileMissing(t *testing.T) {
+	for name, tc := range map[string]struct {
+		changes []change
+		breaks  fakeaws.Fault
+		says    string
+	}{
+		"everything denied":                  {[]change{withoutList}, fakeaws.Fault{Op: "GetObject", Status: 403, Code: "AccessDenied"}, "can't be read"},
+		"everything denied, with ListBucket": {nil, fakeaws.Fault{Op: "GetObject", Status: 403, Code: "AccessDenied"}, "can't be read"},
+		"this tile denied, with ListBucket":  {nil, fakeaws.Fault{Op: "GetObject", Key: "base/7/66/44.png", Status: 403, Code: "AccessDenied"}, "NoSuchKey"},
+		"the probes fail":                    {[]change{withoutList}, fakeaws.Fault{Op: "GetObject", Key: "base/0/*", Status: 500}, "could not be asked for"},
+		"the random key fails":               {[]change{withoutList}, fakeaws.Fault{Op: "GetObject", Key: "base/7/66/44-*", Status: 503, Code: "SlowDown"}, "could not be asked for"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T, w *world) {
+				w.settled(t)
+				w.Inject(tc.breaks)
+				_, _, err := w.fetch(t.Context(), absent, tilecache.Condition{})
+				if !errors.Is(err, proxy.ErrDenied) || !strings.Contains(err.Error(), tc.says) {
+					t.Errorf("got %v, want it to say %q", err, tc.says)
+				}
+			}, tc.changes...)
+		})
+	}
+}
+
+func TestProbesAreSharedAndHoldForASecond(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		w.settled(t)
+		miss := func(n int) {
+			var wg sync.WaitGroup
+			for i := range n {
+				wg.Go(func() {
+					_, _, err := w.fetch(t.Context(), tilecache.Key{Z: 12, X: uint32(i), Y: 7}, tilecache.Condition{})
+					if !errors.Is(err, tilecache.ErrMissing) {
+						t.Errorf("got %v", err)
+					}
+				})
+			}
+			wg.Wait()
+		}
+		w.Inject(fakeaws.Fault{Op: "GetObject", Key: "base/0/0/0.png", Delay: 100 * time.Millisecond})
+		for _, step := range []struct {
+			wait          time.Duration
+			misses, extra int
+		}{{0, 50, 2}, {500 * time.Millisecond, 20, 0}, {600 * time.Millisecond, 20, 2}, {time.Hour, 1, 2}} {
+			time.Sleep(step.wait)
+			w.ResetRequests()
+			miss(step.misses)
+			if n := w.Count("GetObject", "", ""); n != step.misses+step.extra {
+				t.Errorf("%d requests for %d missing tiles, want %d more", n, step.misses, step.extra)
+			}
+		}
+		if w.assumed() > 1 {
+			t.Error("proven absence asked STS for new credentials")
+		}
+	}, withoutList)
+}
+
+// Whoever takes the role's rights away turns every 403 into a 502 within a second, not into holes.
+func TestRightsTakenAwayShowWithinASecond(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		w.settled(t)
+		if _, _, err := w.fetch(t.Context(), absent, tilecache.Condition{}); !errors.Is(err, tilecache.ErrMissing) {
+			t.Fatalf("got %v", err)
+		}
+		w.Inject(fakeaws.Fault{Op: "GetObject", Status: http.StatusForbidden, Code: "AccessDenied"})
+		time.Sleep(time.Second)
+		if _, _, err := w.fetch(t.Context(), absent, tilecache.Condition{}); !errors.Is(err, proxy.ErrDenied) {
+			t.Errorf("got %v", err)
+		}
+	}, withoutList)
+}
+
+func TestProbeFallsBackToTheCanary(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		w.settled(t) // the canary has been read
+		w.mustFetch(t)
+		w.Delete("tiles", "base/0/0/0.png")
+		if _, _, err := w.fetch(t.Context(), absent, tilecache.Condition{}); !errors.Is(err, proxy.ErrDenied) {
+			t.Errorf("without anything known to be there: got %v", err)
+		}
+		time.Sleep(time.Second)
+		w.mustFetch(t) // now this one is known
+		if _, _, err := w.fetch(t.Context(), absent, tilecache.Condition{}); !errors.Is(err, tilecache.ErrMissing) {
+			t.Errorf("got %v", err)
+		}
+	}, withoutList)
+}
+
+func TestAccessDeniedAsksForNewCredentialsOnceAMinute(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		w.settled(t)
+		w.Inject(fakeaws.Fault{Op: "GetObject", Status: http.StatusForbidden, Code: "AccessDenied"})
+		for range 10 * 60 {
+			w.mustFail(t, proxy.ErrDenied)
+			time.Sleep(time.Second)
+		}
+		if n := w.assumed(); n < 9 || n > 11 {
+			t.Errorf("%d calls of AssumeRole in ten minutes of AccessDenied", n)
+		}
+		if got := strings.Join(w.origin.Degraded(), "\n"); !strings.Contains(got, "origin denied access: base") {
+			t.Errorf("degraded: %q", got)
+		}
+	}, forbid(origin.False))
+}

@@ -1,0 +1,191 @@
+package origin_test
+
+import (
+	"errors"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"tilegate/internal/fakeaws"
+	"tilegate/proxy"
+	"tilegate/proxy/origin"
+	"tilegate/tilecache"
+)
+
+// plainly gets a URL without any credential, as a browser does.
+func (w *world) plainly(t *testing.T, address string) (int, []byte) {
+	t.Helper()
+	client := http.Client{Transport: &http.Transport{DialContext: w.opt.Dial, DisableKeepAlives: true}}
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, address, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Host = strings.TrimSuffix(r.URL.Host, ":80") // as browsers have it
+	response, err := client.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = response.Body.Close() }()
+	body, err := io.ReadAll(response.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return response.StatusCode, body
+}
+
+func (w *world) presign(t *testing.T) (string, time.Time) {
+	t.Helper()
+	address, expires, err := w.tiles.Presign(t.Context(), tile101)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if left := time.Until(expires); left < 20*time.Second || left > 15*time.Minute {
+		t.Errorf("it lives %s", left)
+	}
+	return address, expires
+}
+
+func TestPresignedURLStaysTheSameWithinAWindow(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		w.settled(t)
+		seen := map[string]time.Time{}
+		var order []string
+		begun := time.Now()
+		for time.Since(begun) < 2*time.Hour { // the credentials are refreshed three times meanwhile
+			address, expires := w.presign(t)
+			if first, known := seen[address]; known && !first.Equal(expires) {
+				t.Errorf("the same URL expires at %s and at %s", first, expires)
+			} else if !known {
+				order = append(order, address)
+				seen[address] = expires
+			}
+			if last := order[len(order)-1]; last != address {
+				t.Fatal("an earlier URL came back")
+			}
+			time.Sleep(20 * time.Second)
+		}
+		if n := len(seen); n != 24 && n != 25 {
+			t.Errorf("%d different URLs in two hours, want one for each five minutes", n)
+		}
+		if w.assumed() < 3 {
+			t.Errorf("the credentials were refreshed %d times", w.assumed())
+		}
+	})
+}
+
+func TestPresignedURLWorksUntilItExpires(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		w.settled(t)
+		address, expires := w.presign(t)
+		if status, body := w.plainly(t, address); status != http.StatusOK || string(body) != string(tile(1)) {
+			t.Fatalf("got %d, %d bytes", status, len(body))
+		}
+		time.Sleep(time.Until(expires) - time.Second)
+		if status, _ := w.plainly(t, address); status != http.StatusOK {
+			t.Errorf("a second before it expires: %d", status)
+		}
+		time.Sleep(2 * time.Second)
+		if status, _ := w.plainly(t, address); status != http.StatusForbidden {
+			t.Errorf("a second after it expired: %d", status)
+		}
+	})
+}
+
+func TestPresignedURLNeverOutlivesItsCredentials(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		w.settled(t)
+		w.Inject(fakeaws.Fault{Op: "AssumeRole", Status: http.StatusInternalServerError})
+		end := w.origin.Credentials()[0].Expires
+		if end.IsZero() {
+			end = w.origin.Credentials()[1].Expires
+		}
+		for time.Until(end) > 21*time.Second {
+			address, expires := w.presign(t)
+			if expires.After(end) {
+				t.Fatalf("it expires at %s, its credentials at %s", expires, end)
+			}
+			if time.Until(end) < 6*time.Minute {
+				if status, _ := w.plainly(t, address); status != http.StatusOK {
+					t.Fatalf("%s before the end: %d", time.Until(end), status)
+				}
+			}
+			time.Sleep(20 * time.Second)
+		}
+		time.Sleep(5 * time.Second)
+		if _, _, err := w.tiles.Presign(t.Context(), tile101); !errors.Is(err, proxy.ErrNoCredentials) {
+			t.Errorf("with 16 s left of the credentials: %v", err)
+		}
+	})
+}
+
+func TestPresignDropsRefusedCredentials(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		w.settled(t)
+		before, _ := w.presign(t)
+		w.ExpireSessions()
+		if status, _ := w.plainly(t, before); status == http.StatusOK {
+			t.Fatal("the session still works")
+		}
+		w.mustFetch(t) // S3 refuses, new credentials come
+		after, _ := w.presign(t)
+		if status, _ := w.plainly(t, after); status != http.StatusOK {
+			t.Errorf("a URL signed after the refusal: %d", status)
+		}
+	})
+}
+
+func TestPresignWithAWrongClock(t *testing.T) {
+	for _, ahead := range []time.Duration{-40 * time.Minute, 40 * time.Minute} {
+		synctest.Test(t, func(t *testing.T) {
+			w := startSkewed(t, ahead)
+			w.settled(t)
+			for range 20 {
+				address, _ := w.presign(t)
+				if status, _ := w.plainly(t, address); status != http.StatusOK {
+					t.Errorf("S3 is %s ahead: %d", ahead, status)
+				}
+				time.Sleep(100 * time.Second)
+			}
+		})
+	}
+}
+
+func TestPresignedURLHoldsNoMoreThanItMust(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		address, _ := w.presign(t)
+		u, err := url.Parse(address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for name := range u.Query() {
+			if !strings.HasPrefix(name, "X-Amz-") && name != "x-id" {
+				t.Errorf("parameter %s", name)
+			}
+		}
+		if got := u.Query().Get("X-Amz-SignedHeaders"); got != "host" {
+			t.Errorf("signed headers %q: a browser sends none of ours", got)
+		}
+	})
+}
+
+func TestFileIsPresignedByItsWholeKey(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		w.Put("docs", "2026/report & more+.pdf", fakeaws.Object{Body: []byte("%PDF")})
+		address, _, err := w.origin.Source("file:report").Presign(t.Context(), tilecache.Key{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if status, body := w.plainly(t, address); status != http.StatusOK || string(body) != "%PDF" {
+			t.Errorf("got %d %q", status, body)
+		}
+	}, func(_ *fakeaws.Role, o *origin.Options) {
+		o.Sources = append(o.Sources, origin.Source{
+			ID: "file:report", Bucket: "docs", Prefix: "2026/report & more+.pdf", Role: o.Sources[0].Role,
+			Key: func(tilecache.Key) string { return "2026/report & more+.pdf" },
+		})
+	})
+}

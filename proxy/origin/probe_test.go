@@ -1,0 +1,64 @@
+package origin_test
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"tilegate/internal/fakeaws"
+	"tilegate/proxy/origin"
+)
+
+func TestCheckTellsWhatWorks(t *testing.T) {
+	for name, tc := range map[string]struct {
+		changes []change
+		prepare func(*world)
+		want    func(origin.Report) bool
+	}{
+		"all well": {nil, nil, func(r origin.Report) bool {
+			return len(r.Faults) == 0 && r.Object == "base/0/0/0.png" && strings.HasPrefix(r.Missing, "404") &&
+				r.Credentials == "AssumeRole "+roleARN && r.Identity == "arn:aws:sts::123456789012:assumed-role/tiles-reader/tilegate" &&
+				time.Until(r.Expires) > 59*time.Minute
+		}},
+		"no ListBucket": {[]change{withoutList}, nil, func(r origin.Report) bool {
+			return len(r.Faults) == 0 && strings.HasPrefix(r.Missing, "403") && strings.Contains(r.Missing, "two more requests")
+		}},
+		"no ListBucket and no asking": {[]change{withoutList, forbid(origin.False)}, nil, func(r origin.Report) bool {
+			return len(r.Faults) == 0 && strings.Contains(r.Missing, "502")
+		}},
+		"no tile at minzoom": {nil, func(w *world) { w.Delete("tiles", "base/0/0/0.png") }, func(r origin.Report) bool {
+			return len(r.Faults) == 0 && r.Object == "base/1/0/1.png"
+		}},
+		"nothing at all": {nil, func(w *world) { w.Delete("tiles", "base/0/0/0.png"); w.Delete("tiles", "base/1/0/1.png") }, func(r origin.Report) bool {
+			return len(r.Faults) == 1 && strings.Contains(r.Faults[0], "no object could be read")
+		}},
+		"no such bucket": {[]change{func(_ *fakeaws.Role, o *origin.Options) { o.Sources[0].Bucket = "nowhere" }}, nil, func(r origin.Report) bool {
+			return len(r.Faults) > 0 && strings.Contains(r.Faults[0], "the bucket doesn't exist")
+		}},
+		"the role may not be assumed": {[]change{func(r *fakeaws.Role, _ *origin.Options) { r.TrustedUsers = nil }}, nil, func(r origin.Report) bool {
+			return len(r.Faults) == 1 && strings.Contains(r.Faults[0], "trust policy")
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T, w *world) {
+				if tc.prepare != nil {
+					tc.prepare(w)
+				}
+				reports := w.origin.Check(t.Context())
+				if len(reports) != 1 || reports[0].Source != "base" || !tc.want(reports[0]) {
+					t.Errorf("got %+v", reports)
+				}
+			}, tc.changes...)
+		})
+	}
+}
+
+func TestCheckWaitsForASlowSTS(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		w.Inject(fakeaws.Fault{Op: "AssumeRole", Delay: 20 * time.Second})
+		w.restart(t)
+		if r := w.origin.Check(t.Context()); len(r[0].Faults) != 0 {
+			t.Errorf("got %+v", r)
+		}
+	})
+}

@@ -1,0 +1,126 @@
+package origin_test
+
+import (
+	"errors"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"tilegate/internal/fakeaws"
+	"tilegate/proxy"
+	"tilegate/tilecache"
+)
+
+func TestOnePassingFailureIsRetried(t *testing.T) {
+	for name, fault := range map[string]fakeaws.Fault{
+		"503":   {Status: http.StatusServiceUnavailable, Code: "SlowDown", Times: 2},
+		"500":   {Status: http.StatusInternalServerError, Times: 2},
+		"reset": {Reset: true, Times: 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T, w *world) {
+				w.mustFetch(t)
+				fault.Op = "GetObject"
+				w.Inject(fault)
+				if took := w.mustFetch(t); took > 300*time.Millisecond {
+					t.Errorf("it took %s", took)
+				}
+			})
+		})
+	}
+}
+
+func TestRetriesAreATenthOfTheRequestsBeyondABurst(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		w.settled(t)
+		w.Inject(fakeaws.Fault{Op: "GetObject", Status: http.StatusInternalServerError})
+		const requests = 500
+		for range requests {
+			w.mustFail(t, proxy.ErrUnreachable)
+		}
+		got := w.Count("GetObject", "", "") - requests
+		if got < requests/10 || got > requests/10+10 {
+			t.Errorf("%d retries of %d requests, want a tenth and ten at most", got, requests)
+		}
+		if n := w.seen.count("retry base"); n != got {
+			t.Errorf("%d retries were observed of %d", n, got)
+		}
+	})
+}
+
+func TestSlowDownShrinksConcurrencyAndGrowsItBack(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		w.settled(t)
+		// atOnce is how many of 300 requests S3 sees before it answers one.
+		atOnce := func() int {
+			var met atomic.Int64
+			release := make(chan struct{})
+			remove := w.Inject(fakeaws.Fault{Op: "GetObject", HangBeforeHeaders: true, Release: release, Met: func(fakeaws.Request) { met.Add(1) }})
+			var wg sync.WaitGroup
+			for range 300 {
+				wg.Go(func() { _, _, _ = w.fetch(t.Context(), tile101, tilecache.Condition{}) })
+			}
+			synctest.Wait()
+			n := int(met.Load())
+			remove()
+			wg.Wait()
+			return n
+		}
+		usual := atOnce()
+		if usual != 256 {
+			t.Errorf("%d requests at once before any SlowDown", usual)
+		}
+		remove := w.Inject(fakeaws.Fault{Op: "GetObject", Status: http.StatusServiceUnavailable, Code: "SlowDown"})
+		for range 5 {
+			w.mustFail(t, proxy.ErrSlowDown)
+			time.Sleep(2 * time.Second)
+		}
+		remove()
+		least := atOnce()
+		if least > usual/16 {
+			t.Errorf("%d requests at once after five seconds with SlowDown", least)
+		}
+		grown := least
+		for range 2 {
+			more := atOnce()
+			if more <= grown {
+				t.Errorf("%d requests at once, and %d a round of answers later", grown, more)
+			}
+			grown = more
+		}
+	})
+}
+
+func TestWaitForATurnIsBounded(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		w.settled(t)
+		defer w.Inject(fakeaws.Fault{Op: "GetObject", HangBeforeHeaders: true})()
+		const crowd = 256 + 1024 + 20
+		begun := time.Now()
+		var turned, refused atomic.Int64
+		ctx := t.Context()
+		for range crowd {
+			go func() {
+				_, _, err := w.fetch(ctx, tile101, tilecache.Condition{})
+				if errors.Is(err, proxy.ErrSlowDown) {
+					refused.Add(1)
+					if time.Since(begun) == 0 {
+						turned.Add(1)
+					}
+				}
+			}()
+		}
+		synctest.Wait()
+		if n := turned.Load(); n != 20 {
+			t.Errorf("%d were turned away at once, want those beyond the queue", n)
+		}
+		time.Sleep(5 * time.Second)
+		if n := refused.Load(); n < 1024 {
+			t.Errorf("%d gave up waiting within 5 s, want the whole queue", n)
+		}
+		time.Sleep(time.Minute)
+	})
+}
