@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"slices"
 	"time"
 
 	"tilegate/auth"
@@ -102,7 +101,7 @@ func (p *Proxy) whoAmI(x *exchange, r *http.Request) error {
 }
 
 func writeSession(x *exchange, r *http.Request, s *auth.SessionToken) error {
-	return writeJSON(x, r, http.StatusOK, sessionAnswer{s.Subject, slices.Concat([]string{}, s.Tilesets), seconds(s.Expires), seconds(s.RenewAfter)})
+	return writeJSON(x, r, http.StatusOK, sessionAnswer{s.Subject, append([]string{}, s.Tilesets...), seconds(s.Expires), seconds(s.RenewAfter)})
 }
 
 // signOut revokes the session of the cookie, if there is one, and takes the cookie back.
