@@ -43,6 +43,7 @@ lint: ## golangci-lint, go vet, tidy modules
 	$(BIN)/golangci-lint run
 	go vet ./...
 	go mod tidy -diff
+	go mod verify
 
 lint-deploy: ## scripts, Dockerfile, alert rules and dashboard; wants shellcheck, npm, promtool and jq
 	shellcheck .ci/run
