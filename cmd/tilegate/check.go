@@ -37,7 +37,7 @@ func (cmd checkCommand) Run(ctx context.Context, c *console) error {
 		return describe(err)
 	}
 	for _, note := range config.Notes {
-		fmt.Fprintf(c.err, "%s:%d: note: %s: %s\n", cmd.Config, note.Line, note.Key, note.Text) //nolint:errcheck // standard error has nowhere to complain
+		fmt.Fprintf(c.err, "%s:%d: note: %s: %s\n", cmd.Config, note.Line, note.Key, note.Text)
 	}
 	if !cmd.Online {
 		_, err := fmt.Fprintf(c.out, "%s: ok, %d tilesets, %d files, %d issuers\n", cmd.Config, len(config.Tilesets), len(config.Files), len(config.Auth.Issuers))
@@ -66,11 +66,11 @@ func checkOnline(ctx context.Context, out io.Writer, config *configs.Config, log
 	row := func(cells ...any) {
 		for i, cell := range cells {
 			if i > 0 {
-				fmt.Fprint(table, "\t") //nolint:errcheck // Flush tells
+				fmt.Fprint(table, "\t")
 			}
-			fmt.Fprint(table, cell) //nolint:errcheck // Flush tells
+			fmt.Fprint(table, cell)
 		}
-		fmt.Fprintln(table) //nolint:errcheck // Flush tells
+		fmt.Fprintln(table)
 	}
 	failed := false
 	row("SOURCE", "RESULT", "CREDENTIALS", "UNTIL", "IDENTITY", "READ", "A MISSING KEY")

@@ -86,7 +86,7 @@ func TestPortInUseIsOneClearLine(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer taken.Close() //nolint:errcheck // the test ends with it
+	defer taken.Close()
 	path := writeFile(t, "tilegate.yaml", "server: {listen: \""+taken.Addr().String()+"\", admin_listen: \"\"}\naws: {region: us-east-1}\n"+
 		"tilesets:\n  a: {public: true, source: \"s3://tiles/{z}/{x}/{y}.png\"}\n")
 	_, errs, status := command(t, "serve", "-c", path)

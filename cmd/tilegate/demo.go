@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -30,7 +31,7 @@ type demoCommand struct {
 const (
 	demoBucket = "private-world"
 	demoRole   = "arn:aws:iam::123456789012:role/tiles-reader"
-	demoUser   = "AKIADEMOTILEGATE0001"
+	demoUser   = "AKIADEMOTILEGATE0001" //nolint:gosec // opens nothing outside of this process
 )
 
 // demoConfig is the configuration that the demo runs with.
@@ -80,7 +81,7 @@ func (cmd demoCommand) Run(ctx context.Context, c *console) error {
 	if err != nil {
 		return err
 	}
-	defer bucket.Close() //nolint:errcheck // the process ends with it
+	defer bucket.Close()
 	tokens, err := startIssuer(ctx, page)
 	if err != nil {
 		return err
@@ -159,11 +160,16 @@ func demoS3() (s *fakeaws.Server, secret string, err error) {
 	}
 	s.CreateBucket(demoBucket)
 	secret = rand.Text()
-	s.AddUser(fakeaws.User{AccessKeyID: demoUser, SecretAccessKey: secret,
-		Policy: `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"sts:AssumeRole","Resource":"` + demoRole + `"}]}`})
-	s.AddRole(fakeaws.Role{ARN: demoRole, TrustedUsers: []string{demoUser},
-		Policy: `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":["s3:GetObject","s3:ListBucket"],"Resource":["arn:aws:s3:::` + demoBucket + `","arn:aws:s3:::` + demoBucket + `/*"]}]}`})
-	return s, secret, nil
+	err = errors.Join(
+		s.AddUser(fakeaws.User{
+			AccessKeyID: demoUser, SecretAccessKey: secret,
+			Policy: `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"sts:AssumeRole","Resource":"` + demoRole + `"}]}`,
+		}),
+		s.AddRole(fakeaws.Role{
+			ARN: demoRole, TrustedUsers: []string{demoUser},
+			Policy: `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":["s3:GetObject","s3:ListBucket"],"Resource":["arn:aws:s3:::` + demoBucket + `","arn:aws:s3:::` + demoBucket + `/*"]}]}`,
+		}))
+	return s, secret, err
 }
 
 // tilePainter makes the bucket's objects.

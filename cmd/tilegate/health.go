@@ -23,7 +23,7 @@ func (h healthCommand) Run(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("ask for health: %w", err)
 	}
-	defer answer.Body.Close() //nolint:errcheck // nothing of the body is read
+	defer answer.Body.Close()
 	if answer.StatusCode != http.StatusOK {
 		return fmt.Errorf("%s answers %s", h.URL, answer.Status)
 	}

@@ -38,7 +38,7 @@ func (cmd serveCommand) Run(ctx context.Context, c *console) error {
 		return describe(err)
 	}
 	for _, note := range config.Notes {
-		s.logger.Warn(note.Text, "file", cmd.Config, "line", note.Line, "key", note.Key)
+		s.logger.Warn("worth knowing of the configuration", "file", cmd.Config, "line", note.Line, "key", note.Key, "note", note.Text)
 	}
 	l, err := listen(ctx, config.Server)
 	if err != nil {

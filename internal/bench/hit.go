@@ -210,11 +210,15 @@ http {
 `
 
 const njsCheck = `import crypto from 'crypto'
+
 function check(r) {
-	const [header, payload, signature] = (r.headersIn.Authorization || '').slice(7).split('.')
-	const want = crypto.createHmac('sha256', 'SECRET').update(header + '.' + payload).digest('base64url')
-	if (signature !== want) return r.return(401)
-	const claims = JSON.parse(Buffer.from(payload, 'base64url'))
+	var part = (r.headersIn.Authorization || '').slice(7).split('.')
+	var want = crypto.createHmac('sha256', 'SECRET').update(part[0] + '.' + part[1]).digest('base64url')
+	if (part[2] !== want) {
+		r.return(401)
+		return
+	}
+	var claims = JSON.parse(Buffer.from(part[1], 'base64url').toString())
 	r.return(claims.exp > Date.now() / 1000 && claims.aud === 'tiles' ? 204 : 401)
 }
 export default {check}

@@ -63,7 +63,7 @@ func run(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(dir) //nolint:errcheck // a temporary directory
+	defer os.RemoveAll(dir)
 	l := &lab{dir: dir, rounds: *rounds, length: *length}
 	if l.tilegate, err = build(ctx, dir, "tilegate", "./cmd/tilegate"); err != nil {
 		return err
@@ -90,7 +90,7 @@ func run(ctx context.Context, args []string) error {
 
 func build(ctx context.Context, dir, name, pkg string) (string, error) {
 	path := filepath.Join(dir, name)
-	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-o", path, pkg) //nolint:gosec // our own packages
+	cmd := exec.CommandContext(ctx, "go", "build", "-o", path, pkg) //nolint:gosec // our own packages
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("build %s: %w\n%s", pkg, err, out)
 	}
@@ -118,12 +118,14 @@ func (l *lab) record(what, measured, goal string, ok bool) {
 }
 
 // note adds a row without a goal.
-func (l *lab) note(what, measured string) { l.rows = append(l.rows, row{what: what, measured: measured}) }
+func (l *lab) note(what, measured string) {
+	l.rows = append(l.rows, row{what: what, measured: measured})
+}
 
 func (l *lab) print() {
 	w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
 	for _, r := range l.rows {
-		fmt.Fprintln(w, strings.TrimRight(strings.Join([]string{r.what, r.measured, r.goal, r.verdict}, "\t"), "\t")) //nolint:errcheck // Flush tells
+		fmt.Fprintln(w, strings.TrimRight(strings.Join([]string{r.what, r.measured, r.goal, r.verdict}, "\t"), "\t"))
 	}
 	if err := w.Flush(); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)

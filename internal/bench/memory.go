@@ -121,9 +121,9 @@ func (l *lab) slowReader(ctx context.Context, address string, tile int) (net.Con
 	if err != nil {
 		return c, 0
 	}
-	answer, err := http.ReadResponse(bufio.NewReaderSize(c, 16), nil)
+	answer, err := http.ReadResponse(bufio.NewReaderSize(c, 16), nil) //nolint:bodyclose // never to be read
 	if err != nil {
 		return c, 0
 	}
-	return c, answer.StatusCode //nolint:bodyclose // never to be read
+	return c, answer.StatusCode
 }

@@ -18,7 +18,7 @@ import (
 )
 
 const (
-	benchKey    = "AKIABENCHTILEGATE001"
+	benchKey    = "AKIABENCHTILEGATE001" //nolint:gosec // opens nothing outside of the bench
 	benchSecret = "bench-secret"
 	tileSize    = 20_000 // bytes of a usual tile
 )
@@ -53,8 +53,13 @@ func serveS3(ctx context.Context, args []string) error {
 		return err
 	}
 	s.CreateBucket("tiles")
-	s.AddUser(fakeaws.User{AccessKeyID: benchKey, SecretAccessKey: benchSecret,
-		Policy: `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":["s3:GetObject","s3:ListBucket"],"Resource":"*"}]}`})
+	err = s.AddUser(fakeaws.User{
+		AccessKeyID: benchKey, SecretAccessKey: benchSecret,
+		Policy: `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":["s3:GetObject","s3:ListBucket"],"Resource":"*"}]}`,
+	})
+	if err != nil {
+		return err
+	}
 	<-ctx.Done()
 	return s.Close()
 }

@@ -86,7 +86,7 @@ func (s *Signer) Cookies(base string, ids []string, expires time.Time) ([]*http.
 }
 
 func (s *Signer) cookie(name, value, id string, expires time.Time) *http.Cookie {
-	return &http.Cookie{Name: name, Value: value, Path: "/tiles/" + id + "/", Expires: expires, Secure: true, HttpOnly: true, SameSite: s.sameSite}
+	return &http.Cookie{Name: name, Value: value, Path: "/tiles/" + id + "/", Expires: expires, Secure: true, HttpOnly: true, SameSite: s.sameSite} //nolint:gosec // Secure and HttpOnly, and SameSite as configured
 }
 
 // Expired returns cookies that take back those of Cookies when the viewer signs out. What a browser has
@@ -95,9 +95,7 @@ func (s *Signer) Expired(ids []string) []*http.Cookie {
 	cookies := make([]*http.Cookie, 0, 3*len(ids))
 	for _, id := range ids {
 		for _, name := range []string{"CloudFront-Policy", "CloudFront-Signature", "CloudFront-Key-Pair-Id"} {
-			c := s.cookie(name, "", id, time.Unix(1, 0))
-			c.MaxAge = -1
-			cookies = append(cookies, c)
+			cookies = append(cookies, s.cookie(name, "", id, time.Unix(1, 0)))
 		}
 	}
 	return cookies
