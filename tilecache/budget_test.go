@@ -124,6 +124,49 @@ func TestQueueIsBounded(t *testing.T) {
 	})
 }
 
+// Those who wait are served in their order, so that a large tile is not starved by small ones.
+func TestQueueKeepsItsOrder(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCache(t, small)
+		tiles := fillWith(t, c, nil)
+		began := time.Now()
+		var all sync.WaitGroup
+		all.Go(func() {
+			_, _, err := c.Get(context.Background(), tile(1000), day, hundredK())
+			checkErr(t, "the large tile", err, tilecache.ErrOverloaded)
+			check(t, "its wait", time.Since(began), 2*time.Second)
+		})
+		advance(1010 * time.Millisecond)
+		all.Go(func() {
+			look(t, c, tile(1001), day, always(make([]byte, 10))) // for which there is room
+			check(t, "the small tile's turn came", time.Since(began), 2*time.Second)
+		})
+		all.Wait()
+		for _, tl := range tiles {
+			tl.Close()
+		}
+	})
+}
+
+// A miss for which there cannot be room must not cost the others their tiles.
+func TestMissThatCannotSucceedEvictsNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCache(t, tilecache.Plain(small))
+		tiles := fillWith(t, c, nil)
+		tiles[4].Close()
+		look(t, c, tile(2000), day, always(make([]byte, 50_000)))
+		_, _, err := c.Get(context.Background(), tile(1000), day, always(make([]byte, 200_000)))
+		checkErr(t, "a tile larger than what is free", err, tilecache.ErrOverloaded)
+		st, _ := look(t, c, tile(2000), day, always(nil))
+		check(t, "the tile that would have gone in vain", st.State, tilecache.Hit)
+		for i, tl := range tiles {
+			if i != 4 {
+				tl.Close()
+			}
+		}
+	})
+}
+
 func TestSlowestReaderIsCutOff(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		o := small
@@ -316,15 +359,6 @@ func TestNeverOverBudget(t *testing.T) {
 		})
 	}
 	all.Wait()
-	if err := c.Close(context.Background()); err != nil {
-		t.Fatal(err)
-	}
 	close(stop)
 	watcher.Wait()
-	c.Purge("basemap")
-	st := c.Stats()
-	check(t, "bytes held when all is forgotten", st.Bytes, empty)
-	check(t, "retired", st.Retired, 0)
-	check(t, "fills", st.Fills, 0)
-	check(t, "waiting", st.Queued, 0)
 }

@@ -117,7 +117,6 @@ func (c *Cache) Purge(tileset string) int {
 	for i := range c.shards {
 		n += c.shards[i].purge(tileset)
 	}
-	c.room.kick()
 	return n
 }
 

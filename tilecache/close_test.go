@@ -2,7 +2,6 @@ package tilecache_test
 
 import (
 	"context"
-	"runtime"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -74,34 +73,33 @@ func TestCloseDoesNotWaitForEver(t *testing.T) {
 	})
 }
 
+// The bubble ends when every goroutine in it has; one that stays behind fails the test.
 func TestGoroutinesReturnToWhereTheyWere(t *testing.T) {
-	before := runtime.NumGoroutine()
-	c, err := tilecache.New(tilecache.Options{Memory: 1 << 20, MaxObject: 100_000})
-	if err != nil {
-		t.Fatal(err)
-	}
-	policy := tilecache.Policy{Fresh: time.Nanosecond, Stale: time.Hour}
-	var all sync.WaitGroup
-	for i := range uint32(300) {
-		all.Go(func() {
-			ctx, leave := context.WithTimeout(context.Background(), time.Duration(i%3)*time.Millisecond)
-			defer leave()
-			tl, _, err := c.Get(ctx, tile(i%50), policy, always(make([]byte, 1000*(i%120))))
-			if err == nil {
-				_, _ = tl.Next(ctx, 0)
-				tl.Close()
-			}
+	synctest.Test(t, func(t *testing.T) {
+		c := newCache(t, tilecache.Options{Memory: 1 << 20, MaxObject: 100_000})
+		o := newOrigin(t, func(_ context.Context, call int, _ tilecache.Condition) (*tilecache.Object, error) {
+			advance(time.Millisecond)
+			return object(make([]byte, 1000*(call%120))), nil
 		})
-	}
-	all.Wait()
-	if err := c.Close(context.Background()); err != nil {
-		t.Fatal(err)
-	}
-	for range 1000 {
-		if runtime.NumGoroutine() <= before {
-			return
+		policy := tilecache.Policy{Fresh: time.Millisecond, Stale: time.Hour}
+		var all sync.WaitGroup
+		for i := range uint32(300) {
+			all.Go(func() {
+				advance(time.Duration(i/100) * 10 * time.Millisecond)
+				ctx, leave := context.WithTimeout(context.Background(), time.Duration(i%3)*time.Millisecond)
+				defer leave()
+				tl, _, err := c.Get(ctx, tile(i%50), policy, o.fetch)
+				if err == nil {
+					_, _ = tl.Next(ctx, 0)
+					tl.Close()
+				}
+			})
 		}
-		runtime.Gosched()
-	}
-	t.Errorf("got %d goroutines, want the %d of before", runtime.NumGoroutine(), before)
+		all.Wait()
+		if err := c.Close(context.Background()); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		check(t, "some fetches", o.calls() > 50, true)
+	})
 }

@@ -42,9 +42,13 @@ func TestMaxObjectFits(t *testing.T) {
 				look(t, c, tile(i), day, always(make([]byte, tc.object/100)))
 			}
 			look(t, c, tile(1000), day, always(make([]byte, tc.object)))
-			st, b := look(t, c, tile(1000), day, always(nil))
+			tl, st, err := c.Get(context.Background(), tile(1000), day, always(nil))
+			if err != nil {
+				t.Fatal(err)
+			}
 			check(t, "state", st.State, tilecache.Hit)
-			check(t, "length", int64(len(b)), tc.object)
+			check(t, "size", tl.Size(), tc.object)
+			tl.Close()
 		})
 	}
 }

@@ -18,16 +18,24 @@ var (
 	errDown = errors.New("503 from a fake origin")
 )
 
+// newCache returns a cache that must have returned every byte when the test ends.
 func newCache(t testing.TB, o tilecache.Options) *tilecache.Cache {
 	t.Helper()
 	c, err := tilecache.New(o)
 	if err != nil {
 		t.Fatal(err)
 	}
+	empty := c.Stats().Bytes
 	t.Cleanup(func() {
 		if err := c.Close(context.Background()); err != nil {
 			t.Error(err)
 		}
+		c.Purge("basemap")
+		c.Purge("roads")
+		st := c.Stats()
+		check(t, "bytes held when all is forgotten", st.Bytes, empty)
+		check(t, "bytes held by readers that are gone", st.Retired, 0)
+		check(t, "waiting for room", st.Queued, 0)
 	})
 	return c
 }

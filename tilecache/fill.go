@@ -133,12 +133,8 @@ func (f *fill) leave() {
 		f.cancel(errAbandoned)
 	}
 	e := f.entry
-	if f.exclusive {
-		if f.taken || f.waiters > 0 {
-			e = nil // somebody has it, or will
-		} else {
-			f.taken = true
-		}
+	if f.exclusive && (f.taken || f.waiters > 0) {
+		e = nil // somebody has it, or will
 	}
 	s.mu.Unlock()
 	if e != nil {
@@ -330,7 +326,7 @@ func (s *shard) noteFailure(f *fill, err error) {
 		return
 	case f.background:
 		s.postponeRefresh(f.old, err)
-	case s.fills[f.key] == f && !errors.Is(err, ErrChanged) && !errors.Is(err, ErrOverloaded):
+	case !errors.Is(err, ErrChanged) && !errors.Is(err, ErrOverloaded):
 		s.failures.Add(f.key, failure{err: err, at: s.cache.now()})
 	}
 	s.counts.Failed++

@@ -34,6 +34,16 @@ func TestLastWaiterLeavesBeforeTheHeaders(t *testing.T) {
 	})
 }
 
+func TestClientThatHasLeftAlreadyCausesNoFetch(t *testing.T) {
+	o := newOrigin(t, func(context.Context, int, tilecache.Condition) (*tilecache.Object, error) { return object(nil), nil })
+	c := newCache(t, tilecache.Options{})
+	ctx, leave := context.WithCancel(context.Background())
+	leave()
+	_, _, err := c.Get(ctx, tile(1), day, o.fetch)
+	checkErr(t, "Get", err, context.Canceled)
+	check(t, "fetches", o.calls(), 0)
+}
+
 func TestLastReaderLeaves(t *testing.T) {
 	const size = 1 << 20
 	for _, tc := range []struct {

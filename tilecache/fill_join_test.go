@@ -14,7 +14,7 @@ import (
 )
 
 func TestThousandGoroutinesOnOneColdKeyAreOneFetch(t *testing.T) {
-	body := pattern(256 << 10)
+	body := pattern(20 << 10)
 	const clients = 1000
 	go1 := make(chan struct{})
 	o := newOrigin(t, func(context.Context, int, tilecache.Condition) (*tilecache.Object, error) {

@@ -25,7 +25,7 @@ func taken() int64 {
 }
 
 func TestCostsAreWhatTheRuntimeTakes(t *testing.T) {
-	const tiles = 20_000
+	const tiles = 8000
 	tiny := always(make([]byte, 110))
 	for _, tc := range []struct {
 		name  string

@@ -130,15 +130,11 @@ func (s *shard) open(e *entry) Tile {
 
 // insert keeps e in place of what was there.
 func (s *shard) insert(e *entry) {
-	list := s.recent
-	if s.kept.Contains(e.hash) {
-		list = s.kept // an update inherits what its tile has earned
-	}
 	if s.drop(e.hash) {
 		s.counts.Replaced++
 	}
 	e.refs.Add(1)
-	s.link(list, e)
+	s.link(s.recent, e)
 	for s.recentBytes+s.filling > s.target && s.cache.room.slack() {
 		_, young, ok := s.recent.GetOldest()
 		if !ok {
@@ -148,7 +144,6 @@ func (s *shard) insert(e *entry) {
 		s.link(s.kept, young)
 	}
 	s.frequency.sizeFor(s.recent.Len() + s.kept.Len())
-	s.cache.room.kick() // something to evict, for whoever waits for room
 }
 
 // insertAbsence remembers that there is no such tile, in place of what was there. The caller has

@@ -2,7 +2,9 @@ package tilecache_test
 
 import (
 	"context"
+	"errors"
 	"io"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -119,6 +121,69 @@ func TestSeveralReadersOfAnObjectThatIsNotKept(t *testing.T) {
 		check(t, "fetches", o.calls(), 5)
 		synctest.Wait()
 		check(t, "held after", c.Stats().Bytes, before)
+	})
+}
+
+func TestSecondReadersOwnFetchFails(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o := newOrigin(t, func(_ context.Context, call int, cond tilecache.Condition) (*tilecache.Object, error) {
+			advance(time.Millisecond)
+			if call > 1 {
+				return nil, errDown
+			}
+			return rest(pattern(5000), cond), nil
+		})
+		c := newCache(t, tilecache.Options{MaxObject: 1000})
+		errs, _ := crowd(c, 2, day, o.fetch)
+		check(t, "one has it, one does not", (errs[0] == nil) != (errs[1] == nil), true)
+		checkErr(t, "the error", errors.Join(errs...), errDown)
+		synctest.Wait()
+	})
+}
+
+func TestSecondReaderLeavesDuringItsOwnFetch(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o := newOrigin(t, func(ctx context.Context, call int, cond tilecache.Condition) (*tilecache.Object, error) {
+			advance(time.Millisecond)
+			if call > 1 {
+				<-ctx.Done()
+				return nil, ctx.Err()
+			}
+			return rest(pattern(5000), cond), nil
+		})
+		c := newCache(t, tilecache.Options{MaxObject: 1000})
+		ctx, leave := context.WithTimeout(context.Background(), time.Second)
+		defer leave()
+		errs := make([]error, 2)
+		var all sync.WaitGroup
+		for i := range errs {
+			all.Go(func() {
+				tl, _, err := c.Get(ctx, tile(1), day, o.fetch)
+				errs[i] = err
+				tl.Close()
+			})
+		}
+		all.Wait()
+		checkErr(t, "one of them", errors.Join(errs...), context.DeadlineExceeded)
+		check(t, "fetches", o.calls(), 2)
+	})
+}
+
+// A tile that has become too large to keep is not kept in its old version either.
+func TestRefreshFindsATileThatIsTooLarge(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v := &versions{body: pattern(10), etag: `"a"`}
+		o := newOrigin(t, v.answer)
+		c := newCache(t, tilecache.Options{MaxObject: 1000})
+		look(t, c, tile(1), hourly, o.fetch)
+		advance(2 * time.Hour)
+		v.body, v.etag = pattern(5000), `"b"`
+		look(t, c, tile(1), hourly, o.fetch)
+		synctest.Wait()
+		st, b := look(t, c, tile(1), hourly, o.fetch)
+		check(t, "state", st.State, tilecache.Miss)
+		checkBytes(t, b, pattern(5000))
+		synctest.Wait()
 	})
 }
 
