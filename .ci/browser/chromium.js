@@ -8,13 +8,13 @@ import {chromium} from 'playwright-core'
 
 // withPage runs a test in a fresh browser and closes it. The browser is $CHROMIUM, or Debian's. test gets the page and
 // the complaints so far: script errors, breaches of the Content-Security-Policy, and whatever else the console calls an
-// error, besides refused requests, which are what the tests are about.
-export async function withPage(options, test) {
+// error, besides refused requests, which are what the tests are about. options are Playwright's; args add to ours.
+export async function withPage({args = [], ...options}, test) {
 	const profile = await mkdtemp(join(tmpdir(), 'tilegate-chromium-'))
 	const context = await chromium.launchPersistentContext(profile, {
 		executablePath: process.env.CHROMIUM || '/usr/bin/chromium',
 		headless: true,
-		args: ['--no-sandbox', '--disable-gpu', '--disable-background-networking', '--disable-component-update', '--disable-sync', '--no-first-run'],
+		args: ['--no-sandbox', '--disable-gpu', '--disable-background-networking', '--disable-component-update', '--disable-sync', '--no-first-run', ...args],
 		...options,
 	})
 	try {

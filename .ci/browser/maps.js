@@ -1,0 +1,256 @@
+// A map of Leaflet's or MapLibre's in front of a real tilegate, on another origin than it:
+//
+//	node .ci/browser/maps.js leaflet|maplibre|helper CASE SCREENSHOT.png
+//
+// $PAGES and $TILES are the two origins, $SPKI the hash of the key that signed their certificates, $CONTROL what the
+// servers tell of the requests that reached them. Nothing is intercepted: that would turn the browser's cache off.
+
+import {check, run, withPage} from './chromium.js'
+
+const [library, name, shot] = process.argv.slice(2)
+const {PAGES: pages, TILES: tiles, SPKI: spki, CONTROL: control} = process.env
+const patience = {timeout: 60_000}
+const away = [-100, 40], back = [10, 50] // the view that a map begins with
+const quarters = [[30, 40], [-10, 45], [45, 55], [5, 60]]
+
+const ask = async (path) => {
+	const r = await fetch(control + path)
+	if (!r.ok) throw Error(`${path}: ${await r.text()}`)
+	return r.json()
+}
+
+// recorder tells what has reached tilegate since it was last asked.
+async function recorder() {
+	let seen = (await ask('/requests')).length
+	return async () => {
+		const all = await ask('/requests')
+		const fresh = all.slice(seen)
+		seen = all.length
+		return fresh
+	}
+}
+
+const isTile = ({path}) => /\/tiles\/\w+\/\d+\/\d+\/\d+\.png$/.test(path)
+const line = ({method, path, status}) => `${method} ${path} ${status}`
+
+// tilesIn are the tile requests among them, each of which must have this method and status.
+function tilesIn(requests, status, when) {
+	const some = requests.filter(isTile)
+	for (const r of some) check(r.method === 'GET' && r.status === status, `${when}: only GET with ${status}, got ${line(r)}`)
+	return some
+}
+
+const none = (requests, when) => check(!requests.some(isTile), `${when}: no tile request, got ${requests.filter(isTile).map(line)}`)
+
+// app calls window.app in the page.
+const app = (page, method, ...args) => page.evaluate(([m, a]) => window.app[m](...a), [method, args])
+const covered = (page) => app(page, 'covered')
+const whole = async (page, when) => check(await covered(page) === 1, `${when}: the map covered with tiles, got ${await covered(page)} of it`)
+const bare = async (page, when) => check(await covered(page) === 0, `${when}: no tile to be seen, got ${await covered(page)} of the map`)
+
+async function load(page, how = 'goto') {
+	await (how === 'reload' ? page.reload() : page.goto(`${pages}/${library}.html?server=${encodeURIComponent(tiles)}`))
+	await page.waitForFunction(() => window.app, null, patience)
+}
+
+// signedIn loads the page, signs in and opens the map.
+async function signedIn(page, tileset, how) {
+	await load(page, how)
+	await app(page, 'signIn')
+	check((await page.evaluate(() => app.errors)).length === 0, `to be signed in, got ${JSON.stringify(await page.evaluate(() => app.errors))}`)
+	await app(page, 'open', 'session', tileset)
+}
+
+const cases = {
+	// A user's whole visit. The URLs are those of the tiles and nothing else, all the way.
+	async session(page) {
+		const since = await recorder()
+		await signedIn(page, 'world')
+		await whole(page, 'signed in')
+		const first = tilesIn(await since(), 200, 'signed in')
+		check(first.length >= 6 && new Set(first.map((r) => r.path)).size === first.length, `each tile once, got ${first.map(line)}`)
+
+		await app(page, 'go', ...away)
+		await whole(page, 'panned away')
+		check(tilesIn(await since(), 200, 'panned away').length >= 6, 'other tiles where the map was panned to')
+		for (const to of [back, away, back]) await app(page, 'go', ...to)
+		await whole(page, 'panned back')
+		none(await since(), 'panned away and back')
+
+		const known = await page.evaluate(() => [...new Set(app.asked)].sort())
+		const cookies = new Set()
+		for (let i = 1; i <= 4; i++) {
+			const renewed = page.evaluate(() => app.session.renew())
+			for (const to of [away, back]) await app(page, 'go', ...to)
+			await renewed
+			await whole(page, `renewed ${i} times`)
+			cookies.add((await page.context().cookies(tiles)).find((c) => c.name === '__Host-tilegate')?.value)
+		}
+		const during = await since()
+		none(during, 'renewed four times')
+		check(during.filter((r) => r.method === 'POST' && r.path === '/session' && r.status === 200).length === 4, `four renewals, got ${during.map(line)}`)
+		check(cookies.size === 4 && !cookies.has(undefined), `a cookie from each renewal, got ${cookies.size}`)
+		check(JSON.stringify(await page.evaluate(() => [...new Set(app.asked)].sort())) === JSON.stringify(known), 'tile URLs to stay what they were')
+		for (const url of known) check(/^https:\/\/tiles\.example\.test:\d+\/tiles\/world\/4\/\d+\/\d+\.png(\?v=1)?$/.test(url), `plain tile URLs, got ${url}`)
+		for (const to of quarters) await app(page, 'go', ...to)
+		check(tilesIn(await since(), 200, 'with the renewed session').length >= 3, 'new tiles with the renewed session')
+
+		await signedIn(page, 'world', 'reload')
+		await whole(page, 'reloaded')
+		none(await since(), 'reloaded')
+		await page.screenshot({path: shot})
+
+		await page.evaluate(() => app.session.signOut())
+		await bare(page, 'signed out')
+		none(await since(), 'signed out')
+		// A document may paint again what its own images have shown, and no header of ours reaches that; the next
+		// document has the browser's cache, and that is what signing out has to empty.
+		await load(page, 'reload')
+		await app(page, 'open', 'session', 'world')
+		await bare(page, 'reloaded, signed out')
+		const refused = (await since()).filter((r) => r.path.startsWith('/tiles/'))
+		check(refused.length > 0 && refused.every((r) => r.status === 401), `only 401 once signed out, got ${refused.map(line)}`)
+		check((await page.context().cookies(tiles)).length === 0, 'no cookie once signed out')
+	},
+
+	// A strict tileset is asked for each time, and sent once.
+	async strict(page) {
+		const since = await recorder()
+		await signedIn(page, 'strict')
+		await whole(page, 'signed in')
+		const first = tilesIn(await since(), 200, 'signed in')
+		await signedIn(page, 'strict', 'reload')
+		await whole(page, 'reloaded')
+		const again = tilesIn(await since(), 304, 'reloaded')
+		check(again.length === first.length, `a 304 for each of ${first.length} tiles, got ${again.length}`)
+	},
+
+	// A path token needs no cookie, and no preflight: nothing about the request is for a server to allow beforehand.
+	async path(page) {
+		const since = await recorder()
+		await load(page)
+		await app(page, 'open', 'path', 'world')
+		await whole(page, 'opened')
+		check(tilesIn(await since(), 200, 'opened').length >= 6, 'tiles')
+		for (const to of [away, back]) await app(page, 'go', ...to)
+		await whole(page, 'panned back')
+		check(tilesIn(await since(), 200, 'panned').length >= 6, 'other tiles where the map was panned to')
+		await load(page, 'reload')
+		await app(page, 'open', 'path', 'world')
+		await whole(page, 'reloaded')
+		none(await since(), 'reloaded within the token’s window')
+		for (const url of await page.evaluate(() => app.asked)) check(/\/t\/[\w.-]+\/tiles\/world\/4\/\d+\/\d+\.png/.test(url), `the token in the path, got ${url}`)
+		check((await page.context().cookies(tiles)).length === 0, 'no cookie')
+	},
+
+	// The control: the same map, the same pans, on URLs that are signed anew each time. If this did not ask again and
+	// go blank meanwhile, the cases above would prove nothing.
+	async presigned(page) {
+		await load(page)
+		await app(page, 'open', 'presigned', 'world')
+		await whole(page, 'opened')
+		const first = await ask('/objects')
+		await app(page, 'go', ...away)
+		const before = await ask('/objects')
+		await ask('/hold')
+		const panned = app(page, 'go', ...back)
+		while (await ask('/held') === 0) await page.waitForTimeout(20)
+		await bare(page, 'panned back while S3 takes its time')
+		await ask('/release')
+		await panned
+		await whole(page, 'panned back')
+		const again = await ask('/objects') - before
+		check(again >= 6 && first >= again, `the bucket to be asked again for each tile, got ${again} of ${first}`)
+		const asked = await page.evaluate(() => app.asked)
+		check(new Set(asked).size === asked.length, 'each URL to be another one')
+	},
+
+	// An image element that is told crossorigin="anonymous", and a script that does not include credentials, leave the
+	// cookie behind: the map stays empty, the page can read why, and nobody is asked for a password.
+	async anonymous(page) {
+		const answers = []
+		page.on('response', (r) => { if (isTile({path: new URL(r.url()).pathname})) answers.push(r) })
+		page.on('dialog', (d) => { answers.push(d) })
+		const since = await recorder()
+		await load(page)
+		await app(page, 'signIn')
+		await app(page, 'open', 'session', 'world', {anonymous: true}) // would not end while a dialog is open
+		await bare(page, 'without the cookie')
+		const refused = (await since()).filter((r) => r.path.startsWith('/tiles/'))
+		check(refused.length > 0 && refused.every((r) => r.method === 'GET' && r.status === 401), `only GET with 401, got ${refused.map(line)}`)
+		const read = await page.evaluate(async (url) => {
+			const r = await fetch(url, {credentials: 'omit'})
+			return [r.status, (await r.json()).status]
+		}, `${tiles}/tiles/world/5/1/1.png`)
+		check(String(read) === '401,401', `a script to read the 401 and its reason, got ${read}`)
+		check(answers.length > 0, 'answers')
+		for (const r of answers) {
+			const h = await r.allHeaders()
+			check(h['access-control-allow-origin'] === pages && h['access-control-allow-credentials'] === 'true', `CORS headers on the 401, got ${JSON.stringify(h)}`)
+			check(/^Bearer /.test(h['www-authenticate']), `no challenge that opens a dialog, got ${h['www-authenticate']}`)
+		}
+	},
+
+	// tilegate.js in a browser's own time: sessions of 9 s, which are to be renewed after 6.
+	async renews(page) {
+		const since = await recorder()
+		await load(page)
+		await app(page, 'signIn', 'ada', 9)
+		await page.waitForFunction(() => app.changes.length >= 3, null, patience)
+		const changes = await page.evaluate(() => app.changes)
+		for (const [i, {at}] of changes.slice(1).entries())
+			check(at >= Date.parse(changes[i].renew_after) - 1000, `no renewal before ${changes[i].renew_after}, got one at ${new Date(at).toISOString()}`)
+		const posts = (await since()).filter((r) => r.path === '/session' && r.method === 'POST')
+		check(posts.length >= 3 && posts.every((r) => r.status === 200), `a renewal each time, got ${posts.map(line)}`)
+		check((await page.evaluate(() => app.errors)).length === 0, 'no error')
+	},
+
+	// A device that sleeps runs no timer; what it does when it wakes is tell the page that it is visible.
+	async wakes(page) {
+		await page.addInitScript(() => { window.setTimeout = () => 0 })
+		const since = await recorder()
+		await load(page)
+		await app(page, 'signIn', 'ada', 9)
+		const wake = () => page.evaluate(() => { document.dispatchEvent(new Event('visibilitychange', {bubbles: true})) })
+		const posts = async () => (await since()).filter((r) => r.path === '/session' && r.method === 'POST').length
+		await wake()
+		check(await posts() === 1, 'no renewal when the tab wakes early')
+		await page.waitForFunction(() => Date.now() > Date.parse(app.changes[0].expires_at), null, patience)
+		check(await posts() === 0, 'the tab to be asleep')
+		await wake()
+		await page.waitForFunction(() => app.changes.length === 2, null, patience)
+		check(await posts() === 1, 'a renewal when the tab wakes late')
+	},
+
+	// Each way in which it can fail is told to the page, with what to do.
+	async reports(page) {
+		await load(page)
+		await page.evaluate(() => { app.token = async () => 'not.a.token' })
+		await app(page, 'signIn')
+		let [refused] = await page.evaluate(() => app.errors)
+		check(refused?.status === 401 && refused.retry === undefined && refused.message.length > 10, `a refused token to be told, got ${JSON.stringify(refused)}`)
+
+		await page.evaluate(() => { app.token = undefined })
+		await page.evaluate(() => app.session.renew())
+		check((await page.evaluate(() => app.changes.length)) === 1, 'a good token to be taken next')
+		await page.evaluate(() => { app.token = async () => 'whatever' })
+		await page.context().setOffline(true)
+		await page.evaluate(() => app.session.renew())
+		const [, offline] = await page.evaluate(() => app.errors)
+		check(offline?.status === 0 && offline.retry === 5, `no answer to be told with the next try, got ${JSON.stringify(offline)}`)
+	},
+}
+
+run(() => withPage({
+	viewport: {width: 600, height: 400},
+	args: [
+		`--ignore-certificate-errors-spki-list=${spki}`,
+		'--host-resolver-rules=MAP *.example.test 127.0.0.1',
+		'--use-gl=angle', '--use-angle=swiftshader', '--enable-unsafe-swiftshader', // WebGL without a GPU, for MapLibre
+	],
+}, async (page, complaints) => {
+	page.setDefaultTimeout(patience.timeout)
+	await cases[name](page)
+	const real = complaints.filter((c) => !/ERR_INTERNET_DISCONNECTED/.test(c))
+	check(real.length === 0, `no complaint of the browser's, got ${real[0]}`)
+}))
