@@ -41,11 +41,37 @@ const (
 func (f *fault) Error() string { return f.class.Error() + ": " + f.detail() }
 func (f *fault) Unwrap() error { return f.class }
 
+// detail leaves the class out.
 func (f *fault) detail() string {
 	if f.hint == "" {
 		return f.text
 	}
 	return f.text + ": " + f.hint
+}
+
+// outcome is a metric's label.
+func outcome(f *fault) string {
+	for _, o := range outcomes {
+		if errors.Is(f, o.class) {
+			return o.label
+		}
+	}
+	return "cancelled"
+}
+
+var outcomes = []struct {
+	class error
+	label string
+}{
+	{tilecache.ErrMissing, "missing"},
+	{tilecache.ErrNotModified, "not_modified"},
+	{tilecache.ErrChanged, "changed"},
+	{proxy.ErrDenied, "denied"},
+	{proxy.ErrBadAnswer, "bad_answer"},
+	{proxy.ErrUnreachable, "unreachable"},
+	{proxy.ErrSlowDown, "slow_down"},
+	{proxy.ErrNoCredentials, "no_credentials"},
+	{proxy.ErrTimeout, "timeout"},
 }
 
 type meaning struct {
@@ -74,7 +100,8 @@ var meanings = func() map[string]meaning {
 		"ExpiredToken": refused, "ExpiredTokenException": refused, "TokenRefreshRequired": refused,
 		"InvalidToken": refused, "InvalidTokenId": refused, "InvalidAccessKeyId": refused,
 		"InvalidClientTokenId": refused, "UnrecognizedClientException": refused,
-		"PermanentRedirect": region, "TemporaryRedirect": region, "AuthorizationHeaderMalformed": region,
+		"XAdminUserNotFound": refused, // versitygw
+		"PermanentRedirect":  region, "TemporaryRedirect": region, "AuthorizationHeaderMalformed": region,
 		"IllegalLocationConstraintException": region,
 		"SlowDown":                           slow, "ServiceUnavailable": slow, "Throttling": slow, "ThrottlingException": slow,
 		"RequestLimitExceeded": slow, "TooManyRequests": slow, "BandwidthLimitExceeded": slow,

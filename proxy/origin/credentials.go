@@ -103,11 +103,11 @@ func (k *keeper) look() (aws.Credentials, *attempt, error) {
 	if valid {
 		return k.held, wait, nil // refused before, and the next best
 	}
-	why := k.failed
-	if why == nil {
-		why = errors.New("not there yet")
+	why := "not there yet"
+	if k.failed != nil {
+		why = detail(k.failed)
 	}
-	return aws.Credentials{}, wait, fmt.Errorf("%w: %s: %w", proxy.ErrNoCredentials, k.name, why)
+	return aws.Credentials{}, wait, fmt.Errorf("%w: %s: %s", proxy.ErrNoCredentials, k.name, why)
 }
 
 func (k *keeper) valid(now time.Time) bool {
@@ -249,7 +249,7 @@ func (k *keeper) keep(creds aws.Credentials, err error, now time.Time) time.Dura
 	}
 	if now.Sub(k.logged) >= time.Minute || k.failures == 1 {
 		k.logged = now
-		k.log.Warn("origin credentials could not be refreshed", "credentials", k.name, "error", err.Error(),
+		k.log.Warn("origin credentials could not be refreshed", "credentials", k.name, "error", detail(err),
 			"failures", k.failures, "valid_until", expiry(k.held))
 	}
 	backoff := min(maxBackoff, minBackoff<<min(k.failures-1, 10))
@@ -280,6 +280,15 @@ type CredentialsStatus struct {
 
 func same(a, b aws.Credentials) bool {
 	return a.AccessKeyID == b.AccessKeyID && a.SessionToken == b.SessionToken
+}
+
+// detail is for the log, which names the class already.
+func detail(err error) string {
+	var f *fault
+	if errors.As(err, &f) {
+		return f.detail()
+	}
+	return plain(err.Error(), nil)
 }
 
 // expiry is for the log.

@@ -89,7 +89,7 @@ func (s *S3) attempt(ctx context.Context, name string, cond tilecache.Condition,
 	}
 	s.gate.leave(f)
 	if f != nil {
-		s.aws.opt.Observe.Request(s.ID, outcome(f.class), time.Since(begun))
+		s.aws.opt.Observe.Request(s.ID, outcome(f), time.Since(begun))
 		return nil, f
 	}
 	if skew, ok := awsmiddleware.GetAttemptSkew(out.ResultMetadata); ok {
@@ -98,7 +98,7 @@ func (s *S3) attempt(ctx context.Context, name string, cond tilecache.Condition,
 	object, f := s.object(ctx, out, cond)
 	if f != nil {
 		_ = out.Body.Close()
-		s.aws.opt.Observe.Request(s.ID, outcome(f.class), time.Since(begun))
+		s.aws.opt.Observe.Request(s.ID, outcome(f), time.Since(begun))
 		return nil, f
 	}
 	s.aws.opt.Observe.Request(s.ID, "ok", time.Since(begun))
@@ -185,38 +185,13 @@ type body struct {
 
 func (b *body) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
-	if err == nil || err == io.EOF { //nolint:errorlint // a Reader's EOF is never wrapped
+	if err == nil || err == io.EOF {
 		return n, err
 	}
 	f := classify(b.ctx, err)
 	if strings.Contains(err.Error(), "checksum did not match") {
 		f = badAnswer("the body does not have the checksum that S3 keeps of it")
 	}
-	b.s.aws.opt.Observe.Body(b.s.ID, outcome(f.class))
+	b.s.aws.opt.Observe.Body(b.s.ID, outcome(f))
 	return n, fmt.Errorf("%s: %w", b.s.ID, f)
-}
-
-// outcome is a metric's label.
-func outcome(class error) string {
-	switch class { //nolint:errorlint // a fault's class is one of these itself
-	case tilecache.ErrMissing:
-		return "missing"
-	case tilecache.ErrNotModified:
-		return "not_modified"
-	case tilecache.ErrChanged:
-		return "changed"
-	case proxy.ErrDenied:
-		return "denied"
-	case proxy.ErrBadAnswer:
-		return "bad_answer"
-	case proxy.ErrUnreachable:
-		return "unreachable"
-	case proxy.ErrSlowDown:
-		return "slow_down"
-	case proxy.ErrNoCredentials:
-		return "no_credentials"
-	case proxy.ErrTimeout:
-		return "timeout"
-	}
-	return "cancelled"
 }

@@ -213,7 +213,7 @@ func TestSlowReaderIsNoTimeoutOfS3(t *testing.T) {
 		piece := make([]byte, 3000)
 		for {
 			_, err := o.Body.Read(piece)
-			if err == io.EOF { //nolint:errorlint // a Reader's EOF is never wrapped
+			if err == io.EOF {
 				break
 			}
 			if err != nil {

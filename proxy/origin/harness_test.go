@@ -124,7 +124,6 @@ func (w *world) restart(t testing.TB) {
 	w.stop = func() {
 		cancel()
 		<-done
-		w.origin.CloseIdleConnections()
 	}
 }
 
@@ -249,7 +248,6 @@ func stub(t testing.TB, answer http.HandlerFunc, changes ...func(*origin.Options
 	t.Cleanup(func() {
 		cancel()
 		<-done
-		a.CloseIdleConnections()
 		server.Close()
 	})
 	return a.Source("base")

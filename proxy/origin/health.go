@@ -18,6 +18,7 @@ import (
 const (
 	maxReaching = 8 // sources asked at once at the start
 	logPause    = time.Minute
+	illFor      = 5 * time.Minute // how long a source counts as degraded that nobody asks for any more
 )
 
 // health is what is known of S3 from one source's requests.
@@ -32,8 +33,8 @@ type health struct {
 
 // illness is the latest request's failure.
 type illness struct {
-	class error
-	since time.Time
+	class       error
+	since, last time.Time
 }
 
 // well notes an answer as it should be; name is an object that was read, or empty.
@@ -55,11 +56,11 @@ func (s *S3) settle(ctx context.Context, name string, f *fault, creds aws.Creden
 	if f.code == "AccessDenied" {
 		f = s.forbidden(ctx, name, f, creds)
 	}
-	switch f.class { //nolint:errorlint // a fault's class is one of these itself
-	case tilecache.ErrMissing, tilecache.ErrNotModified, tilecache.ErrChanged:
+	switch {
+	case errors.Is(f, tilecache.ErrMissing), errors.Is(f, tilecache.ErrNotModified), errors.Is(f, tilecache.ErrChanged):
 		s.well("")
 		return f.class
-	case context.Canceled:
+	case errors.Is(f, context.Canceled):
 		return fmt.Errorf("GET s3://%s/%s: %w", s.Bucket, name, f.class)
 	}
 	if f.status > 0 && f.remedy != tryAgain && f.remedy != trySlower {
@@ -70,10 +71,10 @@ func (s *S3) settle(ctx context.Context, name string, f *fault, creds aws.Creden
 	if ill := s.health.ill.Load(); ill != nil {
 		since = ill.since
 	}
-	s.health.ill.Store(&illness{class: f.class, since: since})
+	s.health.ill.Store(&illness{f.class, since, now})
 	if skipped, ok := s.health.mayLog(f.class, now); ok {
 		s.aws.opt.Logger.Warn("origin request failed", "source", s.ID, "bucket", s.Bucket, "key", name,
-			"class", outcome(f.class), "detail", f.detail(), "skipped", skipped)
+			"class", outcome(f), "detail", f.detail(), "skipped", skipped)
 	}
 	return fmt.Errorf("%w: GET s3://%s/%s: %s", f.class, s.Bucket, name, f.detail())
 }
@@ -167,7 +168,7 @@ func (a *AWS) Degraded() []string {
 	}
 	ill := map[string][]string{}
 	for id, s := range a.sources {
-		if i := s.health.ill.Load(); i != nil {
+		if i := s.health.ill.Load(); i != nil && time.Since(i.last) < illFor {
 			ill[i.class.Error()] = append(ill[i.class.Error()], id)
 		}
 	}

@@ -3,7 +3,9 @@ package origin
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"path"
 	"strings"
@@ -100,7 +102,7 @@ func (s *S3) probe403(ctx context.Context, name string) (missing bool, why strin
 		return false, "a random key is there"
 	case f.code == "AccessDenied":
 		return true, ""
-	case f.class == tilecache.ErrMissing:
+	case errors.Is(f, tilecache.ErrMissing):
 		return false, "a random key is answered 404: with s3:ListBucket S3 would say NoSuchKey here too"
 	default:
 		return false, "a random key could not be asked for: " + f.text
@@ -115,7 +117,7 @@ func (s *S3) readsAnything(ctx context.Context) (bool, string) {
 		if f == nil {
 			return true, ""
 		}
-		if f.class != tilecache.ErrMissing && f.code != "AccessDenied" {
+		if !errors.Is(f, tilecache.ErrMissing) && f.code != "AccessDenied" {
 			return false, fmt.Sprintf("%s could not be asked for: %s", *known, f.text)
 		}
 		s.known.CompareAndSwap(known, nil) // deleted, or denied: the canary decides
@@ -132,6 +134,7 @@ func (s *S3) touch(ctx context.Context, name string) *fault {
 	begun := time.Now()
 	out, err := s.aws.s3.GetObject(ctx, &s3.GetObjectInput{Bucket: &s.Bucket, Key: &name, Range: aws.String("bytes=0-0")})
 	if err == nil {
+		_, _ = io.CopyN(io.Discard, out.Body, 2) // up to its end, or the connection is lost
 		_ = out.Body.Close()
 		s.aws.opt.Observe.Request(s.ID, "ok", time.Since(begun))
 		return nil
@@ -141,7 +144,7 @@ func (s *S3) touch(ctx context.Context, name string) *fault {
 	if f.status == http.StatusRequestedRangeNotSatisfiable { // an empty object
 		return nil
 	}
-	s.aws.opt.Observe.Request(s.ID, outcome(f.class), time.Since(begun))
+	s.aws.opt.Observe.Request(s.ID, outcome(f), time.Since(begun))
 	return f
 }
 

@@ -73,6 +73,7 @@ type Source struct {
 // https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObject.html
 type MissingOn403 uint8
 
+// What a source's 403 can mean.
 const (
 	Ask   MissingOn403 = iota // find out, by two probes
 	True                      // the tile is missing
@@ -264,6 +265,11 @@ func (a *AWS) Source(id string) *S3 { return a.sources[id] }
 
 // Run keeps credentials fresh, and asks each source once whether S3 answers, until ctx ends.
 func (a *AWS) Run(ctx context.Context) {
+	defer func() {
+		for _, t := range a.transports {
+			t.CloseIdleConnections()
+		}
+	}()
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	for _, k := range a.keepers {
@@ -289,11 +295,4 @@ func signedWith(ctx context.Context) (aws.Credentials, error) {
 		return creds, errors.New("a request without credentials")
 	}
 	return creds, nil
-}
-
-// CloseIdleConnections lets go of the connections to S3 and STS that no request uses.
-func (a *AWS) CloseIdleConnections() {
-	for _, t := range a.transports {
-		t.CloseIdleConnections()
-	}
 }

@@ -39,7 +39,7 @@ func sessionPolicy(partition string, sources []*Source, confined, kms bool) (str
 		if _, known := prefixes[src.Bucket]; !known {
 			buckets = append(buckets, src.Bucket)
 		}
-		prefixes[src.Bucket] = append(prefixes[src.Bucket], src.Prefix)
+		prefixes[src.Bucket] = append(prefixes[src.Bucket], src.pattern())
 	}
 	slices.Sort(buckets)
 	arn := "arn:" + partition + ":s3:::"
@@ -48,8 +48,7 @@ func sessionPolicy(partition string, sources []*Source, confined, kms bool) (str
 	var lists []statement
 	for _, bucket := range buckets {
 		var within []string
-		for _, prefix := range outermost(prefixes[bucket]) {
-			pattern := literal(prefix) + "*"
+		for _, pattern := range outermost(prefixes[bucket]) {
 			read.Resource = append(read.Resource, arn+bucket+"/"+pattern)
 			within = append(within, pattern)
 		}
@@ -82,21 +81,30 @@ func sessionPolicy(partition string, sources []*Source, confined, kms bool) (str
 	return string(text), nil
 }
 
-// outermost drops the prefixes that another one covers.
-func outermost(prefixes []string) []string {
-	var kept []string
-	for _, prefix := range slices.Sorted(slices.Values(prefixes)) { // what covers comes before what it covers
-		if n := len(kept); n == 0 || !strings.HasPrefix(prefix, kept[n-1]) {
-			kept = append(kept, prefix)
-		}
+// pattern matches a tileset's keys, or a file's one key. What a policy would take for a wildcard or a
+// variable is escaped.
+// https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_variables.html
+func (src *Source) pattern() string {
+	escaped := strings.NewReplacer("*", "${*}", "?", "${?}", "$", "${$}").Replace(src.Prefix)
+	if strings.HasPrefix(src.ID, "file:") {
+		return escaped
 	}
-	return kept
+	return escaped + "*"
 }
 
-// literal escapes what a policy would take for a wildcard or a variable.
-// https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_variables.html
-func literal(prefix string) string {
-	return strings.NewReplacer("*", "${*}", "?", "${?}", "$", "${$}").Replace(prefix)
+// outermost drops the patterns that another one covers.
+func outermost(patterns []string) []string {
+	var kept []string
+	for _, pattern := range slices.Sorted(slices.Values(patterns)) { // what covers comes before what it covers
+		if n := len(kept); n > 0 {
+			outer, wild := strings.CutSuffix(kept[n-1], "*")
+			if pattern == kept[n-1] || wild && strings.HasPrefix(pattern, outer) {
+				continue
+			}
+		}
+		kept = append(kept, pattern)
+	}
+	return kept
 }
 
 func ids(sources []*Source) string {

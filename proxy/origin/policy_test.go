@@ -47,7 +47,7 @@ func TestSessionPolicy(t *testing.T) {
 		},
 		"many, some within others": {
 			[]origin.Source{source("base", "tiles", "b/"), source("c", "more", "x/"), source("inner", "tiles", "b/inner/"), source("file:f", "more", "doc.pdf"), source("again", "tiles", "b/")},
-			fmt.Sprintf(read+list+"]}", `"arn:aws:s3:::more/doc.pdf*","arn:aws:s3:::more/x/*","arn:aws:s3:::tiles/b/*"`, `"arn:aws:s3:::more","arn:aws:s3:::tiles"`),
+			fmt.Sprintf(read+list+"]}", `"arn:aws:s3:::more/doc.pdf","arn:aws:s3:::more/x/*","arn:aws:s3:::tiles/b/*"`, `"arn:aws:s3:::more","arn:aws:s3:::tiles"`),
 		},
 		"at the root of the bucket": {
 			[]origin.Source{source("base", "tiles", "")},

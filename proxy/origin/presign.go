@@ -92,8 +92,9 @@ func newBackdater() backdater {
 	return backdater{v4.NewSigner(func(o *v4.SignerOptions) { o.DisableURIPathEscaping = true })} // as S3 wants it
 }
 
-func (b backdater) PresignHTTP(ctx context.Context, creds aws.Credentials, r *http.Request, payloadHash, service, region string,
-	now time.Time, options ...func(*v4.SignerOptions)) (string, http.Header, error) {
+func (b backdater) PresignHTTP(
+	ctx context.Context, creds aws.Credentials, r *http.Request, payloadHash, service, region string, now time.Time, options ...func(*v4.SignerOptions),
+) (string, http.Header, error) {
 	if as, ok := ctx.Value(signingTimeKey{}).(time.Time); ok {
 		now = as
 	}

@@ -3,6 +3,7 @@ package origin
 import (
 	"cmp"
 	"context"
+	"errors"
 	"slices"
 	"strings"
 	"sync"
@@ -76,7 +77,7 @@ func (s *S3) check(ctx context.Context) Report {
 	switch f := s.touch(ctx, neighbour(canary)); {
 	case f == nil:
 		fail("a random key is answered like an object: is this an S3?")
-	case f.class == tilecache.ErrMissing:
+	case errors.Is(f, tilecache.ErrMissing):
 		r.Missing = "404: s3:ListBucket is there, missing tiles are told from denied ones"
 	case f.code == "AccessDenied" && s.Forbid == Ask:
 		r.Missing = "403: s3:ListBucket is not there; each missing tile is told from a denied one by two more requests a second at most"

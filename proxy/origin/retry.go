@@ -37,8 +37,6 @@ type budget struct {
 	retries float64
 }
 
-func newBudget() *budget { return &budget{retries: retryBurst} }
-
 // earn is called once per request, not per attempt.
 func (b *budget) earn() {
 	b.mu.Lock()
@@ -83,8 +81,6 @@ type gate struct {
 	queue []chan struct{} // first come, first served; closed when let in
 	cut   time.Time       // when limit was last halved
 }
-
-func newGate() *gate { return &gate{limit: maxConcurrency} }
 
 var errGate = errors.New("too many requests to S3 wait for their turn")
 

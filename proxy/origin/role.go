@@ -87,8 +87,10 @@ func (a *AWS) baseCredentials(ctx context.Context) (aws.Credentials, error) {
 	}
 	creds, err := cfg.Credentials.Retrieve(ctx)
 	if err != nil {
-		return creds, &fault{class: proxy.ErrNoCredentials, text: plain(rootCause(err).Error(), nil),
-			hint: "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, or give the machine or pod a role"}
+		return creds, &fault{
+			class: proxy.ErrNoCredentials, text: plain(rootCause(err).Error(), nil),
+			hint: "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, or give the machine or pod a role",
+		}
 	}
 	return creds, nil
 }
@@ -169,7 +171,7 @@ func issued(c *types.Credentials, answer middleware.Metadata, source string) aws
 
 // stsHints say what to do about STS's errors; those of meanings stand for the rest.
 // https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRole.html#API_AssumeRole_Errors
-var stsHints = map[string]string{
+var stsHints = map[string]string{ //nolint:gosec // advice, not credentials
 	"AccessDenied":            "the role's trust policy must name who asks, whose own policy must allow sts:AssumeRole on the role; external_id must be the one that the trust policy wants",
 	"PackedPolicyTooLarge":    "the session policy and the session tags are too large once packed: shorten prefixes, drop tags, give some tilesets a role of their own, or set scope_down: false",
 	"MalformedPolicyDocument": "the session policy is not understood: set scope_down: false for a service that is not AWS",
@@ -191,7 +193,7 @@ func stsFault(ctx context.Context, err error, secrets ...string) *fault {
 	return f
 }
 
-func seconds(d time.Duration) *int32 { return aws.Int32(int32(d / time.Second)) } //nolint:gosec // 12 h at most
+func seconds(d time.Duration) *int32 { return aws.Int32(int32(d / time.Second)) }
 
 // optional is nil for "".
 func optional(s string) *string {
