@@ -10,7 +10,8 @@ const accessToken = async (account, seconds) => (await answer(`/token?account=${
 
 // template is where a tileset's tiles are, by how the page may have them.
 const template = {
-	session: (tileset) => `${server}/tiles/${tileset}/{z}/{x}/{y}.png`,
+	tiles: (tileset) => `${server}/tiles/${tileset}/{z}/{x}/{y}.png`,
+	session: (tileset) => template.tiles(tileset), // or as the TileJSON says, where the library reads it
 	// Without a cookie: the credential is in the path.
 	path: async (tileset) => {
 		const headers = {Authorization: `Bearer ${await accessToken('ada', 60)}`}

@@ -43,7 +43,7 @@ await begin({
 		copy.drawImage(map.getCanvas(), 0, 0)
 		const {data} = copy.getImageData(0, 0, width, height)
 		let shown = 0
-		for (let i = 0; i < data.length; i += 4) shown += data[i] < 250 || data[i + 1] > 5 || data[i + 2] < 250
+		for (let i = 0; i < data.length; i += 4) shown += data[i + 3] > 0 && (data[i] < 250 || data[i + 1] > 5 || data[i + 2] < 250)
 		return shown / (width * height)
 	},
 	async close() {
