@@ -20,7 +20,7 @@ const Signed = L.TileLayer.extend({
 await begin({
 	async open({template, anonymous, sign, asked}) {
 		// Without a buffer around the view: what leaves it is gone, and has to be asked for again.
-		const options = {keepBuffer: 0, maxZoom: 5, crossOrigin: anonymous && 'anonymous', attribution: 'Natural Earth', sign}
+		const options = {keepBuffer: 0, maxZoom: 5, crossOrigin: anonymous && 'anonymous', sign}
 		layer = sign ? new Signed(template, options) : L.tileLayer(template, options)
 		layer.on('tileloadstart', ({tile}) => tile.src && asked(tile.src))
 		layer.addTo(map)
