@@ -4,14 +4,15 @@ import (
 	"io"
 	"net/http"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 	"unicode/utf8"
 )
 
 // accessLog writes one line a request. It formats by hand because the line is the costliest thing
-// that a hit does besides writing the tile; what is in it never includes a credential: the path has
-// its token cut out, and the query is left out whole.
+// that a hit does besides writing the tile; what is in it never includes a credential: the path is
+// masked, and the query is left out whole.
 type accessLog struct {
 	w    io.Writer
 	text bool // key=value instead of JSON
@@ -27,7 +28,7 @@ func (l *accessLog) line(p *Proxy, x *exchange, r *http.Request, took time.Durat
 	e := lineEncoder{b: (*b)[:0], text: l.text}
 	e.begin(x.start)
 	e.str("method", r.Method)
-	e.str("path", x.path)
+	e.str("path", maskPath(r.URL.Path))
 	e.num("status", int64(x.status))
 	e.num("bytes", x.bytes)
 	e.micros("duration_ms", took)
@@ -59,6 +60,33 @@ func (l *accessLog) line(p *Proxy, x *exchange, r *http.Request, took time.Durat
 	// A log that cannot be written is no reason to fail a request that has been answered.
 	_, _ = l.w.Write(*b)
 	lines.Put(b)
+}
+
+// maxSegment is longer than what names a tile and shorter than any credential, in bytes.
+const maxSegment = 40
+
+// maskPath leaves out of a path what could be a credential: what follows "t", and, since a proxy that
+// does not cut off its prefix and a client that misspells can put a token anywhere, each long segment.
+func maskPath(path string) string {
+	length, masks := 0, false
+	for i := range len(path) {
+		if length++; path[i] == '/' {
+			length = 0
+		}
+		masks = masks || length > maxSegment || length == 1 && path[i] == 't'
+	}
+	if !masks {
+		return path
+	}
+	segments := strings.Split(path, "/")
+	before := ""
+	for i, segment := range segments {
+		if len(segment) > maxSegment || before == "t" {
+			segments[i] = "-"
+		}
+		before = segment
+	}
+	return strings.Join(segments, "/")
 }
 
 // host cuts the port off an address.

@@ -4,16 +4,19 @@ import (
 	"crypto/sha256"
 	"crypto/subtle"
 	"encoding/json"
+	"net"
 	"net/http"
 	"net/http/pprof"
+	"net/netip"
+	"slices"
 	"strings"
 
 	"tilegate/auth"
 )
 
 // Admin is the handler of the admin listener: metrics, profiles, purge, revoke. token guards all but
-// metrics; nil where the listener is on loopback and needs none. A request with an Origin comes from
-// a page, and no page has business here: it is refused, whatever else it brings.
+// metrics; nil where the listener is on loopback and needs none. What a page sends is refused,
+// whatever else it brings: no page has business here.
 func (p *Proxy) Admin(metrics http.Handler, token []byte) http.Handler {
 	guarded := http.NewServeMux()
 	guarded.HandleFunc("/debug/pprof/", pprof.Index)
@@ -21,29 +24,49 @@ func (p *Proxy) Admin(metrics http.Handler, token []byte) http.Handler {
 	guarded.HandleFunc("/debug/pprof/profile", pprof.Profile)
 	guarded.HandleFunc("/debug/pprof/symbol", pprof.Symbol)
 	guarded.HandleFunc("/debug/pprof/trace", pprof.Trace)
-	guarded.HandleFunc("POST /admin/purge", p.purge)
-	guarded.HandleFunc("POST /admin/revoke", p.revoke)
+	guarded.HandleFunc("POST /admin/purge", adminHandler(p.purge))
+	guarded.HandleFunc("POST /admin/revoke", adminHandler(p.revoke))
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header()["Cache-Control"] = noStore
 		w.Header()["X-Content-Type-Options"] = nosniff
 		switch {
-		case r.Header["Origin"] != nil:
-			adminProblem(w, http.StatusForbidden, "Pages have no business on the admin listener.")
+		case fromPage(r) || token == nil && !loopbackName(r.Host):
+			adminProblem(w, refuse(http.StatusForbidden, "Pages have no business on the admin listener."))
 		case r.URL.Path == "/metrics":
 			metrics.ServeHTTP(w, r)
 		case token != nil && !bearer(r, token):
 			w.Header()["Www-Authenticate"] = []string{`Bearer realm="tilegate admin"`}
-			adminProblem(w, http.StatusUnauthorized, "Send server.admin_token as Authorization: Bearer.")
+			adminProblem(w, refuse(http.StatusUnauthorized, "Send server.admin_token as Authorization: Bearer."))
 		default:
 			guarded.ServeHTTP(w, r)
 		}
 	})
 }
 
+// fromPage tells whether a browser sent the request for a page: a script's or a form's has an Origin,
+// and an image's at least tells that another site asked (W3C Fetch Metadata).
+func fromPage(r *http.Request) bool {
+	site := r.Header["Sec-Fetch-Site"]
+	return r.Header["Origin"] != nil || site != nil && !slices.Equal(site, []string{"none"})
+}
+
+// loopbackName tells whether a Host means this machine by an address or the one name that is always
+// its own: any other can be a page's, rebound to 127.0.0.1, whose GET has no Origin.
+func loopbackName(host string) bool {
+	if name, _, err := net.SplitHostPort(host); err == nil {
+		host = name
+	}
+	if host == "localhost" {
+		return true
+	}
+	address, err := netip.ParseAddr(strings.Trim(host, "[]"))
+	return err == nil && address.IsLoopback()
+}
+
 // bearer compares the request's bearer token with the admin's in constant time.
 func bearer(r *http.Request, token []byte) bool {
 	given := r.Header["Authorization"]
-	if len(given) != 1 {
+	if len(given) != 1 || len(token) == 0 {
 		return false
 	}
 	scheme, value, _ := strings.Cut(given[0], " ")
@@ -52,61 +75,54 @@ func bearer(r *http.Request, token []byte) bool {
 }
 
 // purge forgets a tileset's tiles.
-func (p *Proxy) purge(w http.ResponseWriter, r *http.Request) {
+func (p *Proxy) purge(w http.ResponseWriter, r *http.Request) error {
 	var asked struct {
 		Tileset string `json:"tileset"`
 	}
-	if !adminJSON(w, r, &asked) {
-		return
+	if err := readJSON(w, r, &asked); err != nil {
+		return err
 	}
 	if p.tilesets[asked.Tileset] == nil {
-		adminProblem(w, http.StatusNotFound, "No tileset has this id.")
-		return
+		return refuse(http.StatusNotFound, "No tileset has this id.")
 	}
 	purged := p.cache.Purge(asked.Tileset)
 	p.logger.InfoContext(r.Context(), "tileset purged", "tileset", asked.Tileset, "entries", purged)
-	adminAnswer(w, map[string]int{"purged": purged})
+	w.Header()["Content-Type"] = []string{"application/json"}
+	return json.NewEncoder(w).Encode(map[string]int{"purged": purged})
 }
 
 // revoke refuses, from now on, everything of a subject's or everything minted from one token.
-func (p *Proxy) revoke(w http.ResponseWriter, r *http.Request) {
+func (p *Proxy) revoke(w http.ResponseWriter, r *http.Request) error {
 	var asked struct {
 		Subject string `json:"subject"`
 		TokenID string `json:"token_id"`
 	}
-	if !adminJSON(w, r, &asked) {
-		return
+	if err := readJSON(w, r, &asked); err != nil {
+		return err
 	}
 	if (asked.Subject == "") == (asked.TokenID == "") {
-		adminProblem(w, http.StatusBadRequest, `Send either {"subject": …} or {"token_id": …}.`)
-		return
+		return refuse(http.StatusBadRequest, `Send either {"subject": …} or {"token_id": …}.`)
 	}
 	if err := p.auth.Revoke(auth.Revocation{Subject: asked.Subject, TokenID: asked.TokenID}); err != nil {
 		p.logger.ErrorContext(r.Context(), "revocation refused", "error", err)
-		adminProblem(w, http.StatusServiceUnavailable, "The list of revocations is full; see the log.")
-		return
+		return err
 	}
 	p.logger.InfoContext(r.Context(), "revoked", "subject", asked.Subject, "token_id", asked.TokenID)
 	w.WriteHeader(http.StatusNoContent)
+	return nil
 }
 
-func adminJSON(w http.ResponseWriter, r *http.Request, v any) bool {
-	d := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxBody))
-	d.DisallowUnknownFields()
-	if err := d.Decode(v); err != nil || d.More() {
-		adminProblem(w, http.StatusBadRequest, "The body is not the JSON object that this address takes.")
-		return false
+func adminHandler(h func(http.ResponseWriter, *http.Request) error) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		if err := h(w, r); err != nil {
+			adminProblem(w, err)
+		}
 	}
-	return true
 }
 
-func adminAnswer(w http.ResponseWriter, v any) {
-	w.Header()["Content-Type"] = []string{"application/json"}
-	_ = json.NewEncoder(w).Encode(v) // a client that has gone needs no answer
-}
-
-func adminProblem(w http.ResponseWriter, status int, detail string) {
+func adminProblem(w http.ResponseWriter, err error) {
+	f := failureOf(err)
 	w.Header()["Content-Type"] = problemType
-	w.WriteHeader(status)
-	_, _ = w.Write(problemBody(failure{status: status, detail: detail}, ""))
+	w.WriteHeader(f.status)
+	_, _ = w.Write(problemBody(f, "")) // a client that has gone needs no answer
 }

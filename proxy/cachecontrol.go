@@ -58,12 +58,15 @@ const statusHeader = "Cache-Status"
 type hitStatuses [1 << 12]atomic.Pointer[[]string]
 
 func (c *hitStatuses) value(s tilecache.Status) []string {
-	ttl := int64(s.TTL / time.Second)
 	switch s.State {
 	case tilecache.Miss:
 		return missStatus
 	case tilecache.Joined:
 		return joinedStatus
+	}
+	ttl := int64(s.TTL / time.Second)
+	if s.TTL%time.Second < 0 {
+		ttl-- // a tile that is stale by half a second says so
 	}
 	if ttl < 0 || ttl >= int64(len(c)) {
 		return []string{"tilegate; hit; ttl=" + strconv.FormatInt(ttl, 10)}
@@ -77,9 +80,9 @@ func (c *hitStatuses) value(s tilecache.Status) []string {
 }
 
 var (
-	missStatus   = []string{"tilegate; fwd=uri-miss; stored"}
-	joinedStatus = []string{"tilegate; fwd=uri-miss; collapsed"}
-	streamStatus = []string{"tilegate; fwd=uri-miss"} // too large or too vague to keep
+	missStatus    = []string{"tilegate; fwd=uri-miss"}
+	joinedStatus  = []string{"tilegate; fwd=uri-miss; collapsed"}
+	outsideStatus = []string{"tilegate; detail=outside-tileset"}
 )
 
 // setSharedHeaders tells a CDN, which has proved who it is, how long it may keep a tile and by which

@@ -17,35 +17,51 @@ type validators struct {
 // notModified evaluates If-None-Match, else If-Modified-Since, for GET and HEAD (RFC 9110 section 13.2.2).
 func (v validators) notModified(h http.Header) bool {
 	if given, ok := h["If-None-Match"]; ok {
-		return v.etag != "" && etagListed(given, v.etag)
+		return v.listed(given, true)
 	}
-	since, ok := h["If-Modified-Since"]
-	if !ok || len(since) != 1 || v.modified.IsZero() {
-		return false
-	}
-	t, err := http.ParseTime(since[0])
-	return err == nil && !v.modified.Truncate(time.Second).After(t)
+	since, ok := dateIn(h, "If-Modified-Since")
+	return ok && !v.modified.IsZero() && !v.modified.Truncate(time.Second).After(since)
 }
 
-// etagListed compares weakly, as If-None-Match asks: "*", or any listed tag whose opaque part is equal.
-func etagListed(values []string, etag string) bool {
-	for _, list := range values {
-		for list = textproto.TrimString(list); list != ""; {
-			if list == "*" {
+// preconditionFailed evaluates If-Match, else If-Unmodified-Since (RFC 9110 section 13.2.2).
+func (v validators) preconditionFailed(h http.Header) bool {
+	if given, ok := h["If-Match"]; ok {
+		return !v.listed(given, false)
+	}
+	since, ok := dateIn(h, "If-Unmodified-Since")
+	return ok && v.modified.Truncate(time.Second).After(since)
+}
+
+// dateIn reads a field that holds one date.
+func dateIn(h http.Header, field string) (time.Time, bool) {
+	given := h[field]
+	if len(given) != 1 {
+		return time.Time{}, false
+	}
+	t, err := http.ParseTime(given[0])
+	return t, err == nil
+}
+
+// listed tells whether lists of tags hold ours, or "*", which is any tile there is. weak tags count
+// where the comparison is weak (RFC 9110 section 8.8.3.2).
+func (v validators) listed(lists []string, weak bool) bool {
+	for _, list := range lists {
+		for list = strings.TrimLeft(list, " \t,"); list != ""; list = strings.TrimLeft(list, " \t,") {
+			if textproto.TrimString(list) == "*" {
 				return true
 			}
-			list = strings.TrimPrefix(list, "W/")
-			if list[0] != '"' {
-				return false
+			tag, isWeak := strings.CutPrefix(list, "W/")
+			if tag == "" || tag[0] != '"' {
+				break
 			}
-			end := strings.IndexByte(list[1:], '"')
+			end := strings.IndexByte(tag[1:], '"')
 			if end < 0 {
-				return false
+				break
 			}
-			if list[:end+2] == etag {
+			if tag[:end+2] == v.etag && (weak || !isWeak) {
 				return true
 			}
-			list = strings.TrimLeft(list[end+2:], " \t,")
+			list = tag[end+2:]
 		}
 	}
 	return false
@@ -62,8 +78,8 @@ func (v validators) requestedRange(h http.Header, size int64) (part byteRange, o
 	if !present || len(given) != 1 {
 		return byteRange{}, false, true
 	}
-	spec, isBytes := strings.CutPrefix(given[0], "bytes=")
-	if !isBytes || strings.Contains(spec, ",") || !v.ifRange(h) {
+	unit, spec, isRange := strings.Cut(given[0], "=")
+	if !isRange || !strings.EqualFold(unit, "bytes") || strings.Contains(spec, ",") || !v.ifRange(h) {
 		return byteRange{}, false, true
 	}
 	first, last, dash := strings.Cut(textproto.TrimString(spec), "-")
@@ -129,24 +145,4 @@ func parseLength(s string) (int64, bool) {
 
 func (b byteRange) contentRange(size int64) string {
 	return "bytes " + strconv.FormatInt(b.offset, 10) + "-" + strconv.FormatInt(b.offset+b.length-1, 10) + "/" + strconv.FormatInt(size, 10)
-}
-
-// preconditionFailed evaluates If-Match, else If-Unmodified-Since (RFC 9110 section 13.2.2).
-func (v validators) preconditionFailed(h http.Header) bool {
-	if given, ok := h["If-Match"]; ok {
-		for _, list := range given {
-			for tag := range strings.SplitSeq(list, ",") {
-				if tag = textproto.TrimString(tag); tag == "*" || tag == v.etag && v.etag != "" {
-					return false
-				}
-			}
-		}
-		return true
-	}
-	since, ok := h["If-Unmodified-Since"]
-	if !ok || len(since) != 1 || v.modified.IsZero() {
-		return false
-	}
-	t, err := http.ParseTime(since[0])
-	return err == nil && v.modified.Truncate(time.Second).After(t)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"strconv"
 
@@ -76,10 +77,11 @@ var failures = []struct {
 	{auth.ErrWrongKind, failure{status: http.StatusForbidden, detail: "This kind of credential may not ask for that: a session comes from an access token, a path token from either."}},
 	{auth.ErrNotGranted, failure{status: http.StatusForbidden, detail: "That is more than your credential grants."}},
 	{auth.ErrTooLarge, failure{status: http.StatusBadRequest, detail: "The grant names too many tilesets for a cookie or a URL; globs are shorter."}},
-	{auth.ErrTooManyRevocations, failure{status: http.StatusServiceUnavailable, detail: "The session cannot be revoked just now.", retryAfter: 5}},
+	{auth.ErrTooManyRevocations, failure{status: http.StatusServiceUnavailable, detail: "The list of revocations is full.", retryAfter: 5}},
 	{auth.ErrKeysUnavailable, failure{status: http.StatusServiceUnavailable, detail: "The keys that verify tokens have not been fetched yet.", retryAfter: 2}},
 	{tilecache.ErrMissing, failure{status: http.StatusNotFound, detail: "There is no such tile."}},
 	{tilecache.ErrOverloaded, failure{status: http.StatusServiceUnavailable, detail: "Too many tiles are being fetched at once.", retryAfter: 1}},
+	{tilecache.ErrClosed, failure{status: http.StatusServiceUnavailable, detail: "The server is shutting down.", retryAfter: 1}},
 	{tilecache.ErrCutOff, failure{status: http.StatusServiceUnavailable, detail: "This connection read too slowly.", retryAfter: 1}},
 	{ErrNoCredentials, failure{status: http.StatusServiceUnavailable, detail: "The tile store's credentials are being renewed.", retryAfter: 5}},
 	{ErrSlowDown, failure{status: http.StatusServiceUnavailable, detail: "The tile store asks for fewer requests.", retryAfter: 2}},
@@ -88,7 +90,13 @@ var failures = []struct {
 	{ErrUnreachable, failure{status: http.StatusBadGateway, detail: "The tile store cannot be reached."}},
 	{ErrBadAnswer, failure{status: http.StatusBadGateway, detail: "The tile store's answer makes no sense."}},
 	{tilecache.ErrChanged, failure{status: http.StatusBadGateway, detail: "The tile changed while it was being fetched."}},
+	{errNotFetched, failure{status: http.StatusBadGateway, detail: "The tile store's answer cannot be used."}},
 }
+
+// errNotFetched marks what went wrong between the tile store and us without being of any class above.
+var errNotFetched = errors.New("tile not fetched")
+
+func notFetched(err error) error { return fmt.Errorf("%w: %w", errNotFetched, err) }
 
 // failureOf finds an error's place in the table.
 func failureOf(err error) failure {

@@ -14,15 +14,15 @@ import (
 type exchange struct {
 	http.ResponseWriter
 	start     time.Time
-	status    int   // 0 until the header is written
-	bytes     int64 // of the body
-	path      string
+	status    int      // 0 until the header is written
+	bytes     int64    // of the body
 	tileset   *tileset // nil where the request named none that exists
 	outcome   outcome
 	subject   string
 	requestID string
 	err       error         // why the request failed; for the log alone
 	stall     time.Duration // how long one write may take
+	renewAt   time.Time     // from when on the header needs a new deadline for its write
 	timing    *timing       // nil unless Server-Timing is on
 }
 
@@ -31,12 +31,23 @@ var exchanges = sync.Pool{New: func() any { return new(exchange) }}
 // Unwrap lets http.ResponseController reach the connection.
 func (x *exchange) Unwrap() http.ResponseWriter { return x.ResponseWriter }
 
-// WriteHeader notes the status. The server gave the write its deadline when the request came in; an
-// answer that took longer to find gets a new one.
+// begin prepares for what a request needs besides its handler. The server has given the answer its
+// deadline when the request came in; one that takes a while to find gets a new one with its header.
+// HTTP/2 would reset the stream at the old one even though nothing is being written: it is lifted.
+func (x *exchange) begin(r *http.Request, readBody time.Duration) error {
+	x.renewAt = x.start.Add(x.stall / 8)
+	if r.ProtoMajor > 1 {
+		x.renewAt = x.start
+		x.setWriteDeadline(time.Time{})
+	}
+	return x.boundBody(r, readBody)
+}
+
+// WriteHeader notes the status.
 func (x *exchange) WriteHeader(status int) {
 	if x.status == 0 {
 		x.status = status
-		if now := time.Now(); now.Sub(x.start) > time.Second {
+		if now := time.Now(); !now.Before(x.renewAt) {
 			x.extendDeadline(now)
 		}
 		if x.timing != nil {
@@ -58,8 +69,12 @@ func (x *exchange) Write(b []byte) (int, error) {
 // extendDeadline gives the client another stall's time to take what is written next: the deadline
 // rolls, so a slow client is served as long as it reads, and one that does not read is cut off.
 func (x *exchange) extendDeadline(now time.Time) {
+	x.setWriteDeadline(now.Add(x.stall))
+}
+
+func (x *exchange) setWriteDeadline(t time.Time) {
 	// A writer without deadlines (a test's recorder) has no connection that could stall.
-	_ = http.NewResponseController(x.ResponseWriter).SetWriteDeadline(now.Add(x.stall))
+	_ = http.NewResponseController(x.ResponseWriter).SetWriteDeadline(t)
 }
 
 // identify gives the request an id where it brought none.
@@ -125,20 +140,17 @@ func (x *exchange) flush() error {
 	return http.NewResponseController(x.ResponseWriter).Flush()
 }
 
-// bodyTimeout is how long a client may take to send a request's body.
-const bodyTimeout = 10 * time.Second
-
 // boundBody deals with requests that have a body, which here is the exception. It is awaited for a
 // bounded time; http.Server.ReadTimeout would do that too, but then ends the context of requests that
 // wait for a slow origin. One in chunks ends its connection: net/http drops a Content-Length that
 // stands beside Transfer-Encoding unseen, and what follows could be a request that another proxy
 // took for this one's body (RFC 9112 section 6.1).
-func (x *exchange) boundBody(r *http.Request) error {
+func (x *exchange) boundBody(r *http.Request, timeout time.Duration) error {
 	if r.ContentLength == 0 {
 		return nil
 	}
 	// A connection that takes no deadline is a test's; HTTP/2 takes one for its stream.
-	_ = http.NewResponseController(x.ResponseWriter).SetReadDeadline(x.start.Add(bodyTimeout))
+	_ = http.NewResponseController(x.ResponseWriter).SetReadDeadline(x.start.Add(timeout))
 	if len(r.TransferEncoding) == 0 {
 		return nil
 	}

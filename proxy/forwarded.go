@@ -70,11 +70,28 @@ func (p *Proxy) origin(r *http.Request) string {
 	if p.publicOrigin != "" {
 		return p.publicOrigin
 	}
-	return p.base(r)
+	u, err := url.Parse(p.base(r))
+	if err != nil {
+		return ""
+	}
+	return originOf(u)
+}
+
+// originOf is a URL's origin as browsers write it (RFC 6454 section 6.2).
+func originOf(u *url.URL) string {
+	host := strings.ToLower(u.Host)
+	host = strings.TrimSuffix(host, map[string]string{"http": ":80", "https": ":443"}[u.Scheme])
+	return u.Scheme + "://" + host
 }
 
 // usableHost tells whether s is a host with an optional port and nothing else.
 func usableHost(s string) bool {
+	for i := range len(s) {
+		c := s[i]
+		if (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9') && !strings.ContainsRune("-._:[]", rune(c)) {
+			return false
+		}
+	}
 	u, err := url.Parse("//" + s)
 	return err == nil && u.Host == s && u.Hostname() != ""
 }

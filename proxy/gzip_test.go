@@ -22,6 +22,19 @@ func zip(t testing.TB, body string) string {
 	return b.String()
 }
 
+// store is zip without the labour of compressing.
+func store(t testing.TB, body string) string {
+	t.Helper()
+	var b bytes.Buffer
+	z, err := gzip.NewWriterLevel(&b, gzip.NoCompression)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, _ = z.Write([]byte(body)) // into memory
+	_ = z.Close()
+	return b.String()
+}
+
 var vectorTile = "\x1a" + filler(5000)
 
 // The four combinations of stored and asked for, once told by metadata and once by the first bytes.

@@ -30,6 +30,9 @@ func (p *Proxy) writeMissing(x *exchange, r *http.Request, ts *tileset, edge boo
 	h["X-Content-Type-Options"] = nosniff
 	h["Cross-Origin-Resource-Policy"] = ts.resourcePolicy
 	h["Cache-Control"] = ts.missingCacheControl
+	if x.outcome == outcomeNone {
+		h[statusHeader] = outsideStatus
+	}
 	if edge {
 		ts.setSharedHeaders(h)
 		h["Cache-Control"] = ts.missingSharedCacheControl

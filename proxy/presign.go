@@ -41,12 +41,12 @@ func (p *Proxy) presignTile(x *exchange, r *http.Request, rest string) error {
 	if !ok || want.tileset == "" || r.URL.RawPath != "" {
 		return errBadPath
 	}
-	ts, err := p.authorizeViewer(x, r, want, "")
-	if err != nil {
+	ts := p.named(want)
+	if err := p.authorizeViewer(x, r, ts, want, ""); err != nil {
 		return err
 	}
 	signer, ok := ts.Origin.(Presigner)
-	if !ok || want.ext != "" && want.ext != ts.format.extension || want.scale > 1 && !ts.Scalable {
+	if !ok || !ts.offers(want) {
 		return errNotFound
 	}
 	if !ts.covers(want.z, want.x, want.y) {

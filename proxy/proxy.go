@@ -12,6 +12,7 @@ import (
 	"net/netip"
 	"net/url"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"time"
 
@@ -35,6 +36,7 @@ type Options struct {
 	Vendor         Vendor         // nil: POST /credentials is refused
 	Viewer         http.Handler   // the map page and /tilegate.js; nil: none
 	Readiness      []Readiness    // what /ready asks
+	ReadBody       time.Duration  // how long a request's body may take; 0: 10 s
 	WriteStall     time.Duration  // how long one write may wait for its client; 0: 30 s
 	ServerTiming   bool           // tell durations in Server-Timing
 	AccessLog      io.Writer      // one line a request, in one Write; nil: none
@@ -64,6 +66,7 @@ type Proxy struct {
 	routes         map[string]methods
 	readiness      []Readiness
 	drain          drain
+	readBody       time.Duration
 	stall          time.Duration
 	serverTiming   bool
 	accessLog      *accessLog
@@ -92,13 +95,11 @@ func New(o Options) (*Proxy, error) {
 		cloudFront:     o.CloudFront,
 		vendor:         o.Vendor,
 		readiness:      o.Readiness,
-		stall:          o.WriteStall,
+		readBody:       or(o.ReadBody, 10*time.Second),
+		stall:          or(o.WriteStall, 30*time.Second),
 		serverTiming:   o.ServerTiming,
 		logger:         o.Logger,
 		metrics:        o.Metrics,
-	}
-	if p.stall == 0 {
-		p.stall = 30 * time.Second
 	}
 	if p.logger == nil {
 		p.logger = slog.New(slog.DiscardHandler)
@@ -119,18 +120,28 @@ func New(o Options) (*Proxy, error) {
 		if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
 			faults = append(faults, fmt.Errorf("the public URL %q is not an absolute http or https URL", p.publicURL))
 		} else {
-			p.publicOrigin = u.Scheme + "://" + u.Host
+			p.publicOrigin = originOf(u)
 		}
 	}
 	if p.cors, err = newCORS(o.CORS, p.publicOrigin); err != nil {
 		faults = append(faults, err)
 		p.cors = &cors{}
 	}
+	if v := http.CanonicalHeaderKey(o.VerifyHeader); v != "" && !slices.Contains(uriHeaders, v) {
+		faults = append(faults, fmt.Errorf("the verify header is %q, neither X-Original-URI nor X-Forwarded-Uri", o.VerifyHeader))
+	}
 	if p.edge, err = newEdge(o.Edge, o.QueryParameter); err != nil {
 		faults = append(faults, err)
 	}
 	for _, t := range o.Tilesets {
 		ts, err := p.prepare(t, &o)
+		switch {
+		case err != nil:
+		case p.tilesets[t.ID] != nil:
+			err = fmt.Errorf("tileset %q is there twice", t.ID)
+		case t.Default && p.defaultID != "":
+			err = fmt.Errorf("tileset %q: only one can be the default, and %q is", t.ID, p.defaultID)
+		}
 		if err != nil {
 			faults = append(faults, err)
 			continue
@@ -169,16 +180,13 @@ func New(o Options) (*Proxy, error) {
 // ServeHTTP answers one request and writes its line in the access log.
 func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	x := exchanges.Get().(*exchange) //nolint:forcetypeassert // the pool holds nothing else
-	*x = exchange{ResponseWriter: w, start: time.Now(), path: r.URL.Path, stall: p.stall}
-	if p.serverTiming {
-		x.timing = &timing{last: x.start}
-	}
+	*x = exchange{ResponseWriter: w, start: time.Now(), stall: p.stall}
 	defer p.finish(x, r)
 	if given := r.Header["X-Request-Id"]; len(given) == 1 && usableRequestID(given[0]) {
 		x.requestID = given[0]
 		x.Header()["X-Request-Id"] = given
 	}
-	err := x.boundBody(r)
+	err := x.begin(r, p.readBody)
 	if err == nil {
 		err = p.route(x, r)
 	}
@@ -192,7 +200,7 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func (p *Proxy) finish(x *exchange, r *http.Request) {
 	panicked := recover()
 	if panicked != nil && panicked != http.ErrAbortHandler { //nolint:errorlint // the very value is what net/http compares
-		p.logger.ErrorContext(r.Context(), "panic while answering", "panic", fmt.Sprint(panicked), "path", x.path, "stack", string(debug.Stack()))
+		p.logger.ErrorContext(r.Context(), "panic while answering", "panic", fmt.Sprint(panicked), "path", maskPath(r.URL.Path), "stack", string(debug.Stack()))
 		if x.status == 0 {
 			panicked = nil
 			p.fail(x, r, errPanic)
@@ -229,9 +237,7 @@ func (p *Proxy) route(x *exchange, r *http.Request) error {
 	}
 	if rest, ok := strings.CutPrefix(path, "/t/"); ok {
 		token, rest, ok := cutPathToken(rest)
-		x.path = "/t/-/tiles/" + rest
 		if !ok {
-			x.path = "/t/-"
 			return errBadPath
 		}
 		return p.underTiles(x, r, rest, token)

@@ -14,13 +14,13 @@ import (
 // Server is a listener with its limits.
 type Server struct {
 	Handler     http.Handler
-	TLS         *tls.Config   // nil: cleartext, HTTP/2 by prior knowledge included
-	HeaderBytes int           // of a request's header; 0: 16 KiB
-	ReadHeader  time.Duration // to read one; 0: 5 s
-	Idle        time.Duration // between requests; 0: 120 s
-	WriteStall  time.Duration // a write without progress; 0: 30 s
+	TLS         *tls.Config                    // nil: cleartext, HTTP/2 by prior knowledge included
+	HeaderBytes int                            // of a request's header; 0: 16 KiB
+	ReadHeader  time.Duration                  // to read one; 0: 5 s
+	Idle        time.Duration                  // between requests; 0: 120 s
+	WriteStall  time.Duration                  // a write without progress; 0: 30 s
 	ConnState   func(net.Conn, http.ConnState) // told of every connection; nil: nobody
-	Logger      *slog.Logger
+	Logger      *slog.Logger                   // nil: discards
 }
 
 // Serve answers on l until ctx ends, then stops taking connections and lets the requests under way
@@ -30,6 +30,10 @@ func (s *Server) Serve(ctx context.Context, l net.Listener, grace time.Duration)
 	protocols.SetHTTP1(true)
 	protocols.SetHTTP2(true)
 	protocols.SetUnencryptedHTTP2(true)
+	logger := s.Logger
+	if logger == nil {
+		logger = slog.New(slog.DiscardHandler)
+	}
 	server := &http.Server{
 		Handler:           s.Handler,
 		TLSConfig:         s.TLS,
@@ -40,7 +44,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener, grace time.Duration)
 		Protocols:         protocols,
 		ConnState:         s.ConnState,
 		HTTP2:             &http.HTTP2Config{MaxConcurrentStreams: 250},
-		ErrorLog:          slog.NewLogLogger(s.Logger.Handler(), slog.LevelDebug),
+		ErrorLog:          slog.NewLogLogger(logger.Handler(), slog.LevelDebug),
 	}
 	failed := make(chan error, 1)
 	go func() {

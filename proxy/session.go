@@ -34,6 +34,9 @@ func (p *Proxy) signIn(x *exchange, r *http.Request) error {
 	if err := p.fromOwnPages(r); err != nil {
 		return err
 	}
+	if r.Header["Authorization"] == nil {
+		return auth.ErrNoCredential // a token in a link must not sign in whoever follows it
+	}
 	grant, err := p.auth.Authenticate(r, "")
 	if err != nil {
 		return err
@@ -55,7 +58,9 @@ func (p *Proxy) signIn(x *exchange, r *http.Request) error {
 	default:
 		return refuse(http.StatusBadRequest, "The only value that cdn may have is cloudfront.")
 	}
-	if before, err := p.auth.AuthenticateSession(r); err == nil && before.Subject != grant.Subject {
+	// Of a cookie that does not verify nobody can say whose tiles the browser still holds.
+	before, err := p.auth.AuthenticateSession(r)
+	if err != nil && !errors.Is(err, auth.ErrNoCredential) || err == nil && before.Subject != grant.Subject {
 		x.Header()["Clear-Site-Data"] = clearCache
 	}
 	for _, c := range cookies {
@@ -138,14 +143,14 @@ func (p *Proxy) fromOwnPages(r *http.Request) error {
 const maxBody = 64 << 10
 
 // readJSON reads one JSON object with known members.
-func readJSON(x *exchange, r *http.Request, v any) error {
-	d := json.NewDecoder(http.MaxBytesReader(x, r.Body, maxBody))
+func readJSON(w http.ResponseWriter, r *http.Request, v any) error {
+	d := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxBody))
 	d.DisallowUnknownFields()
 	err := d.Decode(v)
 	if err == nil {
 		if _, err = d.Token(); errors.Is(err, io.EOF) {
 			// The body is here; its deadline must not end what is done with it.
-			_ = http.NewResponseController(x.ResponseWriter).SetReadDeadline(time.Time{})
+			_ = http.NewResponseController(w).SetReadDeadline(time.Time{})
 			return nil
 		}
 	}

@@ -22,6 +22,9 @@ func (p *Proxy) tile(x *exchange, r *http.Request, path, pathToken string) error
 	if !ok {
 		return errBadPath
 	}
+	if p.serverTiming {
+		x.timing = &timing{last: x.start}
+	}
 	ts, edge, err := p.authorize(x, r, want, pathToken)
 	if x.timing != nil {
 		x.timing.auth = x.timing.lap()
@@ -29,7 +32,7 @@ func (p *Proxy) tile(x *exchange, r *http.Request, path, pathToken string) error
 	if err != nil {
 		return err
 	}
-	if want.ext != "" && want.ext != ts.format.extension || want.scale > 1 && !ts.Scalable {
+	if !ts.offers(want) {
 		return errNotFound
 	}
 	if !ts.covers(want.z, want.x, want.y) {
@@ -50,7 +53,7 @@ func (p *Proxy) tile(x *exchange, r *http.Request, path, pathToken string) error
 		return p.writeMissing(x, r, ts, edge)
 	}
 	if err != nil {
-		return err
+		return notFetched(err)
 	}
 	defer t.Close()
 	return p.writeTile(x, r, ts, edge, t, status)
@@ -59,38 +62,37 @@ func (p *Proxy) tile(x *exchange, r *http.Request, path, pathToken string) error
 // authorize decides who asks and whether they may see the tile; nothing has been looked up before it
 // says yes. edge is true where the one who asks is a CDN that checks the viewers itself.
 func (p *Proxy) authorize(x *exchange, r *http.Request, want tilePath, pathToken string) (ts *tileset, edge bool, err error) {
-	if ts := p.named(want); ts != nil && p.edge.admits(r, ts, pathToken) {
+	ts = p.named(want)
+	if ts != nil && p.edge.admits(r, ts, pathToken) {
 		x.tileset = ts
 		return ts, true, nil
 	}
-	ts, err = p.authorizeViewer(x, r, want, pathToken)
-	return ts, false, err
+	return ts, false, p.authorizeViewer(x, r, ts, want, pathToken)
 }
 
 // authorizeViewer decides for one who must bring a credential of its own, unless the tileset is
-// public. An answer never shows whether a tileset exists to those who may not see it.
-func (p *Proxy) authorizeViewer(x *exchange, r *http.Request, want tilePath, pathToken string) (*tileset, error) {
-	ts := p.named(want)
+// public. ts is what the path names, nil where there is none: only those who might see it learn that.
+func (p *Proxy) authorizeViewer(x *exchange, r *http.Request, ts *tileset, want tilePath, pathToken string) error {
 	x.tileset = ts
-	if ts != nil && ts.Public {
-		return ts, nil
+	id := want.tileset
+	if ts != nil {
+		if ts.Public {
+			return nil
+		}
+		id = ts.ID
 	}
 	grant, err := p.auth.Authenticate(r, pathToken)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	x.subject = grant.Subject
-	id := want.tileset
-	if ts != nil {
-		id = ts.ID
-	}
 	if !grant.Admits(id, want.z, want.x, want.y) {
-		return nil, errForbidden
+		return errForbidden
 	}
 	if ts == nil {
-		return nil, errNotFound
+		return errNotFound
 	}
-	return ts, nil
+	return nil
 }
 
 // named finds the tileset that a path names, or the default one; nil where there is none.
@@ -112,9 +114,6 @@ func (p *Proxy) writeTile(x *exchange, r *http.Request, ts *tileset, edge bool, 
 		ts.setSharedHeaders(h)
 	}
 	size, have := t.Size(), validators{t.ETag(), t.LastModified()}
-	if size < 0 {
-		h[statusHeader] = streamStatus
-	}
 	unpack := false
 	if t.Encoding() == "gzip" {
 		varyByEncoding(h)
@@ -183,7 +182,7 @@ func (p *Proxy) copyTile(x *exchange, ctx context.Context, t tilecache.Tile, cod
 			if part.length < 0 && errors.Is(err, io.EOF) {
 				break
 			}
-			return err
+			return notFetched(err)
 		}
 		chunk = chunk[:min(len(chunk), writeChunk)]
 		if part.length >= 0 {

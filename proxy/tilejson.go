@@ -34,13 +34,9 @@ func (p *Proxy) tileJSON(x *exchange, r *http.Request, id, pathToken string) err
 		return err
 	}
 	x.Header()["Cross-Origin-Resource-Policy"] = ts.resourcePolicy
-	zooms := auth.ZoomRange{Min: ts.MinZoom, Max: ts.MaxZoom}
-	bounds := auth.BBox{West: ts.Bounds[0], South: ts.Bounds[1], East: ts.Bounds[2], North: ts.Bounds[3]}
-	if grant != nil {
-		var some bool
-		if zooms, bounds, some = grant.Clip(zooms, bounds); !some {
-			return errForbidden
-		}
+	zooms, bounds, some := ts.visible(grant)
+	if !some {
+		return errForbidden
 	}
 	if bounds.West > bounds.East {
 		// TileJSON's boxes do not cross the antimeridian.
@@ -85,6 +81,19 @@ func (p *Proxy) authorizeTileset(x *exchange, r *http.Request, id, pathToken str
 	return ts, grant, nil
 }
 
+// visible is what of the tileset a grant admits; nil stands for everybody's, which is all of it.
+func (ts *tileset) visible(grant *auth.Grant) (zooms auth.ZoomRange, bounds auth.BBox, some bool) {
+	zooms = auth.ZoomRange{Min: ts.MinZoom, Max: ts.MaxZoom}
+	bounds = auth.BBox{West: ts.Bounds[0], South: ts.Bounds[1], East: ts.Bounds[2], North: ts.Bounds[3]}
+	if grant == nil {
+		return zooms, bounds, true
+	}
+	if !grant.AdmitsTileset(ts.ID) {
+		return zooms, bounds, false
+	}
+	return grant.Clip(zooms, bounds)
+}
+
 // template is a tileset's URL template: absolute, with the extension, with the version so that
 // raising it reaches past every cache, and with the path token where that is the credential.
 func (ts *tileset) template(base, pathToken string) string {
@@ -119,7 +128,11 @@ func (p *Proxy) catalog(x *exchange, r *http.Request) error {
 	base := p.base(r)
 	entries := []catalogEntry{}
 	for _, ts := range p.catalogue {
-		if ts.Public || grant != nil && grant.AdmitsTileset(ts.ID) {
+		seen := ts.Public
+		if !seen && grant != nil {
+			_, _, seen = ts.visible(grant)
+		}
+		if seen {
 			entries = append(entries, catalogEntry{ts.ID, ts.Name, ts.format.extension, base + "/tiles/" + ts.ID + ".json"})
 		}
 	}

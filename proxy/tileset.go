@@ -208,6 +208,12 @@ func (ts *tileset) key(want tilePath) tilecache.Key {
 	return tilecache.Key{Tileset: ts.ID, Version: ts.Version, Z: want.z, X: want.x, Y: want.y, Scale: want.scale}
 }
 
+// offers tells whether the tileset can have a tile that is spelled so: in its format, and in a scale
+// that its source knows.
+func (ts *tileset) offers(want tilePath) bool {
+	return (want.ext == "" || want.ext == ts.format.extension) && (want.scale == 1 || ts.Scalable)
+}
+
 // covers tells whether a tile lies within the tileset's zooms and shares area with its bounds.
 // Outside them absence is proven without asking.
 func (ts *tileset) covers(z uint8, x, y uint32) bool {

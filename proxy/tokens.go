@@ -63,7 +63,7 @@ func (p *Proxy) mintPathToken(x *exchange, r *http.Request) error {
 	}
 	x.subject = grant.Subject
 	var asked tokenRequest
-	if err := readJSON(x, r, &asked); err != nil {
+	if err := readJSON(x.ResponseWriter, r, &asked); err != nil {
 		return err
 	}
 	want, err := asked.request()
@@ -77,7 +77,7 @@ func (p *Proxy) mintPathToken(x *exchange, r *http.Request) error {
 	answer := tokenAnswer{Token: token, ExpiresAt: seconds(minted.Expires), Tiles: map[string]string{}}
 	base := p.base(r)
 	for _, ts := range p.catalogue {
-		if minted.AdmitsTileset(ts.ID) {
+		if _, _, some := ts.visible(minted); some {
 			answer.Tiles[ts.ID] = ts.template(base, token)
 		}
 	}

@@ -38,7 +38,7 @@ func (p *Proxy) writeUnpacked(x *exchange, r *http.Request, t tilecache.Tile) er
 	defer unpackers.Put(unpacker)
 	source := &tileReader{ctx: r.Context(), tile: t}
 	if err := unpacker.Reset(source); err != nil {
-		return unpackError(err)
+		return source.blame(err)
 	}
 	buffer := unpackBuffers.Get().(*[32 << 10]byte) //nolint:forcetypeassert // the pool holds nothing else
 	defer unpackBuffers.Put(buffer)
@@ -57,17 +57,9 @@ func (p *Proxy) writeUnpacked(x *exchange, r *http.Request, t tilecache.Tile) er
 			return nil
 		}
 		if err != nil {
-			return unpackError(err)
+			return source.blame(err)
 		}
 	}
-}
-
-// unpackError keeps what the fill reports, and calls a stream that is no gzip a bad answer of the origin's.
-func unpackError(err error) error {
-	if errors.Is(err, gzip.ErrHeader) || errors.Is(err, gzip.ErrChecksum) || errors.Is(err, io.ErrUnexpectedEOF) {
-		return fmt.Errorf("%w: stored as gzip, but: %w", ErrBadAnswer, err)
-	}
-	return err
 }
 
 // tileReader reads a tile as a stream.
@@ -75,14 +67,24 @@ type tileReader struct {
 	ctx    context.Context //nolint:containedctx // lives as long as one response
 	tile   tilecache.Tile
 	offset int64
+	err    error // why the tile could not be read on
 }
 
 func (r *tileReader) Read(b []byte) (int, error) {
 	chunk, err := r.tile.Next(r.ctx, r.offset)
 	if err != nil {
+		r.err = err
 		return 0, err
 	}
 	n := copy(b, chunk)
 	r.offset += int64(n)
 	return n, nil
+}
+
+// blame tells a tile that could not be read from one whose bytes are no gzip, whatever gzip makes of it.
+func (r *tileReader) blame(err error) error {
+	if r.err != nil && !errors.Is(r.err, io.EOF) {
+		return notFetched(r.err)
+	}
+	return fmt.Errorf("%w: stored as gzip, but: %w", ErrBadAnswer, err)
 }

@@ -32,18 +32,16 @@ func (p *Proxy) verify(x *exchange, r *http.Request) error {
 	}
 	asked := r.Clone(r.Context())
 	asked.URL = uri
-	if id, ok := strings.CutSuffix(rest, ".json"); ok && isID(id) {
-		if _, _, err := p.authorizeTileset(x, asked, id, pathToken); err != nil {
-			return decision(err)
-		}
-	} else {
-		want, ok := parseTilePath(rest)
-		if !ok {
-			return errForbidden
-		}
-		if _, err := p.authorizeViewer(x, asked, want, pathToken); err != nil {
-			return decision(err)
-		}
+	want, ok := parseTilePath(rest)
+	if !ok {
+		return errForbidden
+	}
+	ts := p.named(want)
+	if err := p.authorizeViewer(x, asked, ts, want, pathToken); err != nil {
+		return decision(err)
+	}
+	if !ts.offers(want) {
+		return errForbidden
 	}
 	x.WriteHeader(http.StatusNoContent)
 	return nil

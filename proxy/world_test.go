@@ -2,14 +2,15 @@ package proxy_test
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"io"
 	"log/slog"
+	"math/rand/v2"
 	"net"
 	"net/http"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -144,7 +145,7 @@ func build(t testing.TB, changes ...func(*setup)) (*world, *setup) {
 			Leeway: 30 * time.Second, MaxLifetime: 24 * time.Hour, SecureCookie: true,
 			SigningKeys: [][]byte{[]byte("0123456789abcdef0123456789abcdef")},
 		},
-		server: proxy.Server{},
+		cache: tilecache.Options{Memory: 64 << 20},
 	}
 	s.proxy.Tilesets = []proxy.Tileset{
 		tileset("basemap", "png"), tileset("roads", "mvt"), tileset("retina", "png"), tileset("open", "png"), tileset("secret", "png"),
@@ -528,11 +529,9 @@ const pngMagic = "\x89PNG\r\n\x1a\n"
 func pngBody(n int) string { return pngMagic + filler(n-len(pngMagic)) }
 
 func filler(n int) string {
-	var b bytes.Buffer
-	for i := uint32(1); b.Len() < n; i = i*1664525 + 1013904223 {
-		b.WriteByte(byte(i >> 24))
-	}
-	return b.String()
+	b := make([]byte, n)
+	_, _ = rand.NewChaCha8([32]byte{}).Read(b) // never fails
+	return string(b)
 }
 
 var modified = time.Date(2026, 11, 1, 10, 20, 30, 0, time.UTC)
@@ -569,4 +568,11 @@ type failing struct{ err error }
 
 func (f failing) Fetch(context.Context, tilecache.Key, tilecache.Condition) (*tilecache.Object, error) {
 	return nil, f.err
+}
+
+// waitForJoined waits until n requests have joined others' fetches.
+func (w *world) waitForJoined(n uint64) {
+	for w.cache.Stats().Joined < n {
+		runtime.Gosched()
+	}
 }

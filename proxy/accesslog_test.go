@@ -1,0 +1,169 @@
+package proxy_test
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"net/netip"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"tilegate/proxy"
+)
+
+type accessLine struct {
+	Time, Level, Msg, Method, Path, Tileset, Cache, Subject, Client, Protocol, Error, Aborted string
+
+	Status, Bytes int
+	Duration      float64 `json:"duration_ms"`
+	RequestID     string  `json:"request_id"`
+}
+
+func parseLine(t *testing.T, line string) (l accessLine) {
+	t.Helper()
+	d := json.NewDecoder(strings.NewReader(line))
+	d.DisallowUnknownFields()
+	if err := d.Decode(&l); err != nil {
+		t.Fatalf("%s: %v", line, err)
+	}
+	if _, err := time.Parse(time.RFC3339, l.Time); err != nil || l.Level != "INFO" || l.Msg != "request" {
+		t.Errorf("%s: %v", line, err)
+	}
+	return l
+}
+
+func TestOneAccessLineARequest(t *testing.T) {
+	w := start(t, func(s *setup) {
+		s.proxy.CORS.Origins = []string{"https://app.example.com"}
+		s.tileset("secret").Origin = failing{proxy.ErrBadAnswer}
+	})
+	requests := everyStatus(w)
+	before := len(w.access.waitFor(1)) // the requests that prepared these
+	for i, r := range requests {
+		got := w.do(r.method, r.path, r.body, r.header...)
+		all := w.access.waitFor(before + i + 1)
+		if len(all) != before+i+1 {
+			t.Fatalf("%s: %d lines, want one: %q", r.name, len(all)-before-i, all[before+i:])
+		}
+		l := parseLine(t, all[before+i])
+		if l.Method != r.method || l.Status != got.status || l.Bytes != len(got.body) || l.Client != "127.0.0.1" || l.Protocol != "HTTP/1.1" || l.Duration < 0 {
+			t.Errorf("%s: got %d with %d bytes and the line %+v", r.name, got.status, len(got.body), l)
+		}
+		if got.status >= 400 && l.Error == "" && got.status != 404 {
+			t.Errorf("%s: the line of a %d does not say why: %+v", r.name, got.status, l)
+		}
+	}
+}
+
+func TestAccessLineTellsWhoAndWhat(t *testing.T) {
+	w := start(t)
+	w.origin.put("basemap", 1, 0, 0, tilePNG)
+	for i, outcome := range []string{"miss", "hit"} {
+		w.get("/tiles/1/0/0.png?v=1", w.as("X-Request-Id", "abc")...)
+		l := parseLine(t, w.access.waitFor(i + 1)[i])
+		if l.Path != "/tiles/1/0/0.png" || l.Tileset != "basemap" || l.Cache != outcome || l.Subject != "alice" || l.RequestID != "abc" {
+			t.Errorf("got %+v", l)
+		}
+	}
+}
+
+// No credential, however it came and whether or not it was any good, stands in a log, an error or a metric.
+func TestCredentialsNeverReachALog(t *testing.T) {
+	w := start(t, withQuery, withEdge(true), trustLoopback, verifies("X-Original-URI"))
+	w.origin.put("basemap", 1, 0, 0, tilePNG)
+	access := w.token("*")
+	session, path := w.session(access), w.pathToken(access)
+	const bad = "eyJhbGciOiJub25lIn0.eyJzdWIiOiJtYWxsb3J5In0.c2VjcmV0LXNpZ25hdHVyZQ"
+	credentials := []string{access, session, path, bad, string(edgeSecret), base64.StdEncoding.EncodeToString([]byte("u:" + access)), base64.StdEncoding.EncodeToString([]byte("u:" + bad))}
+	for _, token := range []string{access, session, path, bad} {
+		tile := "/tiles/basemap/1/0/0.png"
+		w.get(tile, "Authorization", "Bearer "+token)
+		w.get(tile, "Authorization", "Digest "+token)
+		w.get(tile, "Authorization", token)
+		w.get(tile, "Authorization", basic("u", token))
+		w.get(tile, "Authorization", "Bearer "+token, "Authorization", "Bearer "+token)
+		w.get(tile, "Cookie", "__Host-tilegate="+token)
+		w.get(tile + "?access_token=" + url.QueryEscape(token))
+		w.get(tile + "?token=" + url.QueryEscape(token))
+		w.get(tile, throughEdge, string(edgeSecret))
+		for _, spelled := range []string{
+			"/t/" + token + tile, "/t/" + token + "/tiles/basemap.json", "/t/" + token, "/t/" + token + "/", "/t/" + token + "/nowhere", "/t/" + token + "/tiles/basemap/01/0/0",
+			"/T/" + token + tile, "//t/" + token + tile, "/t//" + token + tile, "/./t/" + token + tile, "/maps/t/" + token + tile, "/t%2f" + token + tile, "/t%252f" + token + tile,
+			"/tiles/t/" + token + tile, "/" + token, "/" + token + tile, "/tiles/" + token + "/1/0/0", "/tiles/" + token + ".json", "/tiles/basemap/1/0/0." + token, "/session/" + token,
+			"/files/" + token + "/url", "/presign/" + token + "/1/0/0", "/viewer/" + token, "/t/" + token + "%00" + tile, "/t;" + token + tile, "http://x/t/" + token + tile,
+			"/tiles/basemap/1/0/0.png;access_token=" + token, "/catalog/" + strings.Repeat("a", 600) + "/" + token,
+		} {
+			w.rawGet(spelled)
+		}
+		w.get("/auth/verify", "X-Original-URI", "/t/"+token+tile)
+		w.get("/auth/verify", "X-Original-URI", tile+"?access_token="+token)
+		w.do("POST", "/session", "", "Authorization", "Bearer "+token)
+		w.do("POST", "/tokens", `{"tilesets":["`+token+`"]}`, "Authorization", "Bearer "+access)
+		w.do("POST", "/tokens", `{"`+token+`":1}`, "Authorization", "Bearer "+access)
+		w.do("DELETE", "/session", "", "Cookie", "__Host-tilegate="+token)
+	}
+	w.do("OPTIONS", "/t/"+path+"/tiles/basemap/1/0/0", "")
+	for _, l := range []*lines{w.access, w.logged} {
+		logged := l.String()
+		for i, secret := range credentials {
+			for _, part := range []string{secret, secret[:min(len(secret), 40)], secret[len(secret)/2:]} {
+				if at := strings.Index(logged, part); at >= 0 {
+					t.Fatalf("credential %d stands in the log: %s", i, logged[max(0, at-200):min(len(logged), at+100)])
+				}
+			}
+		}
+	}
+}
+
+// Nothing that a client sends makes a second line, or a field of its own.
+func TestLogInjection(t *testing.T) {
+	for _, format := range []string{"json", "text"} {
+		w := start(t, func(s *setup) { s.proxy.AccessFormat = format })
+		w.rawGet("/nowhere%0a%7b%22status%22:200%7d%1b[31m%22")
+		w.rawGet("/nowhere%20status=200")
+		for _, line := range w.access.waitFor(2) {
+			if strings.Count(line, "\n") != 1 || strings.ContainsAny(strings.TrimSuffix(line, "\n"), "\x00\x1b\r\n") || strings.Contains(line, " status=200") && !strings.Contains(line, `"/nowhere status=200"`) {
+				t.Errorf("got %q", line)
+			}
+			if format == "json" {
+				if l := parseLine(t, line); l.Status != 404 {
+					t.Errorf("got %+v", l)
+				}
+			}
+		}
+	}
+}
+
+func TestClientBehindTrustedProxies(t *testing.T) {
+	trusted := []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("10.0.0.0/8")}
+	for _, test := range []struct {
+		name      string
+		trusted   []netip.Prefix
+		forwarded []string
+		want      string
+	}{
+		{"nobody trusted", nil, []string{"X-Forwarded-For", "192.0.2.1"}, "127.0.0.1"},
+		{"one hop", trusted, []string{"X-Forwarded-For", "192.0.2.1"}, "192.0.2.1"},
+		{"two hops", trusted, []string{"X-Forwarded-For", "192.0.2.1, 10.1.2.3"}, "192.0.2.1"},
+		{"a client's own claim", trusted, []string{"X-Forwarded-For", "203.0.113.9, 192.0.2.1"}, "192.0.2.1"},
+		{"in two fields", trusted, []string{"X-Forwarded-For", "203.0.113.9", "X-Forwarded-For", "192.0.2.1"}, "192.0.2.1"},
+		{"IPv6", trusted, []string{"X-Forwarded-For", "2001:db8::1"}, "2001:db8::1"},
+		{"nonsense", trusted, []string{"X-Forwarded-For", "192.0.2.1, \"; drop"}, "127.0.0.1"},
+		{"none", trusted, nil, "127.0.0.1"},
+		{"all trusted", trusted, []string{"X-Forwarded-For", "10.9.9.9, 10.1.2.3"}, "10.9.9.9"},
+	} {
+		w := start(t, func(s *setup) { s.proxy.TrustedProxies = test.trusted })
+		w.get("/health", test.forwarded...)
+		if l := parseLine(t, w.access.waitFor(1)[0]); l.Client != test.want {
+			t.Errorf("%s: got client %q, want %q", test.name, l.Client, test.want)
+		}
+	}
+}
+
+func TestWithoutAccessLog(t *testing.T) {
+	w := start(t, func(s *setup) { s.proxy.AccessLog = nil })
+	if got := w.get("/health"); got.status != 200 {
+		t.Errorf("got %d", got.status)
+	}
+}

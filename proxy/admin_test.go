@@ -1,0 +1,188 @@
+package proxy_test
+
+import (
+	"encoding/json"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"tilegate/auth"
+	"tilegate/proxy"
+)
+
+// admin serves the admin listener of a world's proxy, and returns a world that asks there.
+func (w *world) admin(token string) *world {
+	w.t.Helper()
+	var secret []byte
+	if token != "" {
+		secret = []byte(token)
+	}
+	metrics := promhttp.HandlerFor(prometheus.NewRegistry(), promhttp.HandlerOpts{})
+	other := *w
+	other.address = serve(w.t, &proxy.Server{Handler: w.proxy.Admin(metrics, secret)})
+	return &other
+}
+
+// ask is do without what only holds on the public listener.
+func (w *world) ask(method, path, body string, header ...string) reply {
+	w.t.Helper()
+	response, err := w.client.Do(w.request(method, path, body, header...))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return readAll(response)
+}
+
+func TestAdminRefusesPages(t *testing.T) {
+	w := start(t, func(s *setup) { s.proxy.CORS.Origins = []string{"https://app.example.com"} })
+	for name, header := range map[string][]string{
+		"another origin":               {"Origin", "https://evil.example"},
+		"a listed origin":              {"Origin", "https://app.example.com"},
+		"its own origin":               {"Origin", "http://127.0.0.1:9090"},
+		"null":                         {"Origin", "null"},
+		"empty":                        {"Origin", ""},
+		"an image of another site":     {"Sec-Fetch-Site", "cross-site"},
+		"a link on a page of the site": {"Sec-Fetch-Site", "same-site"},
+		"a name that was rebound":      {"Host", "evil.example:9090"},
+		"an address as a name":         {"Host", "127.0.0.1.evil.example"},
+	} {
+		for _, token := range []string{"", "admin-secret"} {
+			if token != "" && name == "a name that was rebound" || token != "" && name == "an address as a name" {
+				continue // a page has no token, and with one the listener may have any name
+			}
+			admin := w.admin(token)
+			for _, route := range []string{"GET /metrics", "GET /debug/pprof/", "POST /admin/purge", "POST /admin/revoke", "OPTIONS /admin/purge"} {
+				method, path, _ := strings.Cut(route, " ")
+				got := admin.ask(method, path, `{"tileset":"basemap"}`, append(header, "Authorization", "Bearer "+token)...)
+				if got.status != 403 || got.header.Get("Access-Control-Allow-Origin") != "" {
+					t.Errorf("%s from %s: got %d %v", route, name, got.status, got.header)
+				}
+			}
+		}
+	}
+}
+
+func TestAdminToken(t *testing.T) {
+	admin := start(t).admin("admin-secret")
+	for _, test := range []struct {
+		name   string
+		header []string
+		want   int
+	}{
+		{"right", []string{"Authorization", "Bearer admin-secret"}, 200},
+		{"scheme in another case", []string{"Authorization", "bearer admin-secret"}, 200},
+		{"none", nil, 401},
+		{"wrong", []string{"Authorization", "Bearer admin-secreT"}, 401},
+		{"shorter", []string{"Authorization", "Bearer admin-secre"}, 401},
+		{"longer", []string{"Authorization", "Bearer admin-secrett"}, 401},
+		{"empty", []string{"Authorization", "Bearer "}, 401},
+		{"scheme alone", []string{"Authorization", "Bearer"}, 401},
+		{"another scheme", []string{"Authorization", "Basic admin-secret"}, 401},
+		{"bare", []string{"Authorization", "admin-secret"}, 401},
+		{"twice", []string{"Authorization", "Bearer x", "Authorization", "Bearer admin-secret"}, 401},
+		{"in the query", []string{"X-Admin-Token", "admin-secret"}, 401},
+	} {
+		for _, path := range []string{"/admin/purge", "/debug/pprof/"} {
+			method := map[bool]string{true: "POST", false: "GET"}[strings.HasPrefix(path, "/admin")]
+			got := admin.ask(method, path, `{"tileset":"basemap"}`, test.header...)
+			if got.status != test.want || (got.status == 401) != (got.header.Get("Www-Authenticate") != "") || strings.Contains(got.body, "secret") {
+				t.Errorf("%s on %s: got %d %v %.200s", test.name, path, got.status, got.header, got.body)
+			}
+		}
+	}
+	if got := admin.ask("GET", "/metrics", ""); got.status != 200 {
+		t.Errorf("/metrics needs none: got %d", got.status)
+	}
+}
+
+// An empty secret, of a variable that is set to nothing, opens nothing.
+func TestEmptyAdminTokenOpensNothing(t *testing.T) {
+	w := start(t)
+	w.address = serve(t, &proxy.Server{Handler: w.proxy.Admin(http.NotFoundHandler(), []byte{})})
+	for _, header := range [][]string{nil, {"Authorization", "Bearer "}, {"Authorization", "Bearer"}} {
+		if got := w.ask("POST", "/admin/purge", `{"tileset":"basemap"}`, header...); got.status != 401 {
+			t.Errorf("%q: got %d", header, got.status)
+		}
+	}
+}
+
+func TestPurge(t *testing.T) {
+	w := start(t)
+	admin := w.admin("")
+	w.origin.put("basemap", 1, 0, 0, tilePNG)
+	w.origin.put("secret", 1, 0, 0, tilePNG)
+	w.get("/tiles/basemap/1/0/0", w.bearer()...)
+	w.get("/tiles/basemap/1/1/1", w.bearer()...) // absent
+	w.get("/tiles/secret/1/0/0", w.bearer()...)
+	var purged struct{ Purged int }
+	admin.ask("POST", "/admin/purge", `{"tileset":"basemap"}`).decode(t, &purged)
+	if purged.Purged != 2 {
+		t.Errorf("purged %d entries, want 2", purged.Purged)
+	}
+	w.get("/tiles/basemap/1/0/0", w.bearer()...)
+	w.get("/tiles/secret/1/0/0", w.bearer()...)
+	w.origin.wantAsked(t, 4)
+	for body, want := range map[string]int{`{"tileset":"nowhere"}`: 404, `{}`: 404, `[]`: 400, `{"tileset":"basemap","x":1}`: 400, `{"tileset":"basemap"} x`: 400, "": 400, strings.Repeat(" ", 1<<20) + "{}": 413} {
+		if got := admin.ask("POST", "/admin/purge", body); got.status != want || got.header.Get("Content-Type") != "application/problem+json" {
+			t.Errorf("%.40q: got %d %s, want %d", body, got.status, got.body, want)
+		}
+	}
+	if got := admin.ask("GET", "/admin/purge", ""); got.status != 405 {
+		t.Errorf("GET: got %d", got.status)
+	}
+	if got := admin.ask("GET", "/tiles/basemap/1/0/0", "", w.bearer()...); got.status != 404 {
+		t.Errorf("a tile on the admin listener: got %d", got.status)
+	}
+}
+
+func TestRevoke(t *testing.T) {
+	w := start(t)
+	w.origin.put("basemap", 1, 0, 0, tilePNG)
+	admin := w.admin("")
+	for _, by := range []string{"subject", "token_id"} {
+		t.Run(by, func(t *testing.T) {
+			subject := "alice-" + by
+			token := w.tokenFor(subject, 3600e9, auth.Limits{Tilesets: []string{"*"}})
+			r := w.request("GET", "/", "", "Authorization", "Bearer "+token)
+			grant, err := w.auth.Authenticate(r, "")
+			if err != nil {
+				t.Fatal(err)
+			}
+			ways := map[string]func() int{
+				"token":   func() int { return w.get("/tiles/basemap/1/0/0", "Authorization", "Bearer "+token).status },
+				"session": nil, "path": nil,
+			}
+			cookie, path := w.cookie(token), w.pathToken(token)
+			ways["session"] = func() int { return w.get("/tiles/basemap/1/0/0", "Cookie", cookie).status }
+			ways["path"] = func() int { return w.get("/t/" + path + "/tiles/basemap/1/0/0").status }
+			for name, status := range ways {
+				if got := status(); got != 200 {
+					t.Errorf("%s before: got %d", name, got)
+				}
+			}
+			body, err := json.Marshal(map[string]string{by: map[string]string{"subject": subject, "token_id": grant.ID}[by]})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := admin.ask("POST", "/admin/revoke", string(body)); got.status != 204 && got.status != 200 {
+				t.Fatalf("got %d %s", got.status, got.body)
+			}
+			for name, status := range ways { // at once, warm as the cache is
+				if got := status(); got != 401 {
+					t.Errorf("%s after: got %d", name, got)
+				}
+			}
+			if got := w.get("/tiles/basemap/1/0/0", w.bearer()...); got.status != 200 {
+				t.Errorf("somebody else: got %d", got.status)
+			}
+		})
+	}
+	for _, body := range []string{`{}`, `{"subject":""}`, `{"subject":"a","token_id":"b"}`, `{"sub":"a"}`, `"alice"`, ""} {
+		if got := admin.ask("POST", "/admin/revoke", body); got.status != 400 {
+			t.Errorf("%s: got %d", body, got.status)
+		}
+	}
+}
