@@ -135,10 +135,6 @@ const cases = {
 		for (const to of [away, back]) await app(page, 'go', ...to)
 		await whole(page, 'panned back')
 		check(tilesIn(await since(), 200, 'panned').length >= 4, 'other tiles where the map was panned to')
-		await load(page, 'reload')
-		await app(page, 'open', 'path', 'world')
-		await whole(page, 'reloaded')
-		none(await since(), 'reloaded within the token’s window')
 		for (const url of await page.evaluate(() => app.asked)) check(/\/t\/[\w.-]+\/tiles\/world\/4\/\d+\/\d+\.png/.test(url), `the token in the path, got ${url}`)
 		check((await page.context().cookies(tiles)).length === 0, 'no cookie')
 	},
