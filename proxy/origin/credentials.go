@@ -69,7 +69,7 @@ func newKeeper(name string, fetch func(context.Context) (aws.Credentials, error)
 // way until that is patience old. It makes no call of its own. Errors: proxy.ErrNoCredentials.
 func (k *keeper) Retrieve(ctx context.Context) (aws.Credentials, error) {
 	creds, wait, err := k.look()
-	if wait == nil {
+	if wait.done == nil {
 		return creds, err
 	}
 	timer := time.NewTimer(time.Until(wait.begun.Add(patience)))
@@ -84,21 +84,21 @@ func (k *keeper) Retrieve(ctx context.Context) (aws.Credentials, error) {
 	return creds, err
 }
 
-// look returns what is held, and the attempt that is worth waiting for instead.
-func (k *keeper) look() (aws.Credentials, *attempt, error) {
+// look returns what is held, and the attempt that is worth waiting for instead, if there is one.
+func (k *keeper) look() (aws.Credentials, attempt, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	now := time.Now()
 	valid := k.valid(now)
 	if valid && !k.suspect {
-		return k.held, nil, nil
+		return k.held, attempt{}, nil
 	}
 	if !valid && k.attempt == nil && k.failures == 0 {
 		k.ask(now) // the wall clock jumped past the refresh, as after a laptop's sleep
 	}
-	wait := k.attempt
-	if wait != nil && now.Sub(wait.begun) >= patience {
-		wait = nil
+	var wait attempt
+	if k.attempt != nil && now.Sub(k.attempt.begun) < patience {
+		wait = *k.attempt
 	}
 	if valid {
 		return k.held, wait, nil // refused before, and the next best
@@ -174,9 +174,7 @@ func (k *keeper) run(ctx context.Context) {
 		case <-k.wake:
 		case <-timer.C:
 		}
-		if wait := k.refresh(ctx); ctx.Err() == nil {
-			timer.Reset(wait)
-		}
+		timer.Reset(k.refresh(ctx))
 	}
 }
 
@@ -186,6 +184,7 @@ func (k *keeper) refresh(ctx context.Context) time.Duration {
 	if k.attempt == nil {
 		k.ask(time.Now())
 	}
+	k.attempt.begun = time.Now()
 	select {
 	case <-k.wake: // this attempt is the one that was asked for
 	default:
@@ -198,17 +197,19 @@ func (k *keeper) refresh(ctx context.Context) time.Duration {
 
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	defer func() {
+		close(k.attempt.done)
+		k.attempt = nil
+	}()
+	if ctx.Err() != nil {
+		return never // the end, no failure of STS's
+	}
 	now := time.Now()
 	if err == nil {
 		err = k.usable(creds, now)
 	}
-	if ctx.Err() == nil {
-		k.observe(k.name, err)
-	}
-	wait := k.keep(creds, err, now)
-	close(k.attempt.done)
-	k.attempt = nil
-	return wait
+	k.observe(k.name, err)
+	return k.keep(creds, err, now)
 }
 
 // usable tells credentials that are none.

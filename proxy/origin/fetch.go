@@ -42,8 +42,10 @@ func (s *S3) get(ctx context.Context, name string, cond tilecache.Condition) (*t
 		switch f.remedy {
 		case newCredentials:
 			s.keeper.refused(creds)
-			if newer, err := s.keeper.Retrieve(ctx); err == nil && !renewed && !same(newer, creds) {
-				creds, renewed, retry = newer, true, true
+			if !renewed {
+				newer, err := s.keeper.Retrieve(ctx)
+				renewed, retry = true, err == nil && !same(newer, creds)
+				creds = newer
 			}
 		case newSignature:
 			retry, resigned = !resigned, true
@@ -139,10 +141,12 @@ func (s *S3) object(ctx context.Context, out *s3.GetObjectOutput, cond tilecache
 	case cond.IfMatch != "" && o.ETag != cond.IfMatch:
 		return nil, &fault{class: tilecache.ErrChanged, text: "another ETag than If-Match asked for"}
 	case partial == "": // a 200: what doesn't know ranges may send it all
-		if _, err := io.CopyN(io.Discard, o.Body, cond.Offset); err != nil {
-			return nil, badAnswer("the whole object instead of a range, and it ended early")
+		_, err := io.CopyN(io.Discard, o.Body, cond.Offset)
+		var f *fault
+		if err != nil && !errors.As(err, &f) {
+			f = badAnswer("the whole object instead of a range, and it ended early")
 		}
-		return o, nil
+		return o, f
 	}
 	var first, last, total int64
 	if _, err := fmt.Sscanf(partial, "bytes %d-%d/%d", &first, &last, &total); err != nil ||

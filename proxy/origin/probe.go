@@ -107,12 +107,15 @@ func (s *S3) anyObject(ctx context.Context) string {
 
 // first waits for the attempt under way however long that takes, as a command may.
 func (k *keeper) first(ctx context.Context) (aws.Credentials, error) {
+	var done chan struct{}
 	k.mu.Lock()
-	wait := k.attempt
+	if k.attempt != nil {
+		done = k.attempt.done
+	}
 	k.mu.Unlock()
-	if wait != nil {
+	if done != nil {
 		select {
-		case <-wait.done:
+		case <-done:
 		case <-ctx.Done():
 		}
 	}

@@ -188,6 +188,9 @@ var stsHints = map[string]string{ //nolint:gosec // advice, not credentials
 func stsFault(ctx context.Context, err error, secrets ...string) *fault {
 	f := classify(ctx, err, secrets...)
 	f.class = proxy.ErrNoCredentials
+	if ctx.Err() != nil {
+		f.text = "no answer in time"
+	}
 	f.text = "STS: " + f.text
 	f.hint = cmp.Or(stsHints[f.code], f.hint)
 	return f
