@@ -24,7 +24,7 @@ proxy/viewer/leaflet/leaflet.js: proxy/viewer/package-lock.json
 	cd proxy/viewer && npm ci --no-audit --no-fund
 
 test: ## all tests, with the race detector
-	go test -race ./...
+	go test -race -timeout 25m ./...
 
 browser: viewer ## the demo's page in headless Chromium; leaves .cache/demo.png
 	cd .ci/browser && npm ci --no-audit --no-fund
