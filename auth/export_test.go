@@ -1,6 +1,9 @@
 package auth
 
-import "slices"
+import (
+	"hash/maphash"
+	"slices"
+)
 
 // AllAlgorithms are the ones that a key set can serve.
 var AllAlgorithms = []string{"RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"}
@@ -76,6 +79,21 @@ func (a *Authenticator) Remembered() (tokens, bytes int) {
 		shard.RUnlock()
 	}
 	return tokens, bytes
+}
+
+// Collide makes forged hash as the remembered token does, which an attacker cannot.
+func (a *Authenticator) Collide(remembered, forged string) {
+	of := func(token string) (uint64, map[uint64]*entry) {
+		hash := maphash.String(a.remembered.seed, token)
+		shard := &a.remembered.shards[hash%rememberedShards]
+		if shard.entries == nil {
+			shard.entries = map[uint64]*entry{}
+		}
+		return hash, shard.entries
+	}
+	from, entries := of(remembered)
+	to, others := of(forged)
+	others[to] = entries[from]
 }
 
 // Limit makes the bounds small enough to be reached by a test.

@@ -24,6 +24,17 @@ func TestRememberedTokenEndsWithItsExpiry(t *testing.T) {
 	wantInvalid(t, err, "expired 30s ago")
 }
 
+func TestTokenThatHashesAlikeIsNotBelieved(t *testing.T) {
+	a, _, s := standard(t)
+	token := s.token(claims(nil))
+	authenticate(t, a, token)
+	forged := token[:len(token)-4] + "AAAA"
+	a.Collide(token, forged)
+	_, err := a.Authenticate(bearer(forged), "")
+	wantInvalid(t, err, unverifiable)
+	authenticate(t, a, token)
+}
+
 func TestRememberedTokensAreBoundedByCount(t *testing.T) {
 	secret := []byte("0123456789abcdef0123456789abcdef")
 	s := secretSigner(secret)
