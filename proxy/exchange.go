@@ -61,7 +61,7 @@ func (x *exchange) Write(b []byte) (int, error) {
 	if x.status == 0 {
 		x.WriteHeader(http.StatusOK)
 	}
-	n, err := x.ResponseWriter.Write(b)
+	n, err := x.ResponseWriter.Write(b) //nolint:gosec // tiles and JSON, with their type and nosniff
 	x.bytes += int64(n)
 	return n, err
 }

@@ -41,7 +41,7 @@ func parseTilePath(s string) (tilePath, bool) {
 		return p, false
 	}
 	last := uint32(1)<<z - 1
-	p.z = uint8(z) //nolint:gosec // at most maxZoom
+	p.z = uint8(z)
 	if p.x, ok = parseNumber(second, last); !ok {
 		return p, false
 	}
@@ -78,7 +78,7 @@ func parseNumber(s string, limit uint32) (uint32, bool) {
 		}
 		n = n*10 + uint64(s[i]-'0')
 	}
-	return uint32(n), n <= uint64(limit) //nolint:gosec // refused when above limit
+	return uint32(n), n <= uint64(limit)
 }
 
 // isID tells whether s is a tileset's or file's id: [a-z0-9][a-z0-9_-]{0,63}.

@@ -119,7 +119,7 @@ type catalogEntry struct {
 // ones, if there are any.
 func (p *Proxy) catalog(x *exchange, r *http.Request) error {
 	grant, err := p.auth.Authenticate(r, "")
-	if err != nil && !(errors.Is(err, auth.ErrNoCredential) && p.anyPublic) {
+	if err != nil && (!errors.Is(err, auth.ErrNoCredential) || !p.anyPublic) {
 		return err
 	}
 	if grant != nil {

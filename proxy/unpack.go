@@ -23,8 +23,10 @@ func unpackedTag(etag string) string {
 	return strings.TrimSuffix(etag, `"`) + `-identity"`
 }
 
-var unpackers = sync.Pool{New: func() any { return new(gzip.Reader) }}
-var unpackBuffers = sync.Pool{New: func() any { return new([32 << 10]byte) }}
+var (
+	unpackers     = sync.Pool{New: func() any { return new(gzip.Reader) }}
+	unpackBuffers = sync.Pool{New: func() any { return new([32 << 10]byte) }}
+)
 
 // writeUnpacked sends a gzipped tile to a client that does not take gzip: decompressed on the way,
 // without a length and without ranges.

@@ -235,7 +235,8 @@ type reply struct {
 func (r reply) problem(t testing.TB) (p struct {
 	Type, Title, Detail string
 	Status              int
-}) {
+},
+) {
 	t.Helper()
 	if err := json.Unmarshal([]byte(r.body), &p); err != nil {
 		t.Fatalf("%q is not a problem: %v", r.body, err)

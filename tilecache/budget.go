@@ -135,7 +135,7 @@ func (c *Cache) makeRoom(hash uint64, n int64) bool {
 		if b.used.Load()-b.evictable.Load()+n > b.limit {
 			return false
 		}
-		s := &c.shards[(int(hash>>c.shift)+i)%len(c.shards)] //nolint:gosec // below maxShards
+		s := &c.shards[(int(hash>>c.shift)+i)%len(c.shards)]
 		if !s.evict() {
 			i++
 		}

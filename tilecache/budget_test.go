@@ -148,6 +148,34 @@ func TestQueueKeepsItsOrder(t *testing.T) {
 	})
 }
 
+// One who lets go of much makes room for several.
+func TestRoomForSeveralIsGivenAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o := newOrigin(t, func(ctx context.Context, _ int, _ tilecache.Condition) (*tilecache.Object, error) {
+			return newFeed(ctx, 100_000).object, nil
+		})
+		c := newCache(t, small)
+		tiles := fillWith(t, c, nil)
+		var all sync.WaitGroup
+		began := time.Now()
+		for i := range uint32(2) {
+			all.Go(func() {
+				tl, _, err := c.Get(context.Background(), tile(1000+i), day, o.fetch)
+				checkErr(t, "Get", err, nil)
+				check(t, "wait", time.Since(began), 310*time.Millisecond)
+				tl.Close()
+			})
+		}
+		advance(310 * time.Millisecond)
+		tiles[0].Close()
+		tiles[1].Close()
+		all.Wait()
+		for _, tl := range tiles[2:] {
+			tl.Close()
+		}
+	})
+}
+
 // A miss for which there cannot be room must not cost the others their tiles.
 func TestMissThatCannotSucceedEvictsNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -36,6 +36,7 @@ func newCache(t testing.TB, o tilecache.Options) *tilecache.Cache {
 		check(t, "bytes held when all is forgotten", st.Bytes, empty)
 		check(t, "bytes held by readers that are gone", st.Retired, 0)
 		check(t, "waiting for room", st.Queued, 0)
+		check(t, "left over in the books", tilecache.Leftovers(c), 0)
 	})
 	return c
 }

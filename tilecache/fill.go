@@ -234,7 +234,7 @@ func (f *fill) publish(e *entry) {
 	s.mu.Lock()
 	f.filling = e.cost
 	s.filling += f.filling
-	e.refs.Store(int32(f.waiters) + 1) //nolint:gosec // far below 2^31
+	e.refs.Store(int32(f.waiters) + 1)
 	f.entry = e
 	s.mu.Unlock()
 	close(f.ready)

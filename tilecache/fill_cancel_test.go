@@ -25,7 +25,7 @@ func TestLastWaiterLeavesBeforeTheHeaders(t *testing.T) {
 		time.AfterFunc(3*time.Second, leave)
 		_, _, err := c.Get(ctx, tile(1), day, o.fetch)
 		checkErr(t, "Get", err, context.Canceled)
-		check(t, "time until the fetch stopped", (<-stopped).Sub(time.Now()), 0)
+		check(t, "time until the fetch stopped", time.Until(<-stopped), 0)
 
 		// Nothing of it is remembered.
 		st, _ := look(t, c, tile(1), day, o.fetch)
@@ -35,13 +35,16 @@ func TestLastWaiterLeavesBeforeTheHeaders(t *testing.T) {
 }
 
 func TestClientThatHasLeftAlreadyCausesNoFetch(t *testing.T) {
-	o := newOrigin(t, func(context.Context, int, tilecache.Condition) (*tilecache.Object, error) { return object(nil), nil })
-	c := newCache(t, tilecache.Options{})
-	ctx, leave := context.WithCancel(context.Background())
-	leave()
-	_, _, err := c.Get(ctx, tile(1), day, o.fetch)
-	checkErr(t, "Get", err, context.Canceled)
-	check(t, "fetches", o.calls(), 0)
+	synctest.Test(t, func(t *testing.T) {
+		o := newOrigin(t, func(context.Context, int, tilecache.Condition) (*tilecache.Object, error) { return object(nil), nil })
+		c := newCache(t, tilecache.Options{})
+		ctx, leave := context.WithCancel(context.Background())
+		leave()
+		_, _, err := c.Get(ctx, tile(1), day, o.fetch)
+		checkErr(t, "Get", err, context.Canceled)
+		synctest.Wait()
+		check(t, "fetches", o.calls(), 0)
+	})
 }
 
 func TestLastReaderLeaves(t *testing.T) {

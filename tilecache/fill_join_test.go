@@ -7,6 +7,7 @@ import (
 	"io"
 	"sync"
 	"testing"
+	"testing/iotest"
 	"testing/synctest"
 	"time"
 
@@ -51,6 +52,25 @@ func TestThousandGoroutinesOnOneColdKeyAreOneFetch(t *testing.T) {
 	}
 	check(t, "fetches", o.calls(), 1)
 	check(t, "calls that began it", misses, 1)
+}
+
+// Readers race with the last bytes and with the end itself: each must see all of it before io.EOF.
+func TestReadersAtTheVeryEnd(t *testing.T) {
+	body := pattern(5000)
+	c := newCache(t, tilecache.Options{})
+	fetch := func(context.Context, tilecache.Key, tilecache.Condition) (*tilecache.Object, error) {
+		return &tilecache.Object{Body: io.NopCloser(iotest.OneByteReader(bytes.NewReader(body))), Size: 5000, ETag: `"v1"`}, nil
+	}
+	for i := range uint32(300) {
+		var readers sync.WaitGroup
+		for range 8 {
+			readers.Go(func() {
+				_, b := look(t, c, tile(i), day, fetch)
+				checkBytes(t, b, body)
+			})
+		}
+		readers.Wait()
+	}
 }
 
 func TestReadersFollowAGrowingTile(t *testing.T) {
@@ -225,6 +245,7 @@ func TestClientsLeave(t *testing.T) {
 				f.send(t, body[max(0, tc.sent):])
 				f.Close()
 				checkBytes(t, <-second, body)
+				synctest.Wait()
 				check(t, "fetches", o.calls(), 1)
 			})
 		})

@@ -126,7 +126,7 @@ func BenchmarkScanOfAMillionTiles(b *testing.B) {
 			return object(body[:tileBytes(k)]), nil
 		}
 		peak := 0.0
-		for i := range uint32(tiles) { //nolint:gosec // a million
+		for i := range uint32(tiles) {
 			look(b, c, tile(i), day, fetch)
 			if i%1000 == 0 {
 				peak = max(peak, resident(b))

@@ -32,7 +32,7 @@ func (f *fill) renew() {
 	s, e := f.shard, f.old
 	s.mu.Lock()
 	e.validated, e.failures, e.retryAt = f.cache.now(), 0, 0
-	e.refs.Add(int32(f.waiters)) //nolint:gosec // far below 2^31
+	e.refs.Add(int32(f.waiters))
 	f.entry = e
 	s.forget(f)
 	s.counts.Renewed++

@@ -124,6 +124,21 @@ func TestSeveralReadersOfAnObjectThatIsNotKept(t *testing.T) {
 	})
 }
 
+// Without a length nobody can tell where to resume, or that what came is all.
+func TestStreamOfUnknownLengthBreaksOff(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o := newOrigin(t, func(_ context.Context, _ int, cond tilecache.Condition) (*tilecache.Object, error) {
+			obj := broken(pattern(5000), cond, 3000, errReset)
+			obj.Size = -1
+			return obj, nil
+		})
+		c := newCache(t, tilecache.Options{})
+		errs, _ := crowd(c, 1, day, o.fetch)
+		checkErr(t, "the reader", errs[0], errReset)
+		check(t, "fetches", o.calls(), 1)
+	})
+}
+
 func TestSecondReadersOwnFetchFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		o := newOrigin(t, func(_ context.Context, call int, cond tilecache.Condition) (*tilecache.Object, error) {

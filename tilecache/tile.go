@@ -67,14 +67,14 @@ func (c *Cache) newEntry(key Key, hash uint64, obj *Object) *entry {
 	}
 }
 
+// grow publishes the bytes before to. It changes both under the lock, so that whoever holds it never
+// sees the end of the body without its last bytes.
 func (e *entry) grow(to int64, complete bool) {
-	e.grown.Store(to)
-	if complete {
-		e.complete.Store(true)
-	}
 	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.grown.Store(to)
+	e.complete.Store(complete)
 	e.broadcast()
-	e.mu.Unlock()
 }
 
 func (e *entry) fail(err error) {
@@ -201,7 +201,7 @@ func (t Tile) CutWith(cut func()) {
 		e.readers = make(map[uint64]*reader)
 	}
 	e.readers[t.id] = &reader{cut: cut, since: time.Now()}
-	e.registered.Store(int32(len(e.readers))) //nolint:gosec // far below 2^31
+	e.registered.Store(int32(len(e.readers)))
 }
 
 // Close lets go of the bytes. It must be called once.
@@ -213,7 +213,7 @@ func (t Tile) Close() {
 	if e.registered.Load() > 0 {
 		e.mu.Lock()
 		delete(e.readers, t.id)
-		e.registered.Store(int32(len(e.readers))) //nolint:gosec // far below 2^31
+		e.registered.Store(int32(len(e.readers)))
 		e.mu.Unlock()
 	}
 	if t.fill != nil {

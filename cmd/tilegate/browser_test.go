@@ -265,8 +265,13 @@ func withCORS(t *testing.T, bucket, origin string) http.Handler {
 func presignAnew(t *testing.T, bucket *fakeaws.Server, front *httptest.Server) http.Handler {
 	t.Helper()
 	const id, secret = "AKIATESTPRESIGNER001", "the-presigner's-secret"
-	bucket.AddUser(fakeaws.User{AccessKeyID: id, SecretAccessKey: secret,
-		Policy: `{"Version":"2012-10-17","Statement":{"Effect":"Allow","Action":"s3:GetObject","Resource":"arn:aws:s3:::tiles/*"}}`})
+	err := bucket.AddUser(fakeaws.User{
+		AccessKeyID: id, SecretAccessKey: secret,
+		Policy: `{"Version":"2012-10-17","Statement":{"Effect":"Allow","Action":"s3:GetObject","Resource":"arn:aws:s3:::tiles/*"}}`,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
 	signer := s3.NewPresignClient(s3.New(s3.Options{
 		Region: "us-east-1", BaseEndpoint: aws.String(front.URL), UsePathStyle: true,
 		Credentials: credentials.NewStaticCredentialsProvider(id, secret, ""),

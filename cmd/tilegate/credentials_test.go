@@ -84,7 +84,7 @@ func object(ctx context.Context, client *s3.Client, key string) (body []byte, co
 	if err != nil {
 		return nil, errorCode(err), err
 	}
-	defer out.Body.Close() //nolint:errcheck // what was read is compared
+	defer out.Body.Close()
 	body, err = io.ReadAll(out.Body)
 	return body, "", err
 }
@@ -207,7 +207,7 @@ func TestCredentialProcessInAProfileReadsMinIO(t *testing.T) {
 	token := writeFile(t, "token", mintToken(t, configFile, "--tilesets", "roads")+"\n")
 	script := writeFile(t, "tilegate-credentials", fmt.Sprintf("#!/bin/sh\n"+
 		"printf 'Authorization: Bearer %%s\\n' \"$(cat '%s')\" | curl -fsS -X POST -H @- '%s/credentials'\n", token, server.url))
-	if err := os.Chmod(script, 0o700); err != nil { //nolint:gosec // it is to be run
+	if err := os.Chmod(script, 0o700); err != nil {
 		t.Fatal(err)
 	}
 	profile := writeFile(t, "config", "[profile tiles]\nregion = us-east-1\ncredential_process = "+script+"\n")

@@ -77,7 +77,7 @@ func freeAddress(t *testing.T) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close() //nolint:errcheck // nothing was accepted
+	defer l.Close()
 	return l.Addr().String()
 }
 
@@ -160,8 +160,10 @@ func (n *night) allow(t *testing.T, actions ...string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	err = n.bucket.AddRole(fakeaws.Role{ARN: testRole, TrustedUsers: []string{testKey},
-		Policy: fmt.Sprintf(`{"Version":"2012-10-17","Statement":{"Effect":"Allow","Action":%s,"Resource":["arn:aws:s3:::tiles","arn:aws:s3:::tiles/*"]}}`, list)})
+	err = n.bucket.AddRole(fakeaws.Role{
+		ARN: testRole, TrustedUsers: []string{testKey},
+		Policy: fmt.Sprintf(`{"Version":"2012-10-17","Statement":{"Effect":"Allow","Action":%s,"Resource":["arn:aws:s3:::tiles","arn:aws:s3:::tiles/*"]}}`, list),
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -289,8 +291,8 @@ func (n *night) recovers(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	n.keyServer = &http.Server{Handler: n.issuer.Handler()} //nolint:gosec // a test's
-	go func() { _ = n.keyServer.Serve(keys) }()             // until the night ends
+	n.keyServer = &http.Server{Handler: n.issuer.Handler()}
+	go func() { _ = n.keyServer.Serve(keys) }() // until the night ends
 	eventually(t, "ready by itself", func() error {
 		if status, said := n.ready(t); status != http.StatusOK || said.Missing != nil {
 			return fmt.Errorf("got %d %+v", status, said)

@@ -437,7 +437,7 @@ func raw(t *testing.T, base, method, target string, headers ...string) (status i
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer conn.Close() //nolint:errcheck // the answer has been read
+	defer conn.Close()
 	var request strings.Builder
 	fmt.Fprintf(&request, "%s %s HTTP/1.1\r\nHost: %s\r\n", method, target, host)
 	closes := true
@@ -455,7 +455,7 @@ func raw(t *testing.T, base, method, target string, headers ...string) (status i
 	if err != nil {
 		t.Fatalf("%s %s %q: %v", method, target, headers, err)
 	}
-	defer got.Body.Close() //nolint:errcheck // so has the body
+	defer got.Body.Close()
 	body, err := io.ReadAll(got.Body)
 	if err != nil {
 		t.Fatalf("%s %s %q: %v", method, target, headers, err)
@@ -613,7 +613,7 @@ func (c *sharedCache) nothingOnDisk(t *testing.T) {
 			return err
 		}
 		files++
-		text, err := os.ReadFile(path) //nolint:gosec // the test's own directory
+		text, err := os.ReadFile(path)
 		for _, secret := range secrets {
 			if bytes.Contains(text, []byte(secret)) {
 				t.Errorf("%s holds a credential", filepath.Base(path))
