@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 	"unicode/utf8"
 )
@@ -14,8 +15,24 @@ import (
 // that a hit does besides writing the tile; what is in it never includes a credential: the path is
 // masked, and the query is left out whole.
 type accessLog struct {
-	w    io.Writer
-	text bool // key=value instead of JSON
+	w      io.Writer
+	text   bool // key=value instead of JSON
+	latest atomic.Pointer[second]
+}
+
+// second is one, formatted: nearly all lines begin with the same as the line before.
+type second struct {
+	unix        int64
+	clock, zone string
+}
+
+func (l *accessLog) second(t time.Time) *second {
+	if s := l.latest.Load(); s != nil && s.unix == t.Unix() {
+		return s
+	}
+	s := &second{t.Unix(), t.Format("2006-01-02T15:04:05"), t.Format("Z07:00")}
+	l.latest.Store(s)
+	return s
 }
 
 var lines = sync.Pool{New: func() any { return new([]byte) }}
@@ -26,7 +43,7 @@ const maxLogged = 512
 func (l *accessLog) line(p *Proxy, x *exchange, r *http.Request, took time.Duration, aborted bool) {
 	b := lines.Get().(*[]byte) //nolint:forcetypeassert // the pool holds nothing else
 	e := lineEncoder{b: (*b)[:0], text: l.text}
-	e.begin(x.start)
+	e.begin(l.second(x.start), x.start.Nanosecond())
 	e.str("method", r.Method)
 	e.str("path", maskPath(r.URL.Path))
 	e.num("status", int64(x.status))
@@ -68,14 +85,7 @@ const maxSegment = 40
 // maskPath leaves out of a path what could be a credential: what follows "t", and, since a proxy that
 // does not cut off its prefix and a client that misspells can put a token anywhere, each long segment.
 func maskPath(path string) string {
-	length, masks := 0, false
-	for i := range len(path) {
-		if length++; path[i] == '/' {
-			length = 0
-		}
-		masks = masks || length > maxSegment || length == 1 && path[i] == 't'
-	}
-	if !masks {
+	if !strings.Contains(path, "/t/") && longestSegment(path) <= maxSegment {
 		return path
 	}
 	segments := strings.Split(path, "/")
@@ -87,6 +97,18 @@ func maskPath(path string) string {
 		before = segment
 	}
 	return strings.Join(segments, "/")
+}
+
+func longestSegment(path string) int {
+	longest := 0
+	for {
+		end := strings.IndexByte(path, '/')
+		if end < 0 {
+			return max(longest, len(path))
+		}
+		longest = max(longest, end)
+		path = path[end+1:]
+	}
 }
 
 // host cuts the port off an address.
@@ -109,16 +131,17 @@ type lineEncoder struct {
 	text bool
 }
 
-func (e *lineEncoder) begin(t time.Time) {
+func (e *lineEncoder) begin(s *second, nanoseconds int) {
+	before, after := `{"time":"`, `","level":"INFO","msg":"request"`
 	if e.text {
-		e.b = append(e.b, "time="...)
-		e.b = t.AppendFormat(e.b, "2006-01-02T15:04:05.000Z07:00")
-		e.b = append(e.b, " level=INFO msg=request"...)
-		return
+		before, after = "time=", " level=INFO msg=request"
 	}
-	e.b = append(e.b, `{"time":"`...)
-	e.b = t.AppendFormat(e.b, "2006-01-02T15:04:05.000Z07:00")
-	e.b = append(e.b, `","level":"INFO","msg":"request"`...)
+	ms := nanoseconds / 1e6
+	e.b = append(e.b, before...)
+	e.b = append(e.b, s.clock...)
+	e.b = append(e.b, '.', byte('0'+ms/100), byte('0'+ms/10%10), byte('0'+ms%10))
+	e.b = append(e.b, s.zone...)
+	e.b = append(e.b, after...)
 }
 
 func (e *lineEncoder) end() []byte {
@@ -164,8 +187,13 @@ func (e *lineEncoder) str(name, s string) {
 		e.b = append(e.b, s...)
 		return
 	}
+	i := 0
+	for i < len(s) && s[i] >= 0x20 && s[i] < 0x7f && s[i] != '"' && s[i] != '\\' {
+		i++
+	}
 	e.b = append(e.b, '"')
-	for i := 0; i < len(s); {
+	e.b = append(e.b, s[:i]...) // usually all of it
+	for i < len(s) {
 		switch c := s[i]; {
 		case c == '"' || c == '\\':
 			e.b = append(e.b, '\\', c)

@@ -15,7 +15,6 @@ import (
 var (
 	nosniff        = []string{"nosniff"}
 	privateNoStore = []string{"private, no-store"}
-	acceptRanges   = []string{"bytes"}
 	gzipEncoding   = []string{"gzip"}
 )
 

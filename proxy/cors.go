@@ -33,7 +33,7 @@ var (
 	varyEncoding     = []string{"Accept-Encoding"}
 	varyBoth         = []string{"Origin, Accept-Encoding"}
 	allowCredentials = []string{"true"}
-	exposedHeaders   = []string{"Accept-Ranges, Cache-Status, Content-Length, Content-Range, Date, ETag, Retry-After, Server-Timing, WWW-Authenticate, X-Request-Id"}
+	exposedHeaders   = []string{"Cache-Status, Content-Length, Content-Range, Date, ETag, Retry-After, Server-Timing, WWW-Authenticate, X-Request-Id"}
 	allowedMethods   = []string{"GET, HEAD, POST, DELETE"}
 	allowedHeaders   = []string{"Authorization, Content-Type, If-Match, If-Modified-Since, If-None-Match, If-Range, If-Unmodified-Since, Range, X-Request-Id"}
 	allMethods       = "GET, HEAD, POST, DELETE, OPTIONS"

@@ -72,7 +72,7 @@ func TestFirstClientLeavesTheOthersStay(t *testing.T) {
 			}()
 			w.waitForJoined(1)
 			leave()
-			_ = <-left // that it left, not why
+			_ = <-left          // that it left, not why
 			w.access.waitFor(1) // and the first one has gone
 			send(t, fill, body[len(body)-(300_000-map[bool]int{true: 1000}[phase == "in the body"]):])
 			_ = fill.Close()
@@ -91,7 +91,7 @@ func TestLastClientLeavesInTheBody(t *testing.T) {
 	fill := <-started
 	send(t, fill, pngBody(1000))
 	leave()
-	_ = <-left // that it left, not why
+	_ = <-left        // that it left, not why
 	<-fill.ctx.Done() // far from done and unwanted: it stops
 	if line := w.access.waitFor(1)[0]; !strings.Contains(line, `"aborted":"true"`) && !strings.Contains(line, `"status":499`) {
 		t.Errorf("got line %s", line)

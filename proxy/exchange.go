@@ -2,6 +2,8 @@ package proxy
 
 import (
 	"crypto/rand"
+	"crypto/tls"
+	"net"
 	"net/http"
 	"sync"
 	"time"
@@ -138,6 +140,25 @@ func (x *exchange) cut() func() {
 // flush sends what has been written so far.
 func (x *exchange) flush() error {
 	return http.NewResponseController(x.ResponseWriter).Flush()
+}
+
+// reset makes an abort felt where it would look like an end: in HTTP/1.0, which nginx speaks to its
+// upstreams unless told otherwise, an answer of unknown length ends with its connection.
+func (x *exchange) reset(r *http.Request) {
+	if r.ProtoAtLeast(1, 1) {
+		return
+	}
+	conn, _, err := http.NewResponseController(x.ResponseWriter).Hijack()
+	if err != nil {
+		return // a test's recorder
+	}
+	if overTLS, ok := conn.(*tls.Conn); ok {
+		conn = overTLS.NetConn()
+	}
+	if overTCP, ok := conn.(*net.TCPConn); ok {
+		_ = overTCP.SetLinger(0) // closing then sends RST in place of FIN
+	}
+	_ = conn.Close() // it is going to fail, that is the point
 }
 
 // boundBody deals with requests that have a body, which here is the exception. It is awaited for a

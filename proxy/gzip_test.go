@@ -87,7 +87,7 @@ func TestGzip(t *testing.T) {
 				}
 
 				head := w.do(http.MethodHead, "/tiles/roads/1/0/0.mvt", "", header...)
-				for _, name := range []string{"Etag", "Vary", "Content-Encoding", "Content-Type", "Accept-Ranges"} {
+				for _, name := range []string{"Etag", "Vary", "Content-Encoding", "Content-Type"} {
 					if head.header.Get(name) != got.header.Get(name) {
 						t.Errorf("%s: HEAD has %s %q, GET %q", state, name, head.header.Get(name), got.header.Get(name))
 					}
@@ -98,7 +98,7 @@ func TestGzip(t *testing.T) {
 				}
 				part := w.get("/tiles/roads/1/0/0.mvt", append(header, "Range", "bytes=10-19")...)
 				if test.ownTag {
-					if part.status != 200 || part.body != test.body || part.header.Get("Accept-Ranges") == "bytes" {
+					if part.status != 200 || part.body != test.body {
 						t.Errorf("%s: range of a decompressed tile: got %d, %d bytes, %v", state, part.status, len(part.body), part.header)
 					}
 				} else if part.status != 206 || part.body != test.body[10:20] || part.header.Get("Content-Encoding") != test.encoding {

@@ -213,6 +213,9 @@ func (p *Proxy) finish(x *exchange, r *http.Request) {
 	if p.accessLog != nil {
 		p.accessLog.line(p, x, r, took, panicked != nil)
 	}
+	if panicked != nil {
+		x.reset(r)
+	}
 	*x = exchange{}
 	exchanges.Put(x)
 	if panicked != nil {

@@ -1,6 +1,7 @@
 package proxy_test
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"errors"
@@ -166,6 +167,56 @@ func TestBrokenBodyIsAnErrorForEveryClient(t *testing.T) {
 		}
 	}
 }
+
+// In HTTP/1.0 an answer of unknown length ends where its connection does, and nginx speaks it to its
+// upstreams by default: what is broken off must not end like that.
+func TestBrokenBodyIsAnErrorInHTTP10(t *testing.T) {
+	for _, broken := range []bool{false, true} {
+		w := start(t)
+		started := w.origin.lives(-1)
+		conn := w.dial()
+		fmt.Fprintf(conn, "GET /tiles/basemap/1/0/0 HTTP/1.0\r\nHost: x\r\nAuthorization: %s\r\n\r\n", w.bearer()[1])
+		fill := <-started
+		send(t, fill, pngBody(1000))
+		reader := bufio.NewReader(conn)
+		response, err := http.ReadResponse(reader, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		readFull(t, response.Body, 1000)
+		if broken {
+			_ = fill.CloseWithError(errors.New("connection reset by peer"))
+		} else {
+			_ = fill.Close()
+		}
+		if rest, err := io.ReadAll(response.Body); (err != nil) != broken || len(rest) != 0 {
+			t.Errorf("broken: %v, but got %v after %d more bytes", broken, err, len(rest))
+		}
+		_ = response.Body.Close()
+	}
+}
+
+// Over budget the slowest readers are cut off, so that others get their tiles.
+func TestSlowReadersMakeRoom(t *testing.T) {
+	const size = 12 << 20 // more than the kernel takes on its way
+	w := start(t, func(s *setup) { s.cache.Memory, s.cache.MaxObject = 40<<20, 16<<20 })
+	w.origin.respond(func(_ context.Context, key tilecache.Key, _ tilecache.Condition) (*tilecache.Object, error) {
+		return &tilecache.Object{Body: io.NopCloser(io.MultiReader(strings.NewReader(pngMagic), io.LimitReader(zeros{}, size-int64(len(pngMagic))))), Size: size, ETag: `"x"`}, nil
+	})
+	for x := range 3 {
+		response := w.open(fmt.Sprintf("/tiles/basemap/4/%d/0", x), w.bearer()...)
+		readFull(t, response.Body, 100) // and no more
+	}
+	got := w.get("/tiles/basemap/4/9/0", w.bearer()...)
+	if got.status != 200 || len(got.body) != size || got.err != nil {
+		t.Errorf("got %d, %d bytes, %v", got.status, len(got.body), got.err)
+	}
+	w.access.waitForLine(`"aborted":"true"`)
+}
+
+type zeros struct{}
+
+func (zeros) Read(b []byte) (int, error) { clear(b); return len(b), nil }
 
 func TestBrokenBodyIsResumed(t *testing.T) {
 	body := pngBody(100_000)

@@ -37,7 +37,6 @@ func TestTileArrivesByteForByte(t *testing.T) {
 			"X-Content-Type-Options":       "nosniff",
 			"Cache-Control":                "private, max-age=3600, stale-while-revalidate=600",
 			"Cross-Origin-Resource-Policy": "same-site",
-			"Accept-Ranges":                "bytes",
 			"Vary":                         "",
 			"X-Request-Id":                 "",
 			"Content-Encoding":             "",

@@ -58,6 +58,7 @@ type tileset struct {
 	missingCDNCacheControl        []string
 	resourcePolicy                []string
 	metrics                       tilesetMetrics
+	fetcher                       tilecache.Fetch // fetch, bound once
 }
 
 // format is what a tileset's tiles are.
@@ -198,6 +199,7 @@ func (p *Proxy) prepare(t Tileset, o *Options) (*tileset, error) {
 	if t.Public || p.cors.crossing {
 		ts.resourcePolicy = one("cross-origin")
 	}
+	ts.fetcher = ts.fetch
 	ts.minX, ts.minY = mercator(t.Bounds[0], t.Bounds[3])
 	ts.maxX, ts.maxY = mercator(t.Bounds[2], t.Bounds[1])
 	return ts, nil

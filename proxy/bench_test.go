@@ -1,0 +1,144 @@
+package proxy_test
+
+import (
+	"context"
+	"crypto/x509"
+	"encoding/pem"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"testing"
+	"time"
+
+	"tilegate/auth"
+	"tilegate/internal/issuer"
+	"tilegate/tilecache"
+)
+
+// sink is a response writer that a benchmark can use again and again, as net/http's own is but for the network.
+type sink struct {
+	header http.Header
+	status int
+	bytes  int
+}
+
+func (s *sink) Header() http.Header              { return s.header }
+func (s *sink) WriteHeader(status int)           { s.status = status }
+func (s *sink) Write(b []byte) (int, error)      { s.bytes += len(b); return len(b), nil }
+func (s *sink) SetWriteDeadline(time.Time) error { return nil }
+func (s *sink) SetReadDeadline(time.Time) error  { return nil }
+func (s *sink) FlushError() error                { return nil }
+
+func (s *sink) reset() {
+	clear(s.header)
+	s.status, s.bytes = 0, 0
+}
+
+// busy is a proxy in its usual clothes, with an access log and metrics, that holds one tile of 20 KB,
+// and a request for it with an issuer's RS256 token.
+func busy(t testing.TB) (*world, *http.Request) {
+	t.Helper()
+	i, err := issuer.New(issuer.Options{URL: "https://id.example.com/"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	token, err := i.Token("RS256", map[string]any{"sub": "alice", "aud": "tiles", "tilesets": []string{"basemap", "acme-*"}, "exp": time.Now().Add(time.Hour).Unix()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	kid, err := i.KeyID("RS256")
+	if err != nil {
+		t.Fatal(err)
+	}
+	keys, err := i.Keys()
+	if err != nil {
+		t.Fatal(err)
+	}
+	der, err := x509.MarshalPKIXPublicKey(keys[kid])
+	if err != nil {
+		t.Fatal(err)
+	}
+	w, _ := build(t, func(s *setup) {
+		s.auth.Issuers = []auth.Issuer{{
+			Issuer: "https://id.example.com/", Audience: []string{"tiles"}, Algorithms: []string{"RS256"},
+			PublicKeyPEM: pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der}),
+		}}
+		s.auth.Clock, s.cache.Clock = nil, nil
+		s.proxy.AccessLog = io.Discard
+		s.proxy.CORS.Origins = []string{"https://app.example.com"}
+	})
+	w.origin.put("basemap", 7, 66, 44, object{body: pngBody(20_000), etag: `"0123456789abcdef"`, modified: modified})
+	r := httptest.NewRequest(http.MethodGet, "/tiles/basemap/7/66/44.png", nil)
+	r.RemoteAddr = "192.0.2.1:54321"
+	r.Header.Set("Authorization", "Bearer "+token)
+	return w, r
+}
+
+func serveOnce(t testing.TB, w *world, s *sink, r *http.Request, want int) {
+	s.reset()
+	w.proxy.ServeHTTP(s, r)
+	if s.status != want {
+		t.Fatalf("got %d, want %d", s.status, want)
+	}
+}
+
+func TestHitAllocations(t *testing.T) {
+	w, r := busy(t)
+	s := &sink{header: http.Header{}}
+	serveOnce(t, w, s, r, 200)
+	if got := testing.AllocsPerRun(1000, func() { serveOnce(t, w, s, r, 200) }); got > maxHitAllocations {
+		t.Errorf("a hit allocates %v times, want at most %d", got, maxHitAllocations)
+	}
+	if s.bytes != 20_000 {
+		t.Errorf("got %d bytes", s.bytes)
+	}
+}
+
+// A hit: the token is known, the tile is held.
+func BenchmarkHit(b *testing.B) {
+	w, r := busy(b)
+	s := &sink{header: http.Header{}}
+	serveOnce(b, w, s, r, 200)
+	b.ReportAllocs()
+	for b.Loop() {
+		serveOnce(b, w, s, r, 200)
+	}
+}
+
+func BenchmarkHitParallel(b *testing.B) {
+	w, r := busy(b)
+	serveOnce(b, w, &sink{header: http.Header{}}, r, 200)
+	b.ReportAllocs()
+	b.RunParallel(func(pb *testing.PB) {
+		s := &sink{header: http.Header{}}
+		for pb.Next() {
+			serveOnce(b, w, s, r, 200)
+		}
+	})
+}
+
+func BenchmarkNotModified(b *testing.B) {
+	w, r := busy(b)
+	s := &sink{header: http.Header{}}
+	serveOnce(b, w, s, r, 200)
+	r.Header.Set("If-None-Match", `"0123456789abcdef"`)
+	b.ReportAllocs()
+	for b.Loop() {
+		serveOnce(b, w, s, r, 304)
+	}
+}
+
+// A miss, with an origin that has all of the tile at hand.
+func BenchmarkMiss(b *testing.B) {
+	w, r := busy(b)
+	body := pngBody(20_000)
+	w.origin.respond(func(context.Context, tilecache.Key, tilecache.Condition) (*tilecache.Object, error) {
+		return wholeObject(body), nil
+	})
+	s := &sink{header: http.Header{}}
+	b.ReportAllocs()
+	for b.Loop() {
+		w.cache.Purge("basemap")
+		serveOnce(b, w, s, r, 200)
+	}
+}
