@@ -61,11 +61,15 @@ func benchHit(ctx context.Context, l *lab) error {
 		return err
 	}
 	defer bareFive.stop()
-	type target struct{ name, url, token string }
+	type target struct {
+		name   string
+		server *server
+		token  string
+	}
 	targets := []target{
-		{"tilegate", tilegate.url + path, l.token},
-		{"bare handler, the same headers", bare.url + path, l.token},
-		{"bare handler, five headers", bareFive.url + path, l.token},
+		{"tilegate", tilegate, l.token},
+		{"bare handler, the same headers", bare, l.token},
+		{"bare handler, five headers", bareFive, l.token},
 	}
 	origin, err := l.startSelf(ctx, loadCore, append([]string{"serve-bare"}, five...)...)
 	if err != nil {
@@ -78,14 +82,14 @@ func benchHit(ctx context.Context, l *lab) error {
 	}
 	if nginx != nil {
 		defer nginx.stop()
-		targets = append(targets, target{"nginx proxy_cache, HS256 checked in njs", nginx.url + path, l.hmacToken})
+		targets = append(targets, target{"nginx proxy_cache, HS256 checked in njs", nginx, l.hmacToken})
 	} else {
 		l.note("  of nginx proxy_cache, HS256 checked in njs", "not installed")
 	}
 	rates := map[string][]float64{}
 	for range l.rounds {
 		for _, t := range targets {
-			rate, err := l.wrk(ctx, t.url, t.token, 64, "")
+			rate, _, err := l.wrk(ctx, t.server, path, t.token, 64, "")
 			if err != nil {
 				return err
 			}
@@ -93,14 +97,14 @@ func benchHit(ctx context.Context, l *lab) error {
 		}
 	}
 	ours := median(rates["tilegate"])
-	l.note("a cached tile of 20 KB, RS256 token, 64 connections, one core", fmt.Sprintf("%.0f a second", ours))
+	l.note("a cached tile of 20 KB, RS256 token, 64 connections, one core", fmt.Sprintf("%.0f in a second of its core", ours))
 	for i, goal := range []float64{0.95, 0.90, 1.00} {
 		if i+1 >= len(targets) {
 			break
 		}
 		name := targets[i+1].name
 		ratio := ours / median(rates[name])
-		l.record("  of "+name, fmt.Sprintf("%.2f (%.0f a second)", ratio, median(rates[name])), fmt.Sprintf("≥ %.2f", goal), ratio >= goal)
+		l.record("  of "+name, fmt.Sprintf("%.2f (%.0f)", ratio, median(rates[name])), fmt.Sprintf("≥ %.2f", goal), ratio >= goal)
 	}
 	return nil
 }
@@ -119,7 +123,7 @@ func benchMiss(ctx context.Context, l *lab) error {
 	defer tilegate.stop()
 	var ours, loops []float64
 	for round := range l.rounds {
-		rate, err := l.wrk(ctx, tilegate.url, l.token, 32, walk(16, round*10_000_000))
+		rate, _, err := l.wrk(ctx, tilegate, "", l.token, 32, walk(16, round*10_000_000))
 		if err != nil {
 			return err
 		}
@@ -135,7 +139,7 @@ func benchMiss(ctx context.Context, l *lab) error {
 		loops = append(loops, rate)
 	}
 	ratio := median(ours) / median(loops)
-	l.record("misses, 32 at once, of a bare GetObject loop", fmt.Sprintf("%.2f (%.0f of %.0f a second)", ratio, median(ours), median(loops)), "≥ 0.80", ratio >= 0.80)
+	l.record("misses, 32 at once, of a bare GetObject loop", fmt.Sprintf("%.2f (%.0f of %.0f in a second of a core)", ratio, median(ours), median(loops)), "≥ 0.80", ratio >= 0.80)
 	return nil
 }
 

@@ -32,11 +32,11 @@ func benchScan(ctx context.Context, l *lab) error {
 	l.length = 20 * time.Second
 	asked := 0
 	for asked < tiles {
-		rate, err := l.wrk(ctx, tilegate.url, l.token, 64, walk(20, asked))
+		_, requests, err := l.wrk(ctx, tilegate, "", l.token, 64, walk(20, asked))
 		if err != nil {
 			return err
 		}
-		asked += int(rate * l.length.Seconds())
+		asked += requests
 	}
 	_, peak, err := tilegate.resident()
 	if err != nil {
