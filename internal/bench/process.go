@@ -18,6 +18,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
@@ -59,9 +60,12 @@ func (l *lab) start(ctx context.Context, core, address string, env []string, nam
 	}
 }
 
+// stop asks first: a master that is killed leaves its workers behind.
 func (s *server) stop() {
-	_ = s.cmd.Process.Kill() // it holds nothing worth keeping
-	_ = s.cmd.Wait()
+	_ = s.cmd.Process.Signal(syscall.SIGTERM)
+	late := time.AfterFunc(10*time.Second, func() { _ = s.cmd.Process.Kill() })
+	defer late.Stop()
+	_ = s.cmd.Wait() // it holds nothing worth keeping
 }
 
 func freeAddress(ctx context.Context) (string, error) {
