@@ -97,7 +97,7 @@ func TestSecretsThatS3EchoesReachNoErrorAndNoLog(t *testing.T) {
 	const token, secret = "FwoGZXIvYXdzEXAMPLETOKEN", "wJalrXUtnFEMIEXAMPLEKEY"
 	tiles := stub(t, func(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(http.StatusBadRequest)
-		_, _ = fmt.Fprintf(w, "<Error><Code>Odd%s</Code><Message>\n%s and %s and %s and https://b.s3/k?X-Amz-Signature=abcdef0123&amp;X-Amz-Credential=AKIA%%2F1</Message></Error>",
+		_, _ = fmt.Fprintf(w, "<Error><Code>Odd%s</Code><Message>\nhttps://b.s3/k?X-Amz-Signature=abcdef0123&amp;X-Amz-Credential=AKIA%%2F1 and %s and %s and %s</Message></Error>",
 			secret, r.Header.Get("X-Amz-Security-Token"), secret, r.Header.Get("Authorization"))
 	}, func(o *origin.Options) {
 		o.Logger = logger(&log)

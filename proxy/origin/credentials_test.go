@@ -111,21 +111,30 @@ func TestSlowSTSDelaysNoRequest(t *testing.T) {
 }
 
 func TestSTSOutageFromMinute5To59FailsNothing(t *testing.T) {
-	for name, fault := range map[string]fakeaws.Fault{
-		"refused": {Op: "AssumeRole", Status: http.StatusInternalServerError, Code: "InternalFailure"},
-		"silent":  {Op: "AssumeRole", HangBeforeHeaders: true},
+	refused := fakeaws.Fault{Op: "AssumeRole", Status: http.StatusInternalServerError, Code: "InternalFailure"}
+	silent := fakeaws.Fault{Op: "AssumeRole", HangBeforeHeaders: true}
+	for _, tc := range []struct {
+		name  string
+		fault fakeaws.Fault
+		until time.Duration
+	}{
+		{"refused", refused, 59 * time.Minute},
+		{"silent", silent, 59 * time.Minute},
+		{"refused almost to the end", refused, 59*time.Minute + 50*time.Second}, // three times, as the backoff is random
+		{"refused almost to the end", refused, 59*time.Minute + 50*time.Second},
+		{"refused almost to the end", refused, 59*time.Minute + 50*time.Second},
 	} {
-		t.Run(name, func(t *testing.T) {
+		t.Run(tc.name, func(t *testing.T) {
 			inBubble(t, func(t *testing.T, w *world) {
 				w.mustFetch(t)
 				begun := time.Now()
 				time.Sleep(5 * time.Minute)
-				restore := w.Inject(fault)
-				for time.Since(begun) < 59*time.Minute {
+				restore := w.Inject(tc.fault)
+				for time.Since(begun) < tc.until {
 					if took := w.mustFetch(t); took > 0 {
 						t.Fatalf("minute %s: a request took %s", time.Since(begun), took)
 					}
-					time.Sleep(20 * time.Second)
+					time.Sleep(min(30*time.Second, tc.until-time.Since(begun)))
 				}
 				if lines := strings.Join(w.origin.Degraded(), "\n"); !strings.Contains(lines, "refresh failing") || !strings.Contains(lines, "valid until") {
 					t.Errorf("degraded: %q", lines)
@@ -134,9 +143,9 @@ func TestSTSOutageFromMinute5To59FailsNothing(t *testing.T) {
 					t.Errorf("not ready any more: %v", err)
 				}
 				restore()
-				for time.Since(begun) < 65*time.Minute { // past the end of the first session
+				for time.Since(begun) < 62*time.Minute { // past the end of the first session
 					w.mustFetch(t)
-					time.Sleep(10 * time.Second)
+					time.Sleep(5 * time.Second)
 				}
 				if lines := w.origin.Degraded(); len(lines) > 0 {
 					t.Errorf("degraded after the outage: %q", lines)

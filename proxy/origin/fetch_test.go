@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"strings"
@@ -89,15 +90,19 @@ func TestAnswersThatDoNotFitTheRequest(t *testing.T) {
 		t.Fatal(err)
 	}
 	resume := tilecache.Condition{IfMatch: o.ETag, Offset: 7000}
+	contentRange := func(first, last, total int64) fakeaws.Fault {
+		return fakeaws.Fault{Header: http.Header{"Content-Range": {fmt.Sprintf("bytes %d-%d/%d", first, last, total)}}}
+	}
 	for name, tc := range map[string]struct {
 		fault fakeaws.Fault
 		cond  tilecache.Condition
 		want  error
 	}{
 		"304 to an unconditional GET":  {fakeaws.Fault{NotModified: true}, tilecache.Condition{}, proxy.ErrBadAnswer},
-		"a range where all was wanted": {fakeaws.Fault{Header: http.Header{"Content-Range": {"bytes 0-9/20440"}}}, tilecache.Condition{}, proxy.ErrBadAnswer},
-		"another range":                {fakeaws.Fault{Header: http.Header{"Content-Range": {"bytes 6999-20438/20439"}}}, resume, proxy.ErrBadAnswer},
-		"a range that ends early":      {fakeaws.Fault{Header: http.Header{"Content-Range": {"bytes 7000-8000/20440"}}}, resume, proxy.ErrBadAnswer},
+		"a range where all was wanted": {contentRange(0, o.Size-1, o.Size), tilecache.Condition{}, proxy.ErrBadAnswer},
+		"another range":                {contentRange(6999, o.Size-2, o.Size-1), resume, proxy.ErrBadAnswer},
+		"a range that ends early":      {contentRange(7000, o.Size-2, o.Size), resume, proxy.ErrBadAnswer},
+		"a range of another object":    {contentRange(7000, o.Size, o.Size+1), resume, proxy.ErrBadAnswer},
 		"a range of unknown size":      {fakeaws.Fault{Header: http.Header{"Content-Range": {"bytes 7000-20439/*"}}}, resume, proxy.ErrBadAnswer},
 		"a range that is none":         {fakeaws.Fault{Header: http.Header{"Content-Range": {"seven to nine"}}}, resume, proxy.ErrBadAnswer},
 		"all of it, with its ETag":     {fakeaws.Fault{Body: tile(1), Header: http.Header{"Etag": {o.ETag}}}, resume, nil},

@@ -125,9 +125,6 @@ func (s *S3) reach(ctx context.Context, places chan struct{}) {
 // on it stays nil, since warm tiles are served through an outage. The error's lines tell what is missing;
 // they hold no names of buckets or accounts, and are fit for /ready.
 func (a *AWS) Ready() error {
-	if a.ready.Load() {
-		return nil
-	}
 	var missing []error
 	for _, k := range a.keepers {
 		if s := k.status(); !s.held {
@@ -144,11 +141,7 @@ func (a *AWS) Ready() error {
 		slices.Sort(silent)
 		missing = append(missing, fmt.Errorf("S3 has not answered yet for %s", list(silent)))
 	}
-	if err := errors.Join(missing...); err != nil {
-		return err
-	}
-	a.ready.Store(true)
-	return nil
+	return errors.Join(missing...)
 }
 
 // Degraded tells, in lines fit for /ready, what does not work right now although Ready is nil.

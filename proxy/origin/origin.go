@@ -2,7 +2,7 @@
 // they are needed, failures told apart, presigned URLs that stay the same for a while, and
 // credentials for a caller's own use.
 //
-// An AWS is what all sources share; the S3 of one source is a proxy.Origin and a proxy.Presigner.
+// An AWS is what all sources share; the S3 of one source is a proxy.Origin, and presigns.
 package origin
 
 import (
@@ -124,7 +124,6 @@ type AWS struct {
 	base     *keeper      // nil when every role has a token file
 	keepers  []*keeper    // distinct, the base's included
 	sources  map[string]*S3
-	ready    atomic.Bool
 
 	transports []*http.Transport
 	vending    chan struct{} // a place for each Vend under way

@@ -25,11 +25,14 @@ const (
 // ErrCannotVend says that no credentials can be made for just these sources; its text may be told to the caller.
 var ErrCannotVend = errors.New("credentials cannot be handed out")
 
-// Vended are temporary AWS credentials for a caller's own use. There is no String: keep them out of logs.
+// Vended are temporary AWS credentials for a caller's own use.
 type Vended struct {
 	AccessKeyID, SecretAccessKey, SessionToken string
 	Expires                                    time.Time
 }
+
+// String keeps them out of logs.
+func (Vended) String() string { return "credentials [redacted]" }
 
 // Vend assumes the sources' role for a caller: the session is named after subject, and may do nothing
 // but read the objects of these sources and list their prefixes. d is cut to an hour. Errors:
