@@ -12,7 +12,7 @@ const (
 	absenceCost = 192     // its place in the order of use, its share of the map
 	fillCost    = 8 << 10 // fill, context, channels, its goroutine's stack
 	streamCost  = window + fillCost
-	failureCost = 512
+	failureCost = 512 // an error with its text, its place in the list: an upper bound, set aside from the start
 )
 
 // sizeClasses are the sizes, in ascending order, that the runtime gives to small byte slices. A
