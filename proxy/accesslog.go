@@ -3,6 +3,7 @@ package proxy
 import (
 	"io"
 	"net/http"
+	"net/netip"
 	"strconv"
 	"strings"
 	"sync"
@@ -58,11 +59,7 @@ func (l *accessLog) line(p *Proxy, x *exchange, r *http.Request, took time.Durat
 	if x.subject != "" {
 		e.str("subject", x.subject)
 	}
-	if len(p.trustedProxies) == 0 {
-		e.str("client", host(r.RemoteAddr))
-	} else {
-		e.str("client", p.client(r).String())
-	}
+	e.addr("client", p.client(r))
 	e.str("protocol", r.Proto)
 	if x.requestID != "" {
 		e.str("request_id", x.requestID)
@@ -111,20 +108,6 @@ func longestSegment(path string) int {
 	}
 }
 
-// host cuts the port off an address.
-func host(address string) string {
-	for i := len(address) - 1; i >= 0; i-- {
-		if address[i] == ':' {
-			address = address[:i]
-			break
-		}
-	}
-	if len(address) > 2 && address[0] == '[' {
-		return address[1 : len(address)-1]
-	}
-	return address
-}
-
 // lineEncoder builds one line, as slog's handlers would format it.
 type lineEncoder struct {
 	b    []byte
@@ -161,6 +144,17 @@ func (e *lineEncoder) name(name string) {
 	e.b = append(e.b, ',', '"')
 	e.b = append(e.b, name...)
 	e.b = append(e.b, '"', ':')
+}
+
+func (e *lineEncoder) addr(name string, a netip.Addr) {
+	e.name(name)
+	if !e.text {
+		e.b = append(e.b, '"')
+	}
+	e.b = a.AppendTo(e.b)
+	if !e.text {
+		e.b = append(e.b, '"')
+	}
 }
 
 func (e *lineEncoder) num(name string, n int64) {

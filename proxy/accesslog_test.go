@@ -149,6 +149,7 @@ func TestClientBehindTrustedProxies(t *testing.T) {
 		{"a client's own claim", trusted, []string{"X-Forwarded-For", "203.0.113.9, 192.0.2.1"}, "192.0.2.1"},
 		{"in two fields", trusted, []string{"X-Forwarded-For", "203.0.113.9", "X-Forwarded-For", "192.0.2.1"}, "192.0.2.1"},
 		{"IPv6", trusted, []string{"X-Forwarded-For", "2001:db8::1"}, "2001:db8::1"},
+		{"a zone that would end the string", trusted, []string{"X-Forwarded-For", `fe80::1%"\`}, "fe80::1"},
 		{"nonsense", trusted, []string{"X-Forwarded-For", "192.0.2.1, \"; drop"}, "127.0.0.1"},
 		{"none", trusted, nil, "127.0.0.1"},
 		{"all trusted", trusted, []string{"X-Forwarded-For", "10.9.9.9, 10.1.2.3"}, "10.9.9.9"},

@@ -2,5 +2,5 @@
 
 package proxy_test
 
-// The race detector makes sync.Pool forget on purpose, so that what is pooled is sometimes made anew.
-const maxHitAllocations = 6
+// pooledAnew: the race detector makes sync.Pool forget on purpose.
+const pooledAnew = 4

@@ -2,5 +2,5 @@
 
 package proxy_test
 
-// The goal of DESIGN section 11 is six.
-const maxHitAllocations = 2
+// pooledAnew is how often what is pooled is made anew within one request.
+const pooledAnew = 0

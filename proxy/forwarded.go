@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"slices"
 	"strings"
 )
 
@@ -30,16 +31,19 @@ func (p *Proxy) trusts(address netip.Addr) bool {
 // client is who sent the request: the last address in X-Forwarded-For that is not a trusted proxy's own.
 func (p *Proxy) client(r *http.Request) netip.Addr {
 	address := peer(r)
-	if len(p.trustedProxies) == 0 || !p.trusts(address) {
-		return address
-	}
-	hops := strings.Split(strings.Join(r.Header["X-Forwarded-For"], ","), ",")
-	for i := len(hops) - 1; i >= 0 && p.trusts(address); i-- {
-		hop, err := netip.ParseAddr(strings.TrimSpace(hops[i]))
-		if err != nil {
-			break
+	for _, hops := range slices.Backward(r.Header["X-Forwarded-For"]) {
+		for more := true; more; {
+			comma := strings.LastIndexByte(hops, ',')
+			if !p.trusts(address) {
+				return address
+			}
+			hop, err := netip.ParseAddr(strings.TrimSpace(hops[comma+1:]))
+			if err != nil {
+				return address
+			}
+			address = hop.WithZone("").Unmap() // a zone is any text, and means nothing here
+			hops, more = hops[:max(comma, 0)], comma >= 0
 		}
-		address = hop.Unmap()
 	}
 	return address
 }

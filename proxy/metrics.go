@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"net/http"
+	"slices"
 	"strconv"
 	"sync/atomic"
 	"time"
@@ -50,15 +51,18 @@ func (m *Metrics) Register(r prometheus.Registerer, cache *tilecache.Cache) {
 // more than counting.
 type tilesetMetrics struct {
 	id       string
-	ok       *[outcomes]atomic.Pointer[prometheus.Counter] // status 200
+	usual    *[len(usualStatuses)][outcomes]atomic.Pointer[prometheus.Counter]
 	duration prometheus.Observer
 	bytes    prometheus.Counter
 }
 
+// usualStatuses are those whose counters are kept at hand.
+var usualStatuses = [...]int{http.StatusOK, http.StatusNotModified, http.StatusPartialContent}
+
 func (m *Metrics) tileset(id string) tilesetMetrics {
 	return tilesetMetrics{
 		id:       id,
-		ok:       new([outcomes]atomic.Pointer[prometheus.Counter]),
+		usual:    new([len(usualStatuses)][outcomes]atomic.Pointer[prometheus.Counter]),
 		duration: m.duration.WithLabelValues(id),
 		bytes:    m.bytes.WithLabelValues(id),
 	}
@@ -71,15 +75,17 @@ func (m *Metrics) observe(x *exchange, took time.Duration) {
 	}
 	of.duration.Observe(took.Seconds())
 	of.bytes.Add(float64(x.bytes))
-	if x.status != http.StatusOK {
+	usual := slices.Index(usualStatuses[:], x.status)
+	if usual < 0 {
 		m.requests.WithLabelValues(of.id, strconv.Itoa(x.status), x.outcome.String()).Inc()
 		return
 	}
-	counter := of.ok[x.outcome].Load()
+	slot := &of.usual[usual][x.outcome]
+	counter := slot.Load()
 	if counter == nil {
-		c := m.requests.WithLabelValues(of.id, "200", x.outcome.String())
+		c := m.requests.WithLabelValues(of.id, strconv.Itoa(x.status), x.outcome.String())
 		counter = &c
-		of.ok[x.outcome].Store(counter)
+		slot.Store(counter)
 	}
 	(*counter).Inc()
 }
