@@ -183,6 +183,16 @@ func TestCrossSiteRequestForgery(t *testing.T) {
 	}
 }
 
+// Browsers write an origin in lower case and without its default port, however public_url is spelled.
+func TestOwnOriginAsBrowsersWriteIt(t *testing.T) {
+	w := start(t, func(s *setup) { s.proxy.PublicURL = "https://Tiles.Example.com:443/maps" })
+	for origin, want := range map[string]int{"https://tiles.example.com": 200, "https://tiles.example.com:8443": 403, "http://tiles.example.com": 403} {
+		if got := w.do(http.MethodPost, "/session", "", w.as("Origin", origin)...); got.status != want {
+			t.Errorf("%s: got %d, want %d", origin, got.status, want)
+		}
+	}
+}
+
 func TestLogout(t *testing.T) {
 	w := start(t)
 	w.origin.put("basemap", 1, 0, 0, tilePNG)

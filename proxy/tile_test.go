@@ -273,6 +273,37 @@ func TestFreshness(t *testing.T) {
 	}
 }
 
+// A tile that is stale says so from the first moment on.
+func TestStaleByHalfASecond(t *testing.T) {
+	w := start(t)
+	w.origin.put("basemap", 1, 0, 0, tilePNG)
+	w.get("/tiles/basemap/1/0/0", w.bearer()...)
+	w.clock.Advance(policy.Fresh + 500*time.Millisecond)
+	if got := w.get("/tiles/basemap/1/0/0", w.bearer()...).header.Get("Cache-Status"); got != "tilegate; hit; ttl=-1" {
+		t.Errorf("got %q", got)
+	}
+}
+
+// When S3 fails, what is held is served for as long as stale says, then the failure is told.
+func TestStaleWhileTheOriginFails(t *testing.T) {
+	w := start(t)
+	w.origin.put("basemap", 1, 0, 0, tilePNG)
+	w.get("/tiles/basemap/1/0/0", w.bearer()...)
+	w.origin.respond(fails(proxy.ErrNoCredentials))
+	w.clock.Advance(policy.Fresh + policy.Stale - time.Minute)
+	got := w.get("/tiles/basemap/1/0/0", w.bearer()...)
+	if got.status != 200 || got.body != tilePNG.body || !strings.HasPrefix(got.header.Get("Cache-Status"), "tilegate; hit; ttl=-") {
+		t.Errorf("stale: got %d %q", got.status, got.header.Get("Cache-Status"))
+	}
+	if cc := got.header.Get("Cache-Control"); cc != "private, max-age=3600, stale-while-revalidate=600" {
+		t.Errorf("stale: got Cache-Control %q", cc)
+	}
+	w.clock.Advance(2 * time.Minute)
+	if got := w.get("/tiles/basemap/1/0/0", w.bearer()...); got.status != 503 || got.header.Get("Retry-After") == "" {
+		t.Errorf("beyond stale: got %d %s", got.status, got.body)
+	}
+}
+
 func TestBrowserCaching(t *testing.T) {
 	for _, test := range []struct{ browser, want string }{
 		{"strict", "private, no-cache"},
