@@ -184,7 +184,7 @@ func (s *server) processorTime() (time.Duration, error) {
 	}
 	var ticks int64
 	for _, name := range stats {
-		text, err := os.ReadFile(name)
+		text, err := os.ReadFile(name) //nolint:gosec // a path of /proc
 		if err != nil {
 			continue // it has ended
 		}
