@@ -34,12 +34,11 @@ func newHTTPClient(firstByte time.Duration, dial func(context.Context, string, s
 		t.DialContext = dial
 		t.TLSHandshakeTimeout = 5 * time.Second
 		t.ResponseHeaderTimeout = firstByte
-		t.MaxIdleConns = 4 * idlePerHost
+		t.MaxIdleConns = 2 * idlePerHost
 		t.MaxIdleConnsPerHost = idlePerHost
 		t.IdleConnTimeout = time.Minute
 		t.ForceAttemptHTTP2 = false // S3 speaks HTTP/1.1 alone
 		t.DisableCompression = true // an object's gzip is ours to pass on as it is
-		t.ReadBufferSize = 32 << 10 // a tile and its headers in one system call
 		t.MaxResponseHeaderBytes = 64 << 10
 	})
 }
