@@ -247,7 +247,7 @@ func (s *service) run(ctx context.Context, l listeners) error {
 	case <-ctx.Done():
 	}
 	s.proxy.Drain()
-	s.logger.Info("draining", "delay", c.DrainDelay, "shutdown_timeout", c.ShutdownTimeout)
+	s.logger.Info("draining", "delay", c.DrainDelay.String(), "shutdown_timeout", c.ShutdownTimeout.String())
 	select {
 	case <-time.After(c.DrainDelay):
 	case err := <-ended:
