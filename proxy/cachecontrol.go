@@ -15,6 +15,7 @@ import (
 var (
 	nosniff        = []string{"nosniff"}
 	privateNoStore = []string{"private, no-store"}
+	acceptRanges   = []string{"bytes"}
 	gzipEncoding   = []string{"gzip"}
 )
 

@@ -112,6 +112,7 @@ func TestSharedCacheHeaders(t *testing.T) {
 	}
 	for name, want := range map[string]string{
 		"Cdn-Cache-Control": "max-age=86400", "Surrogate-Control": "max-age=86400", "Surrogate-Key": "basemap", "Cache-Tag": "basemap",
+		"Accept-Ranges": "bytes",
 	} {
 		if !strings.Contains(got.header.Get(name), want) {
 			t.Errorf("got %s %q, want %q in it", name, got.header.Get(name), want)

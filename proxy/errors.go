@@ -181,7 +181,7 @@ func problemBody(f failure, requestID string) []byte {
 
 // entityHeaders are those that describe a tile and must not stand on an error.
 var entityHeaders = []string{
-	"Content-Encoding", "Content-Length", "Content-Range", "Content-Type", "Etag", "Last-Modified",
+	"Accept-Ranges", "Content-Encoding", "Content-Length", "Content-Range", "Content-Type", "Etag", "Last-Modified",
 	"Cdn-Cache-Control", "Surrogate-Control", "Surrogate-Key", "Cache-Tag",
 }
 

@@ -150,9 +150,13 @@ func (p *Proxy) writeTile(x *exchange, r *http.Request, ts *tileset, edge bool, 
 	}
 	code, part := http.StatusOK, byteRange{0, size}
 	if size >= 0 {
-		// No Accept-Ranges, which nobody needs in order to ask for one (RFC 9110 section 14.3): a ninth
-		// field doubles what the header costs, since Go's map of them then outgrows its first group.
 		h["Content-Length"] = stored["Content-Length"]
+		if edge {
+			// nginx serves parts of what it caches only where it saw this. Others need not be told before
+			// they ask (RFC 9110 section 14.3), and a ninth field would double what the header costs: Go's
+			// map of them then outgrows its first group.
+			h["Accept-Ranges"] = acceptRanges
+		}
 		if r.Method == http.MethodGet {
 			given, ranged, satisfiable := have.requestedRange(r.Header, size)
 			if !satisfiable {
