@@ -112,23 +112,34 @@ var meanings = func() map[string]meaning {
 	}
 }()
 
-// classify tells a failed request apart. What the other side says is quoted without control
-// characters, and without the secrets that it was asked with, in case it echoes them.
+// classify tells a failed call of the SDK's apart.
 func classify(ctx context.Context, err error, secrets ...string) *fault {
 	var answer *smithyhttp.ResponseError
-	if ctx.Err() == nil && !errors.Is(err, errStalled) && errors.As(err, &answer) && answer.HTTPStatusCode() != 0 {
-		return classifyAnswer(answer.Response.Response, err, secrets)
+	if ctx.Err() != nil || errors.Is(err, errStalled) || !errors.As(err, &answer) || answer.HTTPStatusCode() == 0 {
+		return classifySilence(ctx, err, secrets)
 	}
-	return classifySilence(ctx, err, secrets)
-}
-
-func classifyAnswer(answer *http.Response, err error, secrets []string) *fault {
-	f := &fault{status: answer.StatusCode}
-	message := ""
+	code, message, request := "", "", ""
 	var api smithy.APIError
 	if errors.As(err, &api) {
-		f.code, message = plain(api.ErrorCode(), secrets), plain(api.ErrorMessage(), secrets)
+		code, message = api.ErrorCode(), api.ErrorMessage()
 	}
+	var identified interface{ ServiceRequestID() string }
+	if errors.As(err, &identified) {
+		request = identified.ServiceRequestID()
+	}
+	f := classifyAnswer(answer.HTTPStatusCode(), answer.Response.Header, code, message, request, secrets)
+	var skewed interface{ RetryableError() bool } // what the SDK calls an error that the Date header explains
+	if errors.As(err, &skewed) && skewed.RetryableError() {
+		f.remedy = newSignature
+	}
+	return f
+}
+
+// classifyAnswer tells apart what the other side answers. It is quoted without control characters, and
+// without the secrets that it was asked with, in case it echoes them.
+func classifyAnswer(status int, h http.Header, code, message, request string, secrets []string) *fault {
+	f := &fault{status: status, code: plain(code, secrets)}
+	message = plain(message, secrets)
 	said := f.code
 	if strings.HasPrefix(f.code, "KMS") || strings.Contains(message, "kms:") {
 		f.code = "KMS" // some are AccessDenied otherwise, and no sign of a missing key
@@ -148,14 +159,10 @@ func classifyAnswer(answer *http.Response, err error, secrets []string) *fault {
 		m = meaning{proxy.ErrBadAnswer, noRemedy, ""}
 	}
 	f.class, f.remedy, f.hint = m.class, m.remedy, m.hint
-	var skewed interface{ RetryableError() bool } // what the SDK calls an error that the Date header explains
-	if errors.As(err, &skewed) && skewed.RetryableError() {
-		f.remedy = newSignature
-	}
 	if m == meanings["PermanentRedirect"] {
-		f.hint += rightRegion(answer.Header, message)
+		f.hint += rightRegion(h, message)
 	}
-	f.text = answerText(f.status, said, message, plain(requestID(answer.Header, err), secrets))
+	f.text = answerText(f.status, said, message, plain(request, secrets))
 	return f
 }
 
@@ -197,17 +204,6 @@ func answerText(status int, code, message, request string) string {
 		b.WriteString(" (request " + request + ")")
 	}
 	return b.String()
-}
-
-func requestID(h http.Header, err error) string {
-	if id := h.Get("X-Amz-Request-Id"); id != "" {
-		return id
-	}
-	var identified interface{ ServiceRequestID() string }
-	if errors.As(err, &identified) {
-		return identified.ServiceRequestID()
-	}
-	return ""
 }
 
 // expecting is how S3 names the right region in AuthorizationHeaderMalformed's message.

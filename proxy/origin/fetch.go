@@ -6,14 +6,8 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"strconv"
 	"strings"
 	"time"
-
-	"github.com/aws/aws-sdk-go-v2/aws"
-	awsmiddleware "github.com/aws/aws-sdk-go-v2/aws/middleware"
-	"github.com/aws/aws-sdk-go-v2/service/s3"
-	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 
 	"tilegate/proxy"
 	"tilegate/tilecache"
@@ -34,7 +28,7 @@ func (s *S3) get(ctx context.Context, name string, cond tilecache.Condition) (*t
 	}
 	renewed, resigned := false, false
 	for n := 1; ; n++ {
-		object, f := s.attempt(signWith(ctx, creds), name, cond, creds)
+		object, f := s.attempt(ctx, request{name: name, cond: cond, creds: creds})
 		if f == nil {
 			return object, nil
 		}
@@ -53,7 +47,7 @@ func (s *S3) get(ctx context.Context, name string, cond tilecache.Condition) (*t
 			retry = n < s.aws.attempts && s.budget.spend() && backoff(ctx, n)
 		}
 		if ctx.Err() != nil {
-			retry, f = false, classify(ctx, ctx.Err())
+			retry, f = false, classifySilence(ctx, ctx.Err(), nil)
 		}
 		if !retry {
 			return nil, s.settle(ctx, name, f, creds)
@@ -62,49 +56,30 @@ func (s *S3) get(ctx context.Context, name string, cond tilecache.Condition) (*t
 	}
 }
 
-// attempt is one GetObject. The SDK's error becomes a fault; the slot at the gate is given back
-// once S3 has answered, as what it asks to be spared is requests.
-func (s *S3) attempt(ctx context.Context, name string, cond tilecache.Condition, creds aws.Credentials) (*tilecache.Object, *fault) {
-	in := &s3.GetObjectInput{Bucket: &s.Bucket, Key: &name}
-	if cond.IfNoneMatch != "" {
-		in.IfNoneMatch = &cond.IfNoneMatch
-	}
-	if cond.IfMatch != "" {
-		in.IfMatch = &cond.IfMatch
-	}
-	if cond.Offset > 0 {
-		in.Range = aws.String("bytes=" + strconv.FormatInt(cond.Offset, 10) + "-")
-	} else {
-		in.ChecksumMode = types.ChecksumModeEnabled
-	}
-	if err := s.gate.enter(ctx); err != nil {
-		if errors.Is(err, proxy.ErrSlowDown) {
-			return nil, &fault{class: proxy.ErrSlowDown, text: errGate.Error()}
-		}
-		return nil, classify(ctx, err)
-	}
-	begun := time.Now()
-	out, err := s.aws.s3.GetObject(ctx, in)
-	var f *fault
-	if err != nil {
-		f = conditional(classify(ctx, err, creds.SecretAccessKey, creds.SessionToken), cond)
-	}
-	s.gate.leave(f)
-	if f != nil {
-		s.aws.opt.Observe.Request(s.ID, outcome(f), time.Since(begun))
+// attempt is one GetObject. The place at the gate is given back once S3 has answered, as what it asks
+// to be spared is requests.
+func (s *S3) attempt(ctx context.Context, r request) (*tilecache.Object, *fault) {
+	if f := s.gate.enter(ctx); f != nil {
 		return nil, f
 	}
-	if skew, ok := awsmiddleware.GetAttemptSkew(out.ResultMetadata); ok {
-		s.aws.skew.Store(int64(skew))
-	}
-	object, f := s.object(ctx, out, cond)
+	begun := time.Now()
+	answer, f := s.send(ctx, r)
 	if f != nil {
-		_ = out.Body.Close()
+		f = conditional(f, r.cond)
+	}
+	s.gate.leave(f)
+	var object *tilecache.Object
+	if f == nil {
+		if object, f = s.object(ctx, answer, r.cond); f != nil {
+			_ = answer.Body.Close()
+		}
+	}
+	if f != nil {
 		s.aws.opt.Observe.Request(s.ID, outcome(f), time.Since(begun))
 		return nil, f
 	}
 	s.aws.opt.Observe.Request(s.ID, "ok", time.Since(begun))
-	s.well(name)
+	s.well(r.name)
 	return object, nil
 }
 
@@ -121,18 +96,18 @@ func conditional(f *fault, cond tilecache.Condition) *fault {
 }
 
 // object checks what S3 says of the object that it sends.
-func (s *S3) object(ctx context.Context, out *s3.GetObjectOutput, cond tilecache.Condition) (*tilecache.Object, *fault) {
+func (s *S3) object(ctx context.Context, answer *http.Response, cond tilecache.Condition) (*tilecache.Object, *fault) {
+	h := answer.Header
+	modified, _ := http.ParseTime(h.Get("Last-Modified")) // else it is not known
+	b := &body{ReadCloser: answer.Body, s: s, ctx: ctx}
 	o := &tilecache.Object{
-		Body:         &body{ReadCloser: out.Body, s: s, ctx: ctx},
-		Size:         -1,
-		ETag:         strong(aws.ToString(out.ETag)),
-		LastModified: aws.ToTime(out.LastModified),
-		Encoding:     storedEncoding(aws.ToString(out.ContentEncoding)),
+		Body: b, Size: answer.ContentLength, ETag: strong(h.Get("Etag")), LastModified: modified,
+		Encoding: storedEncoding(h.Get("Content-Encoding")),
 	}
-	if out.ContentLength != nil {
-		o.Size = *out.ContentLength
+	if cond.Offset == 0 {
+		b.sum, b.want = checksumOf(h)
 	}
-	partial := aws.ToString(out.ContentRange)
+	partial := h.Get("Content-Range")
 	switch {
 	case cond.Offset == 0 && partial != "":
 		return nil, badAnswer("a range, %s, of an object that was asked for whole", plain(partial, nil))
@@ -171,6 +146,9 @@ func strong(etag string) string {
 
 // storedEncoding drops aws-chunked, which some uploaders leave behind: it described their upload.
 func storedEncoding(s string) string {
+	if s == "" {
+		return ""
+	}
 	var kept []string
 	for _, coding := range strings.Split(strings.ToLower(s), ",") {
 		if coding = strings.TrimSpace(coding); coding != "" && coding != "aws-chunked" && coding != "identity" {
@@ -178,24 +156,4 @@ func storedEncoding(s string) string {
 		}
 	}
 	return strings.Join(kept, ",")
-}
-
-// body gives the errors of reading their classes.
-type body struct {
-	io.ReadCloser
-	s   *S3
-	ctx context.Context
-}
-
-func (b *body) Read(p []byte) (int, error) {
-	n, err := b.ReadCloser.Read(p)
-	if err == nil || err == io.EOF {
-		return n, err
-	}
-	f := classify(b.ctx, err)
-	if strings.Contains(err.Error(), "checksum did not match") {
-		f = badAnswer("the body does not have the checksum that S3 keeps of it")
-	}
-	b.s.aws.opt.Observe.Body(b.s.ID, outcome(f))
-	return n, fmt.Errorf("%s: %w", b.s.ID, f)
 }

@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/service/s3"
 
 	"tilegate/proxy"
 	"tilegate/tilecache"
@@ -51,7 +50,7 @@ func (s *S3) forbidden(ctx context.Context, name string, f *fault, creds aws.Cre
 		select {
 		case <-q.done:
 		case <-ctx.Done():
-			return classify(ctx, ctx.Err())
+			return classifySilence(ctx, ctx.Err(), nil)
 		}
 		if q.missing {
 			return &fault{class: tilecache.ErrMissing, status: f.status, text: f.text}
@@ -84,17 +83,17 @@ func (s *S3) ask(ctx context.Context, name string, creds aws.Credentials) *quest
 		defer close(q.done)
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), probeTimeout)
 		defer cancel()
-		q.missing, q.why = s.probe403(signWith(ctx, creds), name)
+		q.missing, q.why = s.probe403(ctx, name, creds)
 	}()
 	return q
 }
 
 // probe403 asks S3 what tells a missing key from a denial: without s3:ListBucket, S3 answers 403 for a
 // random key too, while an object that is there can still be read.
-func (s *S3) probe403(ctx context.Context, name string) (missing bool, why string) {
+func (s *S3) probe403(ctx context.Context, name string, creds aws.Credentials) (missing bool, why string) {
 	random := make(chan *fault, 1)
-	go func() { random <- s.touch(ctx, neighbour(name)) }()
-	read, how := s.readsAnything(ctx)
+	go func() { random <- s.touch(ctx, neighbour(name), creds) }()
+	read, how := s.readsAnything(ctx, creds)
 	switch f := <-random; {
 	case !read:
 		return false, how
@@ -111,9 +110,9 @@ func (s *S3) probe403(ctx context.Context, name string) (missing bool, why strin
 
 // readsAnything says whether an object of this source can be read: one that was read before, else
 // the canary.
-func (s *S3) readsAnything(ctx context.Context) (bool, string) {
+func (s *S3) readsAnything(ctx context.Context, creds aws.Credentials) (bool, string) {
 	if known := s.known.Load(); known != nil {
-		f := s.touch(ctx, *known)
+		f := s.touch(ctx, *known, creds)
 		if f == nil {
 			return true, ""
 		}
@@ -123,28 +122,27 @@ func (s *S3) readsAnything(ctx context.Context) (bool, string) {
 		s.known.CompareAndSwap(known, nil) // deleted, or denied: the canary decides
 	}
 	canary := s.Key(s.Canary)
-	if f := s.touch(ctx, canary); f != nil {
+	if f := s.touch(ctx, canary, creds); f != nil {
 		return false, fmt.Sprintf("%s, which should be there, can't be read: %s", canary, f.text)
 	}
 	return true, ""
 }
 
 // touch reads an object's first byte; nil: it can be read.
-func (s *S3) touch(ctx context.Context, name string) *fault {
+func (s *S3) touch(ctx context.Context, name string, creds aws.Credentials) *fault {
 	begun := time.Now()
-	out, err := s.aws.s3.GetObject(ctx, &s3.GetObjectInput{Bucket: &s.Bucket, Key: &name, Range: aws.String("bytes=0-0")})
-	if err == nil {
-		_, _ = io.CopyN(io.Discard, out.Body, 2) // up to its end, or the connection is lost
-		_ = out.Body.Close()
-		s.aws.opt.Observe.Request(s.ID, "ok", time.Since(begun))
-		return nil
+	answer, f := s.send(ctx, request{name: name, bytes: "bytes=0-0", creds: creds})
+	if f == nil {
+		_, _ = io.CopyN(io.Discard, answer.Body, 2) // up to its end, or the connection is lost
+		_ = answer.Body.Close()
+	} else if f.status == http.StatusRequestedRangeNotSatisfiable { // an empty object
+		f = nil
 	}
-	creds, _ := signedWith(ctx)
-	f := classify(ctx, err, creds.SecretAccessKey, creds.SessionToken)
-	if f.status == http.StatusRequestedRangeNotSatisfiable { // an empty object
-		return nil
+	label := "ok"
+	if f != nil {
+		label = outcome(f)
 	}
-	s.aws.opt.Observe.Request(s.ID, outcome(f), time.Since(begun))
+	s.aws.opt.Observe.Request(s.ID, label, time.Since(begun))
 	return f
 }
 

@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
@@ -116,8 +117,10 @@ type Observer struct {
 // AWS is what all sources share: clients, credentials, and what has been learnt of S3.
 type AWS struct {
 	opt      Options
-	attempts int // of one request, the first included
-	s3       *s3.Client
+	attempts int         // of one request, the first included
+	client   *httpClient // to S3
+	signer   *v4.Signer
+	s3       *s3.Client // for all but GetObject, see get.go
 	presign  *s3.PresignClient
 	sts      *sts.Client
 	skew     atomic.Int64 // nanoseconds that S3's clock is ahead of this machine's
@@ -132,14 +135,15 @@ type AWS struct {
 // S3 is the origin of one source's tiles. Its methods are safe for concurrent use.
 type S3 struct {
 	*Source
-	aws     *AWS
-	keeper  *keeper
-	gate    gate
-	budget  budget
-	verdict verdict // on 403s
-	window  window  // of presigned URLs
-	health  health
-	known   atomic.Pointer[string] // a key of an object that has been read
+	aws      *AWS
+	endpoint endpoint
+	keeper   *keeper
+	gate     gate
+	budget   budget
+	verdict  verdict // on 403s
+	window   window  // of presigned URLs
+	health   health
+	known    atomic.Pointer[string] // a key of an object that has been read
 }
 
 // New prepares everything and asks nobody. The error joins every fault found in the options.
@@ -173,7 +177,11 @@ func New(ctx context.Context, opt Options) (*AWS, error) {
 		if src.Vend && src.Role.ARN == "" {
 			fault("%s: vend needs a role to assume for the caller", src.ID)
 		}
-		a.sources[src.ID] = &S3{Source: src, aws: a, gate: gate{limit: maxConcurrency}, budget: budget{retries: retryBurst}}
+		at, err := a.resolve(ctx, src.Bucket)
+		if err != nil && a.s3.Options().Region != "" {
+			fault("%s: %w", src.ID, err)
+		}
+		a.sources[src.ID] = &S3{Source: src, aws: a, endpoint: at, gate: gate{limit: maxConcurrency}, budget: budget{retries: retryBurst}}
 		byRole[src.Role.id()] = append(byRole[src.Role.id()], src)
 	}
 	for _, id := range slices.Sorted(maps.Keys(byRole)) {
@@ -226,15 +234,15 @@ func loadConfig(ctx context.Context, opt Options) (aws.Config, error) {
 
 func (a *AWS) newClients(cfg aws.Config) {
 	transport := cfg.HTTPClient.(*awshttp.BuildableClient).GetTransport()
+	a.client = &httpClient{transport: transport, progress: a.opt.Progress}
+	a.signer = newSigner()
 	a.s3 = s3.NewFromConfig(cfg, func(o *s3.Options) {
-		o.HTTPClient = &httpClient{transport: transport, progress: a.opt.Progress}
+		o.HTTPClient = a.client
 		o.Credentials = aws.CredentialsProviderFunc(signedWith)
 		o.Retryer = aws.NopRetryer{} // retry.go has a budget
 		o.RetryMaxAttempts = 0
 		o.UsePathStyle = a.opt.PathStyle
-		// Whole objects ask for it themselves; of ranges S3 knows no checksum.
-		o.ResponseChecksumValidation = aws.ResponseChecksumValidationWhenRequired
-		o.DisableLogOutputChecksumValidationSkipped = true
+		o.ResponseChecksumValidation = aws.ResponseChecksumValidationWhenRequired // a presigned URL can't ask for it
 		if a.opt.Endpoint != "" {
 			o.BaseEndpoint = &a.opt.Endpoint
 		}
@@ -242,7 +250,7 @@ func (a *AWS) newClients(cfg aws.Config) {
 			o.Region = cmp.Or(o.Region, "us-east-1") // what others than AWS call it
 		}
 	})
-	a.presign = s3.NewPresignClient(a.s3, func(o *s3.PresignOptions) { o.Presigner = newBackdater() })
+	a.presign = s3.NewPresignClient(a.s3, func(o *s3.PresignOptions) { o.Presigner = backdater{a.signer} })
 
 	patient := transport.Clone()
 	patient.ResponseHeaderTimeout = 0 // the attempt's context bounds it

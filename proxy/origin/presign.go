@@ -30,10 +30,7 @@ type window struct {
 // the same on every call. Errors: proxy.ErrNoCredentials, also when those held live less than 20 s.
 func (s *S3) Presign(ctx context.Context, key tilecache.Key) (url string, expires time.Time, err error) {
 	opt := &s.aws.opt
-	skew := time.Duration(s.aws.skew.Load())
-	if skew.Abs() < noticeableSkew {
-		skew = 0 // S3 tells whole seconds: nearly alike is alike, and windows don't flicker at their ends
-	}
+	skew := s.aws.clockSkew()
 	now := time.Now().Add(skew)
 	begun := now.Truncate(opt.PresignWindow)
 	creds, err := s.window.at(ctx, begun, now, skew, s.keeper)
@@ -87,10 +84,6 @@ type signingTimeKey struct{}
 
 // backdater signs as of the time in the context: the SDK has no option for it.
 type backdater struct{ *v4.Signer }
-
-func newBackdater() backdater {
-	return backdater{v4.NewSigner(func(o *v4.SignerOptions) { o.DisableURIPathEscaping = true })} // as S3 wants it
-}
 
 func (b backdater) PresignHTTP(
 	ctx context.Context, creds aws.Credentials, r *http.Request, payloadHash, service, region string, now time.Time, options ...func(*v4.SignerOptions),

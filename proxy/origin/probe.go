@@ -63,18 +63,17 @@ func (s *S3) check(ctx context.Context) Report {
 	if creds.CanExpire {
 		r.Expires = creds.Expires
 	}
-	ctx = signWith(ctx, creds)
-	if who, err := s.aws.sts.GetCallerIdentity(ctx, &sts.GetCallerIdentityInput{}); err == nil {
+	if who, err := s.aws.sts.GetCallerIdentity(signWith(ctx, creds), &sts.GetCallerIdentityInput{}); err == nil {
 		r.Identity = aws.ToString(who.Arn)
 	}
 	canary := s.Key(s.Canary)
-	f := s.touch(ctx, canary)
+	f := s.touch(ctx, canary, creds)
 	if f == nil {
 		r.Object = canary
-	} else if r.Object = s.anyObject(ctx); r.Object == "" {
+	} else if r.Object = s.anyObject(ctx, creds); r.Object == "" {
 		fail("no object could be read; " + canary + ": " + f.detail())
 	}
-	switch f := s.touch(ctx, neighbour(canary)); {
+	switch f := s.touch(ctx, neighbour(canary), creds); {
 	case f == nil:
 		fail("a random key is answered like an object: is this an S3?")
 	case errors.Is(f, tilecache.ErrMissing):
@@ -92,13 +91,13 @@ func (s *S3) check(ctx context.Context) Report {
 }
 
 // anyObject reads one that a listing names, for a tileset without its lowest tile.
-func (s *S3) anyObject(ctx context.Context) string {
-	page, err := s.aws.s3.ListObjectsV2(ctx, &s3.ListObjectsV2Input{Bucket: &s.Bucket, Prefix: &s.Prefix, MaxKeys: aws.Int32(10)})
+func (s *S3) anyObject(ctx context.Context, creds aws.Credentials) string {
+	page, err := s.aws.s3.ListObjectsV2(signWith(ctx, creds), &s3.ListObjectsV2Input{Bucket: &s.Bucket, Prefix: &s.Prefix, MaxKeys: aws.Int32(10)})
 	if err != nil {
 		return ""
 	}
 	for _, o := range page.Contents {
-		if name := aws.ToString(o.Key); !strings.HasSuffix(name, "/") && s.touch(ctx, name) == nil {
+		if name := aws.ToString(o.Key); !strings.HasSuffix(name, "/") && s.touch(ctx, name, creds) == nil {
 			return name
 		}
 	}

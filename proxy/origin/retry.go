@@ -2,8 +2,6 @@ package origin
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"slices"
 	"sync"
 	"time"
@@ -82,10 +80,8 @@ type gate struct {
 	cut   time.Time       // when limit was last halved
 }
 
-var errGate = errors.New("too many requests to S3 wait for their turn")
-
-// enter waits for a turn, for maxGateWait at most. Errors: proxy.ErrSlowDown, or ctx's.
-func (g *gate) enter(ctx context.Context) error {
+// enter waits for a turn, for maxGateWait at most.
+func (g *gate) enter(ctx context.Context) *fault {
 	g.mu.Lock()
 	if g.busy < int(g.limit) && len(g.queue) == 0 {
 		g.busy++
@@ -94,7 +90,7 @@ func (g *gate) enter(ctx context.Context) error {
 	}
 	if len(g.queue) >= maxQueue {
 		g.mu.Unlock()
-		return fmt.Errorf("%w: %w", proxy.ErrSlowDown, errGate)
+		return crowded()
 	}
 	turn := make(chan struct{})
 	g.queue = append(g.queue, turn)
@@ -102,21 +98,26 @@ func (g *gate) enter(ctx context.Context) error {
 
 	timer := time.NewTimer(maxGateWait)
 	defer timer.Stop()
-	err := fmt.Errorf("%w: %w", proxy.ErrSlowDown, errGate)
+	var f *fault
 	select {
 	case <-turn:
 		return nil
 	case <-timer.C:
+		f = crowded()
 	case <-ctx.Done():
-		err = ctx.Err()
+		f = classifySilence(ctx, ctx.Err(), nil)
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if i := slices.Index(g.queue, turn); i >= 0 {
 		g.queue = slices.Delete(g.queue, i, i+1)
-		return err
+		return f
 	}
 	return nil // let in at the same moment: the caller's ctx tells the rest
+}
+
+func crowded() *fault {
+	return &fault{class: proxy.ErrSlowDown, text: "too many requests to S3 wait for their turn"}
 }
 
 // leave ends a turn with what came of it; nil: an object.

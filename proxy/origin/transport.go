@@ -50,8 +50,10 @@ type httpClient struct {
 	progress  time.Duration // the longest that a body may stay silent
 }
 
-func (c *httpClient) Do(r *http.Request) (*http.Response, error) {
-	ctx, cancel := context.WithCancelCause(r.Context())
+func (c *httpClient) Do(r *http.Request) (*http.Response, error) { return c.do(r.Context(), r) }
+
+func (c *httpClient) do(ctx context.Context, r *http.Request) (*http.Response, error) {
+	ctx, cancel := context.WithCancelCause(ctx)
 	resp, err := c.transport.RoundTrip(r.WithContext(ctx))
 	if err != nil {
 		cancel(nil)
