@@ -159,7 +159,8 @@ func newIssuer(c Issuer, o *Options, now func() time.Time) (*issuer, error) {
 	is := &issuer{
 		keys: &keySource{
 			issuer: c.Issuer, algorithms: c.Algorithms, jwksURL: c.JWKSURL, refresh: cmp.Or(c.JWKSRefresh, defaultRefresh),
-			now: now, logger: o.Logger, observe: o.OnKeySetRefresh, wake: make(chan struct{}, 1),
+			now: now, logger: o.Logger, observe: o.OnKeySetRefresh,
+			wake: make(chan struct{}, 1), first: make(chan struct{}),
 		},
 		rules: rules{
 			audience: c.Audience, claims: o.Claims, leeway: o.Leeway, maxLifetime: o.MaxLifetime,

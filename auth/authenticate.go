@@ -165,6 +165,9 @@ func (a *Authenticator) verifyJWT(ctx context.Context, token string, now time.Ti
 	}
 	set := issuer.keys.set.Load()
 	if set == nil {
+		set = issuer.keys.awaitFirst(ctx)
+	}
+	if set == nil {
 		return fail(ErrKeysUnavailable)
 	}
 	k, err := set.find(j)

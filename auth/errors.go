@@ -9,7 +9,7 @@ var (
 	ErrTwoCredentials = errors.New("the request carries the same kind of credential twice")
 	// ErrMalformed means that the query, in which a credential may stand, cannot be read or holds it twice. 400.
 	ErrMalformed = errors.New("the query string is malformed or repeats the credential")
-	// ErrKeysUnavailable means that the issuer's key set has never been fetched. 503 with Retry-After.
+	// ErrKeysUnavailable means that the issuer's key set has not been fetched yet. 503 with Retry-After.
 	ErrKeysUnavailable = errors.New("the issuer's key set is not available yet")
 	// ErrWrongKind means that this kind of credential may not ask for that: a session for a session, say. 403.
 	ErrWrongKind = errors.New("this kind of credential may not ask for this")

@@ -23,8 +23,8 @@ const (
 	firstRetry      = time.Second
 	maxDocument     = 1 << 20 // bytes of a key set, or of a discovery document
 	unknownKIDPause = 30 * time.Second
-	unknownKIDWait  = 2 * time.Second
-	maxWaiting      = 256 // requests, for each issuer
+	maxWait         = 2 * time.Second // of a request, for a fetch
+	maxWaiting      = 256             // requests, for each issuer
 )
 
 // keySource holds the current key set of one issuer. One goroutine (run) fetches; requests only
@@ -41,6 +41,7 @@ type keySource struct {
 	logger     *slog.Logger
 	observe    func(issuer string, ok bool)
 	wake       chan struct{} // of one place: an unknown kid asks for a fetch
+	first      chan struct{} // closed when the first fetch has ended, whatever came of it
 
 	mu       sync.Mutex
 	asked    chan struct{} // closed when the fetch that was asked for is done; nil: none was
@@ -98,6 +99,11 @@ func (s *keySource) settle(set *keySet, err error, asked chan struct{}) time.Dur
 		s.asked = nil
 		close(asked)
 	}
+	select {
+	case <-s.first:
+	default:
+		close(s.first)
+	}
 	if s.observe != nil {
 		s.observe(s.issuer, err == nil)
 	}
@@ -107,6 +113,14 @@ func (s *keySource) settle(set *keySet, err error, asked chan struct{}) time.Dur
 // jitter is between low and high percent of d.
 func jitter(d time.Duration, low, high int) time.Duration {
 	return d * time.Duration(low+rand.IntN(high-low+1)) / 100 //nolint:gosec // G404: nothing hangs on foreseeing it
+}
+
+// awaitFirst returns the set once there is one. A request that comes while the process starts waits
+// for the first fetch, for 2 s at most and as one of 256; nil means that there still is none.
+func (s *keySource) awaitFirst(ctx context.Context) *keySet {
+	s.mu.Lock()
+	s.await(ctx, s.first)
+	return s.set.Load()
 }
 
 // awaitFetch lets a request with an unknown kid wait until the set has been fetched anew. It says
@@ -128,23 +142,31 @@ func (s *keySource) awaitFetch(ctx context.Context) bool {
 		default:
 		}
 	}
-	asked := s.asked
+	return s.await(ctx, s.asked)
+}
+
+// await waits for done, unless too many wait already. It is called with the lock held, and gives it up.
+func (s *keySource) await(ctx context.Context, done <-chan struct{}) bool {
+	if s.waiting >= maxWaiting {
+		s.mu.Unlock()
+		return false
+	}
 	s.waiting++
 	s.mu.Unlock()
-
-	patience := time.NewTimer(unknownKIDWait)
+	defer func() {
+		s.mu.Lock()
+		s.waiting--
+		s.mu.Unlock()
+	}()
+	patience := time.NewTimer(maxWait)
 	defer patience.Stop()
-	done := false
 	select {
-	case <-asked:
-		done = true
+	case <-done:
+		return true
 	case <-patience.C:
 	case <-ctx.Done():
 	}
-	s.mu.Lock()
-	s.waiting--
-	s.mu.Unlock()
-	return done
+	return false
 }
 
 // degraded says in one line what is wrong, "" if nothing is.

@@ -281,6 +281,51 @@ func TestFirstFetchIsRetriedUntilReady(t *testing.T) {
 	})
 }
 
+// A map that opens while the process starts gets its tiles a moment later, and not a 503.
+func TestRequestsWaitForTheFirstFetch(t *testing.T) {
+	s := ecSigner("k")
+	for _, tt := range []struct {
+		name   string
+		takes  time.Duration
+		want   error
+		waited time.Duration
+	}{
+		{"it comes in time", time.Second, nil, time.Second},
+		{"it takes too long", 3 * time.Second, auth.ErrKeysUnavailable, 2 * time.Second},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			k := &keyServer{}
+			k.set(jwksURL, func(*http.Request) (*http.Response, error) {
+				pass(tt.takes)
+				return response(http.StatusOK, set(s.jwk())), nil
+			})
+			withKeyServer(t, k, nil, func(t *testing.T, a *auth.Authenticator) {
+				began := time.Now()
+				var wg sync.WaitGroup
+				var overflow atomic.Int64
+				for range 256 + 7 {
+					wg.Go(func() {
+						_, err := a.Authenticate(bearer(s.token(current())), "")
+						switch waited := time.Since(began); {
+						case errors.Is(err, auth.ErrKeysUnavailable) && waited == 0:
+							overflow.Add(1)
+						case !errors.Is(err, tt.want) || waited != tt.waited:
+							t.Errorf("got %v after %v, want %v after %v", err, waited, tt.want, tt.waited)
+						}
+					})
+				}
+				wg.Wait()
+				if overflow.Load() != 7 {
+					t.Errorf("%d were answered at once, want all but 256", overflow.Load())
+				}
+				if k.count() != 1 {
+					t.Errorf("got %d fetches, want 1", k.count())
+				}
+			})
+		})
+	}
+}
+
 func TestUnknownKidsCauseOneFetchIn30Seconds(t *testing.T) {
 	s := ecSigner("k")
 	k := &keyServer{}
