@@ -25,6 +25,7 @@ type exchange struct {
 	err       error         // why the request failed; for the log alone
 	stall     time.Duration // how long one write may take
 	renewAt   time.Time     // from when on the header needs a new deadline for its write
+	stream    *stream       // of HTTP/2; nil over HTTP/1
 	timing    *timing       // nil unless Server-Timing is on
 }
 
@@ -35,12 +36,10 @@ func (x *exchange) Unwrap() http.ResponseWriter { return x.ResponseWriter }
 
 // begin prepares for what a request needs besides its handler. The server has given the answer its
 // deadline when the request came in; one that takes a while to find gets a new one with its header.
-// HTTP/2 would reset the stream at the old one even though nothing is being written: it is lifted.
 func (x *exchange) begin(r *http.Request, readBody time.Duration) error {
 	x.renewAt = x.start.Add(x.stall / 8)
 	if r.ProtoMajor > 1 {
-		x.renewAt = x.start
-		x.setWriteDeadline(time.Time{})
+		x.stream = newStream(r, x.ResponseWriter, x.stall)
 	}
 	return x.boundBody(r, readBody)
 }
@@ -63,7 +62,13 @@ func (x *exchange) Write(b []byte) (int, error) {
 	if x.status == 0 {
 		x.WriteHeader(http.StatusOK)
 	}
-	n, err := x.ResponseWriter.Write(b) //nolint:gosec // tiles and JSON, with their type and nosniff
+	var n int
+	var err error
+	if x.stream != nil {
+		n, err = x.stream.write(x.ResponseWriter, b)
+	} else {
+		n, err = x.ResponseWriter.Write(b) //nolint:gosec // tiles and JSON, with their type and nosniff
+	}
 	x.bytes += int64(n)
 	return n, err
 }
@@ -71,12 +76,11 @@ func (x *exchange) Write(b []byte) (int, error) {
 // extendDeadline gives the client another stall's time to take what is written next: the deadline
 // rolls, so a slow client is served as long as it reads, and one that does not read is cut off.
 func (x *exchange) extendDeadline(now time.Time) {
-	x.setWriteDeadline(now.Add(x.stall))
-}
-
-func (x *exchange) setWriteDeadline(t time.Time) {
+	if x.stream != nil {
+		return // it is watched
+	}
 	// A writer without deadlines (a test's recorder) has no connection that could stall.
-	_ = http.NewResponseController(x.ResponseWriter).SetWriteDeadline(t)
+	_ = http.NewResponseController(x.ResponseWriter).SetWriteDeadline(now.Add(x.stall))
 }
 
 // identify gives the request an id where it brought none.
@@ -133,12 +137,18 @@ func usableRequestID(s string) bool {
 // cut returns what makes a write that waits for this client fail: the cache calls it, from another
 // goroutine, when it needs the bytes that a slow client holds.
 func (x *exchange) cut() func() {
+	if x.stream != nil {
+		return x.stream.cut
+	}
 	controller := http.NewResponseController(x.ResponseWriter)
 	return func() { _ = controller.SetWriteDeadline(time.Unix(1, 0)) } // without deadlines there is nothing to cut
 }
 
 // flush sends what has been written so far.
 func (x *exchange) flush() error {
+	if x.stream != nil {
+		return x.stream.flush()
+	}
 	return http.NewResponseController(x.ResponseWriter).Flush()
 }
 

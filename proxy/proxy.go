@@ -213,6 +213,9 @@ func (p *Proxy) finish(x *exchange, r *http.Request) {
 	if p.accessLog != nil {
 		p.accessLog.line(p, x, r, took, panicked != nil)
 	}
+	if x.stream != nil {
+		x.stream.end()
+	}
 	if panicked != nil {
 		x.reset(r)
 	}

@@ -43,8 +43,10 @@ func (s *Server) Serve(ctx context.Context, l net.Listener, grace time.Duration)
 		IdleTimeout:       or(s.Idle, 2*time.Minute),
 		Protocols:         protocols,
 		ConnState:         s.ConnState,
-		HTTP2:             &http.HTTP2Config{MaxConcurrentStreams: 250},
-		ErrorLog:          slog.NewLogLogger(logger.Handler(), slog.LevelDebug),
+		ConnContext:       withConnection,
+		// A connection that takes no byte at all is closed: a stream's reset could not be sent on it either.
+		HTTP2:    &http.HTTP2Config{MaxConcurrentStreams: 250, WriteByteTimeout: or(s.WriteStall, 30*time.Second)},
+		ErrorLog: slog.NewLogLogger(logger.Handler(), slog.LevelDebug),
 	}
 	failed := make(chan error, 1)
 	go func() {

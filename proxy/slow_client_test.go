@@ -1,0 +1,165 @@
+package proxy_test
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"net"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/net/http2"
+	"golang.org/x/net/http2/hpack"
+)
+
+// rawHTTP2 is a client whose reading is in the test's hands.
+type rawHTTP2 struct {
+	*http2.Framer
+	t      *testing.T
+	w      *world
+	conn   net.Conn
+	fields bytes.Buffer
+	hpack  *hpack.Encoder
+	next   uint32 // stream
+}
+
+// dialHTTP2 opens a connection whose streams may send streamWindow bytes each before they wait, and all of
+// them together connWindow.
+func dialHTTP2(t *testing.T, w *world, streamWindow, connWindow uint32) *rawHTTP2 {
+	t.Helper()
+	c := &rawHTTP2{t: t, w: w, conn: w.dial(), next: 1}
+	c.Framer = http2.NewFramer(c.conn, c.conn)
+	c.hpack = hpack.NewEncoder(&c.fields)
+	_, err := io.WriteString(c.conn, http2.ClientPreface)
+	if err == nil {
+		err = c.WriteSettings(http2.Setting{ID: http2.SettingInitialWindowSize, Val: streamWindow})
+	}
+	const initial = 1<<16 - 1 // RFC 9113 section 6.9.2
+	if err == nil && connWindow > initial {
+		err = c.WriteWindowUpdate(0, connWindow-initial)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+func (c *rawHTTP2) get(path string) {
+	c.t.Helper()
+	c.fields.Reset()
+	for _, f := range [][2]string{
+		{":method", "GET"}, {":scheme", "http"}, {":authority", "x"}, {":path", path}, {"authorization", c.w.bearer()[1]},
+	} {
+		if err := c.hpack.WriteField(hpack.HeaderField{Name: f[0], Value: f[1]}); err != nil {
+			c.t.Fatal(err)
+		}
+	}
+	err := c.WriteHeaders(http2.HeadersFrameParam{StreamID: c.next, BlockFragment: c.fields.Bytes(), EndStream: true, EndHeaders: true})
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	c.next += 2
+}
+
+// receiveBuffer bounds what the kernel reads on a client's behalf.
+func receiveBuffer(conn net.Conn, size int) { _ = conn.(*net.TCPConn).SetReadBuffer(size) }
+
+// A client that has opened its windows and then reads nothing of the connection holds up neither the
+// streams, which could not even be reset on it, nor what others need the memory for.
+func TestHTTP2ClientThatReadsNothingIsCutOff(t *testing.T) {
+	w := start(t, func(s *setup) {
+		s.cache.MaxObject, s.proxy.WriteStall, s.server.WriteStall = 32<<20, 200*time.Millisecond, 200*time.Millisecond
+	})
+	const streams = 4
+	body := pngBody(16 << 20)
+	for x := range uint32(streams) {
+		w.origin.put("basemap", 3, x, 0, object{body: body, etag: `"x"`})
+	}
+	c := dialHTTP2(t, w, 1<<30, 1<<30)
+	receiveBuffer(c.conn, 16<<10)
+	for x := range streams {
+		c.get(fmt.Sprintf("/tiles/basemap/3/%d/0", x))
+	}
+	for _, line := range w.access.waitFor(streams) {
+		if !strings.Contains(line, `"aborted":`) {
+			t.Errorf("got line %s", line)
+		}
+	}
+	if retired := w.cache.Stats().Retired; retired != 0 {
+		t.Errorf("%d bytes are still held for it", retired)
+	}
+}
+
+// Sixty tiles on a slow link each take far longer than write_stall, and all of them arrive: whether the link
+// itself is full, or the client opens the connection's window no faster.
+func TestHTTP2StreamsWaitForTheirTurn(t *testing.T) {
+	const streams, size, stall = 60, 40_000, 400 * time.Millisecond
+	for name, window := range map[string]uint32{"full link": 1 << 30, "small window": 0} {
+		t.Run(name, func(t *testing.T) {
+			w := start(t, func(s *setup) { s.proxy.WriteStall, s.server.WriteStall = stall, stall })
+			w.origin.put("basemap", 1, 0, 0, object{body: pngBody(size), etag: `"x"`})
+			if got := w.get("/tiles/basemap/1/0/0", w.bearer()...); got.status != 200 {
+				t.Fatalf("got %d", got.status)
+			}
+			c := dialHTTP2(t, w, 1<<20, window)
+			receiveBuffer(c.conn, 64<<10)
+			for range streams {
+				c.get("/tiles/basemap/1/0/0")
+			}
+			link := time.NewTicker(4 * time.Millisecond) // a frame each: some 2 MB/s
+			defer link.Stop()
+			whole, read := 0, uint32(0)
+			for whole < streams {
+				frame, err := c.ReadFrame()
+				if err != nil {
+					t.Fatalf("after %d of %d: %v", whole, streams, err)
+				}
+				switch f := frame.(type) {
+				case *http2.DataFrame:
+					if f.StreamEnded() {
+						whole++
+					}
+					<-link.C
+					if read += uint32(len(f.Data())); read >= 32<<10 { // as clients do: at half of the initial window
+						if err := c.WriteWindowUpdate(0, read); err != nil {
+							t.Fatal(err)
+						}
+						read = 0
+					}
+				case *http2.RSTStreamFrame:
+					t.Fatalf("stream %d was reset after %d of %d", f.StreamID, whole, streams)
+				}
+			}
+		})
+	}
+}
+
+// One that reads slowly but all the time is no stalled one, however much the kernel would buffer for it.
+func TestSteadySlowReaderIsServed(t *testing.T) {
+	const size, stall = 5 << 20, 800 * time.Millisecond
+	w := start(t, func(s *setup) {
+		s.cache.MaxObject, s.proxy.WriteStall, s.server.WriteStall = 32<<20, stall, stall
+	})
+	w.origin.put("basemap", 1, 0, 0, object{body: pngBody(size), etag: `"x"`})
+	conn := w.dial()
+	receiveBuffer(conn, 128<<10)
+	fmt.Fprintf(conn, "GET /tiles/basemap/1/0/0 HTTP/1.1\r\nHost: x\r\nAuthorization: %s\r\nConnection: close\r\n\r\n", w.bearer()[1])
+	link := time.NewTicker(8 * time.Millisecond) // 8 KiB each: 1 MB/s
+	defer link.Stop()
+	total, piece := 0, make([]byte, 8<<10)
+	for {
+		<-link.C
+		n, err := conn.Read(piece)
+		total += n
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			t.Fatalf("cut off after %d of %d bytes: %v", total, size, err)
+		}
+	}
+	if total < size {
+		t.Errorf("got %d of %d bytes", total, size)
+	}
+}

@@ -1,0 +1,8 @@
+//go:build !linux && !darwin
+
+package proxy
+
+import "net"
+
+// limitUnsent does nothing where the kernel cannot be told.
+func limitUnsent(*net.TCPConn) {}
