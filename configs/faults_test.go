@@ -1,6 +1,7 @@
 package configs_test
 
 import (
+	"slices"
 	"strings"
 	"testing"
 )
@@ -273,6 +274,39 @@ func TestFaults(t *testing.T) {
 					t.Errorf("got %s", f)
 				}
 				t.Errorf("want line %d, %s: %s", line, tc.key, tc.problem)
+			}
+		})
+	}
+}
+
+// TestIDsBesideUnreadableValues: that what an id holds cannot be read says nothing about the id.
+func TestIDsBesideUnreadableValues(t *testing.T) {
+	for _, tc := range []struct {
+		name, file string
+		want       []string // keys
+	}{
+		{
+			"tileset's source", minimalAuth + "tilesets:\n  Base:\n    source: s3://acme/{z}/{x}.png\n",
+			[]string{"tilesets.Base", "tilesets.Base.source"},
+		},
+		{
+			"file's source", minimal + "files:\n  Rep:\n    source: s3://A/b\n",
+			[]string{"files.Rep", "files.Rep.source"},
+		},
+		{"tileset that holds no keys", minimalAuth + "tilesets: {Base: []}\n", []string{"tilesets.Base", "tilesets.Base"}},
+		{"unknown key", minimal + "  Other:\n    source: s3://acme/{z}/{x}/{y}.png\n    sorce: a\n", []string{"tilesets.Other", "tilesets.Other.sorce"}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			var got []string
+			ids := 0
+			for _, f := range faults(t, tc.file) {
+				got = append(got, f.Key)
+				if strings.Contains(f.Problem, "is not an id") {
+					ids++
+				}
+			}
+			if !slices.Equal(got, tc.want) || ids != 1 {
+				t.Errorf("got %q, %d of ids; want %q, one of ids", got, ids, tc.want)
 			}
 		})
 	}

@@ -13,9 +13,10 @@ var (
 	version = regexp.MustCompile(`^[A-Za-z0-9._-]{0,64}$`)
 )
 
+// id holds a name to the form of ids, whatever became of what stands under it.
 func (v *validator) id(key, name string) {
 	if !id.MatchString(name) {
-		v.fault(key, "is not an id: a lower-case letter or digit, then at most 63 of those, _ and -", "")
+		v.add(key, "is not an id: a lower-case letter or digit, then at most 63 of those, _ and -", "")
 	}
 }
 
