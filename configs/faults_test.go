@@ -218,6 +218,8 @@ func TestFaults(t *testing.T) {
 		{"id with a dot", minimalAuth + "tilesets:\n  a.b: # !\n    source: s3://acme/{z}/{x}/{y}.png", `tilesets."a.b"`, "is not an id"},
 		{"id too long", minimalAuth + "tilesets:\n  " + strings.Repeat("a", 65) + ": # !\n    source: s3://acme/{z}/{x}/{y}.png", `tilesets."` + strings.Repeat("a", 65) + `"`, "is not an id"},
 		{"two defaults", tileset("    default: true\n  roads:\n    default: true # !\n    source: s3://acme/r/{z}/{x}/{y}.png"), "tilesets.roads.default", "a second default; the first is tilesets.basemap"},
+		{"archives alone", minimalAuth + "tilesets:\n  roads:\n    source: s3://acme/roads.pmtiles # !\n  rivers: {source: s3://acme/rivers.pmtiles}\n", "tilesets.roads.source", "is a PMTiles archive, which a later version reads; add a tileset"},
+		{"directory bucket", source("s3://acme--use1-az4--x-s3/{z}/{x}/{y}.png"), "tilesets.basemap.source", "is in a directory bucket"},
 		{"no source", minimalAuth + "tilesets:\n  basemap: # !\n    public: true", "tilesets.basemap.source", "is required"},
 		{"source over https", source("https://acme.s3.amazonaws.com/{z}/{x}/{y}.png"), "tilesets.basemap.source", "is not s3://bucket/key"},
 		{"source without placeholders", source("s3://acme/tile.png"), "tilesets.basemap.source", "has no placeholders"},
@@ -256,6 +258,7 @@ func TestFaults(t *testing.T) {
 		// files.
 		{"file without source", minimal + "files:\n  report: {} # !", "files.report.source", "is required"},
 		{"file with placeholders", minimal + "files:\n  report: {source: 's3://acme/{z}/{x}/{y}.png'} # !", "files.report.source", "has no placeholders"},
+		{"file in a directory bucket", minimal + "files:\n  report: {source: 's3://acme--use1-az4--x-s3/report.pdf'} # !", "files.report.source", "is in a directory bucket"},
 		{"file's id", minimal + "files:\n  _report: {source: s3://acme/a.pdf} # !", "files._report", "is not an id"},
 		{"files that nobody may have", minimalTilesets + "    public: true\nfiles: {report: {source: s3://acme/a.pdf}}\nauth: # !\n  leeway: 1s", "auth", "files are never public"},
 

@@ -77,6 +77,8 @@ func (v *validator) files() {
 		switch {
 		case f.Source.Bucket == "":
 			v.fault(child(key, "source"), "is required", "write s3://bucket/key")
+		case directoryBucket(f.Source.Bucket):
+			v.fault(child(key, "source"), directoryProblem, directoryHint)
 		case f.Source.tiled():
 			v.fault(child(key, "source"), "is one object, and has no placeholders", "serve tiles under tilesets")
 		}

@@ -36,6 +36,16 @@ func (v *validator) tilesets() {
 			first = key
 		}
 	}
+	v.archives()
+}
+
+// archives refuses a configuration that holds nothing else: it has no tiles yet.
+func (v *validator) archives() {
+	hasTiles := func(t Tileset) bool { return !t.Source.Archive }
+	if len(v.Tilesets) > 0 && !slices.ContainsFunc(v.Tilesets, hasTiles) {
+		v.fault(child(child("tilesets", v.Tilesets[0].ID), "source"), "is a PMTiles archive, which a later version reads",
+			"add a tileset whose source has {z}, {x} and {y}: without one there is nothing to serve")
+	}
 }
 
 func (v *validator) tileset(key string, t *Tileset) {
@@ -71,6 +81,8 @@ func (v *validator) source(key string, t *Tileset) {
 	switch {
 	case t.Source.Bucket == "":
 		v.fault(path, "is required", "write s3://bucket/{z}/{x}/{y}.png")
+	case directoryBucket(t.Source.Bucket):
+		v.fault(path, directoryProblem, directoryHint)
 	case !t.Source.tiled() && !t.Source.Archive:
 		v.fault(path, "has no placeholders and is no .pmtiles archive", "write s3://bucket/{z}/{x}/{y}.png; single objects belong under files")
 	case t.Format == "" && !t.Source.Archive:
@@ -79,6 +91,18 @@ func (v *validator) source(key string, t *Tileset) {
 		v.fault(child(key, "minzoom"), "must be 1 or more with {q}: zoom 0 has no quadkey", "")
 	}
 }
+
+// directoryBucket tells S3 Express One Zone's by their names, and access points to them; they are asked
+// in a way of their own.
+// https://docs.aws.amazon.com/AmazonS3/latest/userguide/directory-bucket-naming-rules.html
+func directoryBucket(name string) bool {
+	return strings.HasSuffix(name, "--x-s3") || strings.HasSuffix(name, "--xa-s3")
+}
+
+const (
+	directoryProblem = "is in a directory bucket (S3 Express One Zone), which tilegate cannot read"
+	directoryHint    = "use a general purpose bucket"
+)
 
 func (v *validator) vectorLayers(key string, t *Tileset) {
 	if len(t.VectorLayers) > 0 && t.Format != "mvt" && !t.Source.Archive {
