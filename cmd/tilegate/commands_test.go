@@ -73,6 +73,22 @@ tilesets:
 	}
 }
 
+// Editors find their way by a line that begins with file, line and column; any other says who speaks.
+func TestFaultsBeginWithTheirFile(t *testing.T) {
+	path := writeFile(t, "tilegate.yaml", "sever: {}\ntilesets: {}\n")
+	for _, test := range []struct{ name, path, want string }{
+		{"faults", path, path + ":1:1: sever: "},
+		{"no file", path + ".bak", "tilegate: configuration " + path + ".bak: "},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			p, _ := start(t, nil, "check", "-c", test.path)
+			if status, said := p.wait(), p.log(); status != 2 || !strings.HasPrefix(said, test.want) {
+				t.Errorf("got status %d and %q, want 2 and %q", status, said, test.want)
+			}
+		})
+	}
+}
+
 func TestCheckAcceptsTheExample(t *testing.T) {
 	config, _ := tenLines(t, "http://127.0.0.1:9000", testRole)
 	out, errs, status := command(t, "check", "-c", config)

@@ -11,13 +11,17 @@ import (
 	"syscall"
 
 	"github.com/alecthomas/kong"
+
+	"tilegate/configs"
 )
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	err := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
 	stop()
-	if err != nil {
+	if faults, ok := errors.AsType[*configs.Error](err); ok {
+		fmt.Fprintln(os.Stderr, faults) // each line begins with its file, where editors look for it
+	} else if err != nil {
 		fmt.Fprintln(os.Stderr, "tilegate: "+err.Error())
 	}
 	os.Exit(exitStatus(err))
