@@ -25,7 +25,12 @@ type Config struct {
 
 	// Notes are what an operator should know although nothing is wrong.
 	Notes []Note `yaml:"-"`
+
+	places *report `yaml:"-"` // of the keys in the file
 }
+
+// Fault is one that shows outside of the file alone, as in the environment, with the place of its key in the file.
+func (c *Config) Fault(key, problem, hint string) Fault { return c.places.place(key, problem, hint) }
 
 // Server is the listeners and how they behave.
 type Server struct {

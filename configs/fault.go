@@ -68,18 +68,23 @@ func newReport(file string) *report {
 	}
 }
 
-// add notes a fault of a key, or of what the key is missing from.
+// add notes a fault of a key.
 func (r *report) add(key, problem, hint string) {
+	r.faults = append(r.faults, r.place(key, problem, hint))
+}
+
+// place is a fault where its key stands, or what the key is missing from.
+func (r *report) place(key, problem, hint string) Fault {
 	at, ok := r.marks[key]
 	for k := key; !ok; {
 		k = parent(k)
 		at, ok = r.marks[k]
 		at.raw = ""
 	}
-	r.faults = append(r.faults, Fault{
+	return Fault{
 		File: r.file, Line: at.line, Column: at.column,
 		Key: key, Value: at.raw, Problem: problem, Hint: hint,
-	})
+	}
 }
 
 // unreadable notes a fault of a key whose value is thereby unknown.

@@ -43,7 +43,7 @@ func Parse(name string, data []byte, lookupEnv func(string) (string, bool)) (*Co
 	if err := r.err(); err != nil {
 		return nil, err
 	}
-	c.Notes = v.notes()
+	c.Notes, c.places = v.notes(), r
 	return c, nil
 }
 

@@ -274,7 +274,7 @@ tilesets:
 		got = append(got, strings.TrimSuffix(n.String(), ": "+n.Text))
 	}
 	want := []string{
-		"line 2: server.trusted_proxies[0]", "line 6: aws.role.arn", "line 7: aws.role.duration", "line 8: auth.signing_keys",
+		"line 2: server.trusted_proxies[0]", "line 7: aws.role.duration", "line 8: auth.signing_keys",
 		"line 13: tilesets.basemap.browser", "line 17: tilesets.roads.source",
 	}
 	if !reflect.DeepEqual(got, want) {
@@ -282,5 +282,23 @@ tilesets:
 	}
 	if notes := parse(t, minimal).Notes; len(notes) > 0 {
 		t.Errorf("a plain file: got %v, want none", notes)
+	}
+}
+
+// TestFaultFromOutside: what only the environment shows stands at its key, or at what that is missing from.
+func TestFaultFromOutside(t *testing.T) {
+	c := parse(t, "aws:\n  region: ''\n  role: {arn: 'arn:aws:iam::123456789012:role/a', scope_down: true}\n"+minimal)
+	for _, tc := range []struct{ name, key, want string }{
+		{"written", "aws.role.scope_down", `tilegate.yaml:3:63: aws.role.scope_down "true": problem; hint`},
+		{"written without a value", "aws.region", "tilegate.yaml:2:3: aws.region: problem; hint"},
+		{"missing", "aws.sts_endpoint", "tilegate.yaml:1:1: aws.sts_endpoint: problem; hint"},
+		{"of a tileset", "tilesets.basemap.role.scope_down", "tilegate.yaml:7:3: tilesets.basemap.role.scope_down: problem; hint"},
+		{"of nothing in the file", "presign.window", "tilegate.yaml:1:1: presign.window: problem; hint"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			if got := c.Fault(tc.key, "problem", "hint").String(); got != tc.want {
+				t.Errorf("got %s, want %s", got, tc.want)
+			}
+		})
 	}
 }

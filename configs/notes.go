@@ -61,9 +61,6 @@ func (v *validator) notes() []Note {
 		if role.ARN != "" && role.Duration > time.Hour && role.WebIdentityTokenFile == "" && v.owns(key, "duration") {
 			add(child(key, "duration"), roleChaining)
 		}
-		if role.ARN != "" && v.owns(key, "arn") && v.AWS.Endpoint != "" && v.AWS.STSEndpoint == "" {
-			add(child(key, "arn"), "needs aws.sts_endpoint as well as aws.endpoint, unless the AWS variables or shared files set it")
-		}
 	}
 	for _, t := range v.Tilesets {
 		if t.Browser == "immutable" && t.Version == "" {

@@ -31,13 +31,16 @@ func (cmd checkCommand) Run(ctx context.Context, c *console) error {
 	if err != nil {
 		return err
 	}
+	for _, note := range config.Notes {
+		fmt.Fprintf(c.err, "%s:%d: note: %s: %s\n", cmd.Config, note.Line, note.Key, note.Text)
+	}
 	// What serve would refuse is refused here: the parts are made, and run only when online.
+	if err := awsFaults(ctx, config); err != nil {
+		return err
+	}
 	quiet := slog.New(slog.DiscardHandler)
 	if _, err := newService(ctx, config, io.Discard, extras{}); err != nil {
 		return describe(err)
-	}
-	for _, note := range config.Notes {
-		fmt.Fprintf(c.err, "%s:%d: note: %s: %s\n", cmd.Config, note.Line, note.Key, note.Text)
 	}
 	if !cmd.Online {
 		_, err := fmt.Fprintf(c.out, "%s: ok, %d tilesets, %d files, %d issuers\n", cmd.Config, len(config.Tilesets), len(config.Files), len(config.Auth.Issuers))

@@ -33,6 +33,9 @@ func (cmd serveCommand) Run(ctx context.Context, c *console) error {
 	if err != nil {
 		return err
 	}
+	if err := awsFaults(ctx, config); err != nil {
+		return err
+	}
 	s, err := newService(ctx, config, c.err, extras{})
 	if err != nil {
 		return describe(err)

@@ -1,0 +1,103 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+)
+
+// What the configuration lacks for S3 and STS is told like any other fault of it, unless AWS's variables
+// or shared files have it. Each first line begins with the file's name, where editors look for it.
+func TestFaultsOfAWSHaveTheirPlace(t *testing.T) {
+	long := strings.Repeat("prefix/", 100)
+	many := ""
+	for i := range 9 {
+		many += fmt.Sprintf("  t%d: {public: true, source: \"s3://tiles/%d%s{z}/{x}/{y}.png\"}\n", i, i, long[:300])
+	}
+	const (
+		tilesets = "tilesets:\n  a: {public: true, source: \"s3://tiles/{z}/{x}/{y}.png\"}\n"
+		role     = "role: {arn: \"arn:aws:iam::123456789012:role/tiles-reader\"}"
+		other    = "role: {arn: \"arn:aws:iam::123456789012:role/another\", scope_down: true}"
+		region   = "AWS_REGION=us-east-1"
+		endpoint = "AWS_ENDPOINT_URL_S3=http://127.0.0.1:1"
+	)
+	shared := writeFile(t, "config", "[default]\nregion = us-east-1\n[profile tiles]\nregion = us-east-1\n")
+	for _, test := range []struct {
+		name, config string
+		env          []string
+		want         string // behind the file's name; "" for no fault
+	}{
+		{"no region", "aws: {}\n" + tilesets, nil, ":1:1: aws.region: is not set, nor is AWS_REGION"},
+		{"an empty region", "# a comment\naws:\n  path_style: false\n  region: \"\"\n" + tilesets, nil, ":4:3: aws.region: is not set"},
+		{"no region in the profile", tilesets, []string{"AWS_CONFIG_FILE=" + writeFile(t, "config", "[default]\noutput = json\n")}, ":1:1: aws.region: is not set"},
+		{"its own region", "aws: {region: us-east-1}\n" + tilesets, nil, ""},
+		{"AWS_REGION", tilesets, []string{region}, ""},
+		{"AWS_DEFAULT_REGION", tilesets, []string{"AWS_DEFAULT_REGION=us-east-1"}, ""},
+		{"the default profile's region", tilesets, []string{"AWS_CONFIG_FILE=" + shared}, ""},
+		{"another profile's region", tilesets, []string{"AWS_CONFIG_FILE=" + shared, "AWS_PROFILE=tiles"}, ""},
+		{"another service's region", "aws: {endpoint: \"http://127.0.0.1:1\"}\n" + tilesets, nil, ""},
+		{"another service's region by variable", tilesets, []string{endpoint}, ""},
+
+		{"role without sts_endpoint", "aws:\n  endpoint: http://127.0.0.1:1\n  " + role + "\n" + tilesets, nil, ":1:1: aws.sts_endpoint: is required"},
+		{"tileset's role without sts_endpoint", "aws: {endpoint: \"http://127.0.0.1:1\"}\ntilesets:\n  a: {public: true, source: \"s3://tiles/{z}/{x}/{y}.png\", " + role + "}\n", nil, ":1:1: aws.sts_endpoint: is required"},
+		{"role and endpoint by variable", "aws:\n  " + role + "\n" + tilesets, []string{endpoint}, ":1:1: aws.sts_endpoint: is required"},
+		{"role with sts_endpoint", "aws: {endpoint: \"http://127.0.0.1:1\", sts_endpoint: \"http://127.0.0.1:1\", " + role + "}\n" + tilesets, nil, ""},
+		{"sts_endpoint by variable", "aws: {endpoint: \"http://127.0.0.1:1\", " + role + "}\n" + tilesets, []string{"AWS_ENDPOINT_URL_STS=http://127.0.0.1:1"}, ""},
+		{"both endpoints by variable", "aws: {" + role + "}\n" + tilesets, []string{"AWS_ENDPOINT_URL=http://127.0.0.1:1"}, ""},
+		{"endpoint without a role", "aws: {endpoint: \"http://127.0.0.1:1\"}\n" + tilesets, nil, ""},
+
+		{"session policy", "aws:\n  " + role + "\ntilesets:\n" + many, []string{region}, ":2:3: aws.role.scope_down: the session policy for t0, t1, t2, t3, t4 and 4 more takes"},
+		{"session policy of a tileset's role", "aws:\n  " + role + "\ntilesets:\n  few: {public: true, source: \"s3://tiles/few/{z}/{x}/{y}.png\"}\n" +
+			strings.ReplaceAll(many, "public: true", "public: true, "+other), []string{region}, ":5:88: tilesets.t0.role.scope_down \"true\": the session policy for t0"},
+		{"no session policy", "aws:\n  " + strings.Replace(role, "}", ", scope_down: false}", 1) + "\ntilesets:\n" + many, []string{region}, ""},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			path := writeFile(t, "tilegate.yaml", test.config)
+			p, _ := start(t, test.env, "check", "-c", path)
+			status, said := p.wait(), p.log()
+			if test.want == "" {
+				if status != 0 || said != "" {
+					t.Errorf("got status %d and %q, want 0 and nothing", status, said)
+				}
+				return
+			}
+			if status != 2 || !strings.HasPrefix(said, path+test.want) || strings.Count(said, "\n") != 1 {
+				t.Errorf("got status %d and %q, want 2 and one line that begins with %s", status, said, path+test.want)
+			}
+		})
+	}
+}
+
+// serve refuses them as check does. What is worth knowing is told before.
+func TestFaultsOfAWSComeAfterTheNotes(t *testing.T) {
+	for _, variable := range []string{"AWS_REGION", "AWS_DEFAULT_REGION", "AWS_PROFILE", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"} {
+		t.Setenv(variable, "")
+	}
+	t.Setenv("AWS_CONFIG_FILE", os.DevNull)
+	t.Setenv("AWS_SHARED_CREDENTIALS_FILE", os.DevNull)
+	path := writeFile(t, "tilegate.yaml", `tilesets:
+  a: {public: true, source: "s3://tiles/{z}/{x}/{y}.png"}
+  roads: {public: true, source: "s3://tiles/roads.pmtiles"}
+`)
+	fault := path + ":1:1: aws.region: is not set"
+	for name, want := range map[string]string{"check": path + ":3: note: tilesets.roads.source: PMTiles", "serve": fault} {
+		_, errs, status := command(t, name, "-c", path)
+		if status != 2 || !strings.HasPrefix(errs, want) || !strings.Contains(errs, fault) {
+			t.Errorf("%s: got status %d and %q, want 2 and %q", name, status, errs, want)
+		}
+	}
+}
+
+// The example is valid; all that it needs besides is said with its line.
+func TestExampleNeedsARegionAlone(t *testing.T) {
+	const example = "../../configs/tilegate.example.yaml"
+	p, _ := start(t, nil, "check", "-c", example)
+	if status, said := p.wait(), p.log(); status != 2 || strings.Count(said, ": aws.region: ") != 1 || !strings.Contains(said, "\n"+example+":") {
+		t.Errorf("without a region: got status %d and %q", status, said)
+	}
+	p, _ = start(t, []string{"AWS_REGION=eu-central-1"}, "check", "-c", example)
+	if status, said := p.wait(), p.log(); status != 0 {
+		t.Errorf("with a region: got status %d and %q", status, said)
+	}
+}
