@@ -16,9 +16,13 @@ import (
 )
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	signalled, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	ctx, cancel := context.WithCancel(context.Background())
+	context.AfterFunc(signalled, func() {
+		stop() // a second signal ends the process, from before the first is acted on
+		cancel()
+	})
 	err := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
-	stop()
 	if faults, ok := errors.AsType[*configs.Error](err); ok {
 		fmt.Fprintln(os.Stderr, faults) // each line begins with its file, where editors look for it
 	} else if err != nil {

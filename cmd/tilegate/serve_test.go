@@ -258,3 +258,38 @@ func TestTerminateLetsASlowRequestFinish(t *testing.T) {
 		t.Errorf("exit status %d, want 0", status)
 	}
 }
+
+// Whoever signals twice does not want to wait for load balancers.
+func TestSecondSignalEndsTheDrainAtOnce(t *testing.T) {
+	config := writeFile(t, "tilegate.yaml", `server: {listen: "127.0.0.1:0", admin_listen: "", drain_delay: 1h}
+aws: {endpoint: "http://127.0.0.1:1"}
+tilesets:
+  a: {public: true, source: "s3://tiles/{z}/{x}/{y}.png"}
+`)
+	server, _ := start(t, baseCredentials(testKey, testSecret), "serve", "-c", config)
+	terminate := func() {
+		if err := server.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+			t.Fatal(err)
+		}
+	}
+	terminate()
+	eventually(t, "draining", func() error {
+		if !strings.Contains(server.log(), `"msg":"draining"`) {
+			return errors.New("the log does not say so")
+		}
+		return nil
+	})
+	terminate()
+	eventually(t, "the end", func() error {
+		select {
+		case <-server.ended:
+			return nil
+		default:
+			return errors.New("still draining")
+		}
+	})
+	server.wait()
+	if ended := server.cmd.ProcessState.Sys().(syscall.WaitStatus); !ended.Signaled() || ended.Signal() != syscall.SIGTERM {
+		t.Errorf("got %s, want the end by the signal", server.cmd.ProcessState)
+	}
+}
