@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"net/http"
+	"strings"
 	"sync/atomic"
 )
 
@@ -9,7 +10,7 @@ import (
 type Readiness struct {
 	Name string // "credentials", "keys"
 	// Ready is nil once the thing has been there; from then on it stays so, since warm tiles are
-	// served through an outage.
+	// served through an outage. The error has a line for each thing that is missing.
 	Ready func() error
 	// Degraded tells what of it does not work just now, for a person to read.
 	Degraded func() []string
@@ -38,7 +39,9 @@ func (p *Proxy) ready(x *exchange, r *http.Request) error {
 	answer := readinessAnswer{Status: "ready"}
 	for _, part := range p.readiness {
 		if err := part.Ready(); err != nil {
-			answer.Missing = append(answer.Missing, part.Name+": "+err.Error())
+			for what := range strings.SplitSeq(err.Error(), "\n") {
+				answer.Missing = append(answer.Missing, part.Name+": "+what)
+			}
 		}
 		if part.Degraded != nil {
 			for _, what := range part.Degraded() {

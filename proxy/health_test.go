@@ -44,6 +44,8 @@ func TestReadiness(t *testing.T) {
 	}
 	missing = errors.New("STS has not answered yet")
 	check("not there yet", 503, "credentials", "STS has not answered yet")
+	missing = errors.Join(errors.New("no credentials yet"), errors.New("S3 has not answered yet"))
+	check("two things not there yet", 503, `"missing":["credentials: no credentials yet","credentials: S3 has not answered yet"]`)
 	missing = nil
 	check("ready", 200, `"ready"`)
 	degraded = []string{"refresh failing since noon"}
