@@ -65,7 +65,7 @@ func (l *accessLog) line(p *Proxy, x *exchange, r *http.Request, took time.Durat
 		e.str("request_id", x.requestID)
 	}
 	if aborted {
-		e.str("aborted", "true")
+		e.yes("aborted")
 	}
 	if x.err != nil {
 		e.str("error", x.err.Error())
@@ -160,6 +160,12 @@ func (e *lineEncoder) addr(name string, a netip.Addr) {
 func (e *lineEncoder) num(name string, n int64) {
 	e.name(name)
 	e.b = strconv.AppendInt(e.b, n, 10)
+}
+
+// yes writes a boolean, which stands in a line only where it holds.
+func (e *lineEncoder) yes(name string) {
+	e.name(name)
+	e.b = append(e.b, "true"...)
 }
 
 // micros writes a duration in milliseconds, to the microsecond.

@@ -19,17 +19,19 @@ func FuzzAccessLogLineIsJSON(f *testing.F) {
 		e.str("path", s)
 		e.num("status", 200)
 		e.micros("duration_ms", 1234567*time.Nanosecond)
+		e.yes("aborted")
 		line := e.end()
 		var got struct {
 			Path     string
 			Status   int
 			Duration float64 `json:"duration_ms"`
+			Aborted  bool
 		}
 		if err := json.Unmarshal(line, &got); err != nil {
 			t.Fatalf("%q: %v", line, err)
 		}
 		want := string([]rune(s[:min(len(s), maxLogged)]))
-		if got.Path != want || got.Status != 200 || got.Duration != 1.234 {
+		if got.Path != want || got.Status != 200 || got.Duration != 1.234 || !got.Aborted {
 			t.Errorf("got %+v, want path %q", got, want)
 		}
 		for i, c := range line[:len(line)-1] {
@@ -46,7 +48,8 @@ func TestAccessLogTextQuotesWhatCouldForgeAField(t *testing.T) {
 	e.str("a", "plain/path.png")
 	e.str("b", "x status=200")
 	e.str("c", "")
-	const want = `time=2023-11-14T22:13:20.005Z level=INFO msg=request a=plain/path.png b="x status=200" c=""` + "\n"
+	e.yes("d")
+	const want = `time=2023-11-14T22:13:20.005Z level=INFO msg=request a=plain/path.png b="x status=200" c="" d=true` + "\n"
 	if got := string(e.end()); got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}

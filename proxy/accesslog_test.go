@@ -13,8 +13,9 @@ import (
 )
 
 type accessLine struct {
-	Time, Level, Msg, Method, Path, Tileset, Cache, Subject, Client, Protocol, Error, Aborted string
+	Time, Level, Msg, Method, Path, Tileset, Cache, Subject, Client, Protocol, Error string
 
+	Aborted       bool
 	Status, Bytes int
 	Duration      float64 `json:"duration_ms"`
 	RequestID     string  `json:"request_id"`

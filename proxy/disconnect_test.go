@@ -99,7 +99,7 @@ func TestLastClientLeavesInTheBody(t *testing.T) {
 		t.Error("it got a whole answer")
 	}
 	<-fill.ctx.Done() // far from done and unwanted: it stops
-	if line := w.access.waitFor(1)[0]; !strings.Contains(line, `"aborted":"true"`) && !strings.Contains(line, `"status":499`) {
+	if line := w.access.waitFor(1)[0]; !strings.Contains(line, `"aborted":true`) && !strings.Contains(line, `"status":499`) {
 		t.Errorf("got line %s", line)
 	}
 	w.origin.respond(always(pngBody(100)))

@@ -159,7 +159,7 @@ func TestStalledReaderIsCutOff(t *testing.T) {
 			conn := w.dial()
 			fmt.Fprintf(conn, "GET /tiles/%s/1/0/0 HTTP/1.1\r\nHost: x\r\nAuthorization: %s\r\n\r\n", test.tileset, w.bearer()[1])
 			line := w.access.waitFor(1)[0]
-			if !strings.Contains(line, `"aborted":"true"`) {
+			if !strings.Contains(line, `"aborted":true`) {
 				t.Errorf("got line %s", line)
 			}
 			if retired := w.cache.Stats().Retired; retired != 0 {
@@ -183,7 +183,7 @@ func TestStalledHTTP2StreamIsCutOff(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if line := w.access.waitFor(1)[0]; !strings.Contains(line, `"aborted":"true"`) {
+	if line := w.access.waitFor(1)[0]; !strings.Contains(line, `"aborted":true`) {
 		t.Errorf("got line %s", line)
 	}
 	if got := readAll(response); got.err == nil {

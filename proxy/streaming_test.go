@@ -160,7 +160,7 @@ func TestBrokenBodyIsAnErrorForEveryClient(t *testing.T) {
 					t.Errorf("the client believes that it has all, after %d more bytes", len(got.body))
 				}
 				line := w.access.waitFor(1)[0]
-				if !strings.Contains(line, `"status":200`) || !strings.Contains(line, `"aborted":"true"`) || !strings.Contains(line, `"bytes":30000`) {
+				if !strings.Contains(line, `"status":200`) || !strings.Contains(line, `"aborted":true`) || !strings.Contains(line, `"bytes":30000`) {
 					t.Errorf("got line %s", line)
 				}
 			})
@@ -211,7 +211,7 @@ func TestSlowReadersMakeRoom(t *testing.T) {
 	if got.status != 200 || len(got.body) != size || got.err != nil {
 		t.Errorf("got %d, %d bytes, %v", got.status, len(got.body), got.err)
 	}
-	w.access.waitForLine(`"aborted":"true"`)
+	w.access.waitForLine(`"aborted":true`)
 }
 
 type zeros struct{}
