@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"crypto/subtle"
 	"encoding/json"
+	"errors"
 	"net"
 	"net/http"
 	"net/http/pprof"
@@ -16,7 +17,8 @@ import (
 
 // Admin is the handler of the admin listener: metrics, profiles, purge, revoke. token guards all but
 // metrics; nil where the listener is on loopback and needs none. What a page sends is refused,
-// whatever else it brings: no page has business here.
+// whatever else it brings: no page has business here. On loopback that is also what comes by any
+// name but the machine's own, token or not: metrics need none.
 func (p *Proxy) Admin(metrics http.Handler, token []byte) http.Handler {
 	guarded := http.NewServeMux()
 	guarded.HandleFunc("/debug/pprof/", pprof.Index)
@@ -26,11 +28,14 @@ func (p *Proxy) Admin(metrics http.Handler, token []byte) http.Handler {
 	guarded.HandleFunc("/debug/pprof/trace", pprof.Trace)
 	guarded.HandleFunc("POST /admin/purge", adminHandler(p.purge))
 	guarded.HandleFunc("POST /admin/revoke", adminHandler(p.revoke))
+	guarded.HandleFunc("/admin/purge", refuseAdmin(methodNotAllowed(http.MethodPost)))
+	guarded.HandleFunc("/admin/revoke", refuseAdmin(methodNotAllowed(http.MethodPost)))
+	guarded.HandleFunc("/", refuseAdmin(errNotFound))
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header()["Cache-Control"] = noStore
 		w.Header()["X-Content-Type-Options"] = nosniff
 		switch {
-		case fromPage(r) || token == nil && !loopbackName(r.Host):
+		case fromPage(r) || (token == nil || onLoopback(r)) && !loopbackName(r.Host):
 			adminProblem(w, refuse(http.StatusForbidden, "Pages have no business on the admin listener."))
 		case r.URL.Path == "/metrics":
 			metrics.ServeHTTP(w, r)
@@ -48,6 +53,12 @@ func (p *Proxy) Admin(metrics http.Handler, token []byte) http.Handler {
 func fromPage(r *http.Request) bool {
 	site := r.Header["Sec-Fetch-Site"]
 	return r.Header["Origin"] != nil || site != nil && !slices.Equal(site, []string{"none"})
+}
+
+// onLoopback tells whether a request came to an address that only this machine reaches.
+func onLoopback(r *http.Request) bool {
+	local, ok := r.Context().Value(http.LocalAddrContextKey).(*net.TCPAddr)
+	return ok && local.IP.IsLoopback()
 }
 
 // loopbackName tells whether a Host means this machine by an address or the one name that is always
@@ -120,8 +131,16 @@ func adminHandler(h func(http.ResponseWriter, *http.Request) error) http.Handler
 	}
 }
 
+// refuseAdmin answers in place of ServeMux, whose own refusals are plain text.
+func refuseAdmin(why error) http.HandlerFunc {
+	return adminHandler(func(http.ResponseWriter, *http.Request) error { return why })
+}
+
 func adminProblem(w http.ResponseWriter, err error) {
 	f := failureOf(err)
+	if refused, ok := errors.AsType[*refusal](err); ok && refused.allow != "" {
+		w.Header()["Allow"] = []string{refused.allow}
+	}
 	w.Header()["Content-Type"] = problemType
 	w.WriteHeader(f.status)
 	_, _ = w.Write(problemBody(f, "")) // a client that has gone needs no answer

@@ -1,8 +1,11 @@
 package proxy_test
 
 import (
+	"context"
 	"encoding/json"
+	"net"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 
@@ -50,9 +53,6 @@ func TestAdminRefusesPages(t *testing.T) {
 		"an address as a name":         {"Host", "127.0.0.1.evil.example"},
 	} {
 		for _, token := range []string{"", "admin-secret"} {
-			if token != "" && name == "a name that was rebound" || token != "" && name == "an address as a name" {
-				continue // a page has no token, and with one the listener may have any name
-			}
 			admin := w.admin(token)
 			for _, route := range []string{"GET /metrics", "GET /debug/pprof/", "POST /admin/purge", "POST /admin/revoke", "OPTIONS /admin/purge"} {
 				method, path, _ := strings.Cut(route, " ")
@@ -62,6 +62,61 @@ func TestAdminRefusesPages(t *testing.T) {
 				}
 			}
 		}
+	}
+}
+
+// Which names are its own depends on where a request arrives, not on the token: /metrics needs none.
+func TestAdminNames(t *testing.T) {
+	admin := start(t).proxy.Admin(http.NotFoundHandler(), []byte("admin-secret"))
+	loopback := &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 9090}
+	for _, test := range []struct {
+		name  string
+		local net.Addr
+		host  string
+		want  int // 404 is the metrics' own
+	}{
+		{"loopback by address", loopback, "127.0.0.1:9090", 404},
+		{"loopback by name", loopback, "localhost:9090", 404},
+		{"loopback by another's name", loopback, "evil.example:9090", 403},
+		{"IPv6 loopback by another's name", &net.TCPAddr{IP: net.IPv6loopback, Port: 9090}, "evil.example:9090", 403},
+		{"network by name", &net.TCPAddr{IP: net.IPv4(192, 0, 2, 7), Port: 9090}, "tiles-1.example:9090", 404},
+		{"network by address", &net.TCPAddr{IP: net.IPv4(192, 0, 2, 7), Port: 9090}, "192.0.2.7:9090", 404},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			r := httptest.NewRequest(http.MethodGet, "/metrics", http.NoBody)
+			r.Host = test.host
+			got := httptest.NewRecorder()
+			admin.ServeHTTP(got, r.WithContext(context.WithValue(r.Context(), http.LocalAddrContextKey, test.local)))
+			if got.Code != test.want {
+				t.Errorf("got %d, want %d", got.Code, test.want)
+			}
+		})
+	}
+}
+
+// What the admin listener does not have, it refuses as the public one does.
+func TestAdminRefusalsAreProblems(t *testing.T) {
+	admin := start(t).admin("")
+	for _, test := range []struct {
+		method, path string
+		status       int
+		allow        string
+	}{
+		{"GET", "/", 404, ""},
+		{"GET", "/nowhere", 404, ""},
+		{"POST", "/admin/nowhere", 404, ""},
+		{"GET", "/admin/purge", 405, "POST"},
+		{"DELETE", "/admin/revoke", 405, "POST"},
+	} {
+		t.Run(test.method+" "+test.path, func(t *testing.T) {
+			got := admin.ask(test.method, test.path, "")
+			if got.status != test.status || got.header.Get("Allow") != test.allow {
+				t.Errorf("got %d, Allow %q; want %d, %q", got.status, got.header.Get("Allow"), test.status, test.allow)
+			}
+			if p := got.problem(t); p.Status != test.status || p.Detail == "" {
+				t.Errorf("got the problem %+v", p)
+			}
+		})
 	}
 }
 
