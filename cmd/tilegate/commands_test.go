@@ -118,6 +118,8 @@ func TestTokenRefuses(t *testing.T) {
 		{"no signing key", noKey, "--tilesets a", "auth.signing_keys is empty"},
 		{"a bad zoom", config, "--tilesets a --zoom 3", "--zoom"},
 		{"a bad box", config, "--tilesets a --bbox 1,2,3", "--bbox"},
+		{"a flag for a box", config, "--tilesets a --bbox --path", "--bbox"},
+		{"a letter for a box", config, "--tilesets a --bbox -c,2,3,20", "--bbox"},
 		{"too long a life", config, "--tilesets a --ttl 1000h", "max_lifetime"},
 		{"no such id", config, "--tilesets A!", ""},
 	} {
@@ -125,6 +127,26 @@ func TestTokenRefuses(t *testing.T) {
 			out, errs, status := command(t, append([]string{"token", "-c", test.config, "--subject", "s"}, strings.Fields(test.flags)...)...)
 			if status != 2 || out != "" || !strings.Contains(errs, test.says) {
 				t.Errorf("got status %d, %q and %q, want 2, nothing and %q", status, out, errs, test.says)
+			}
+		})
+	}
+}
+
+// A box that begins west of Greenwich begins with a minus, which makes no flag of it.
+func TestTokenForABoxInTheWest(t *testing.T) {
+	config, _ := tenLines(t, "http://127.0.0.1:9000", testRole)
+	for _, test := range []struct{ name, flags, want string }{
+		{"apart", "--bbox -10,2,3,20", "[-10,2,3,20]"},
+		{"apart, before other flags", "--bbox -10.5,-2,-3,20 --zoom 0-4", "[-10.5,-2,-3,20]"},
+		{"apart, without a zero", "--bbox -.5,2,3,20", "[-0.5,2,3,20]"},
+		{"with =", "--bbox=-10,2,3,20", "[-10,2,3,20]"},
+		{"in the east", "--bbox 10,2,13,20", "[10,2,13,20]"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			token := mintToken(t, config, append([]string{"--tilesets", "basemap"}, strings.Fields(test.flags)...)...)
+			payload, err := base64.RawURLEncoding.DecodeString(strings.Split(token, ".")[1])
+			if err != nil || !strings.Contains(string(payload), `"bbox":`+test.want) {
+				t.Errorf("got %s, %v; want the box %s", payload, err, test.want)
 			}
 		})
 	}

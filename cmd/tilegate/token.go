@@ -5,9 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/alecthomas/kong"
 
 	"tilegate/auth"
 )
@@ -18,8 +21,23 @@ type tokenCommand struct {
 	Tilesets []string      `required:"" sep:"," placeholder:"ID" help:"Tilesets, globs over them, and file:ID for files."`
 	TTL      time.Duration `name:"ttl" default:"1h" help:"How long it is valid."`
 	Zoom     string        `placeholder:"0-14" help:"The zooms that it admits."`
-	BBox     string        `name:"bbox" placeholder:"W,S,E,N" help:"The area that it admits, in degrees; west > east crosses the antimeridian."`
+	BBox     boxFlag       `name:"bbox" placeholder:"W,S,E,N" help:"The area that it admits, in degrees; west > east crosses the antimeridian."`
 	Path     bool          `help:"Mint a token for URLs' paths, /t/TOKEN/tiles/…"`
+}
+
+// boxFlag is the corners as they were written.
+type boxFlag string
+
+var negative = regexp.MustCompile(`^-\.?[0-9]`)
+
+// Decode takes what begins with a negative number, too, which kong would take for a flag.
+func (b *boxFlag) Decode(ctx *kong.DecodeContext) error {
+	if next := ctx.Scan.Peek().String(); negative.MatchString(next) {
+		ctx.Scan.Pop()
+		*b = boxFlag(next)
+		return nil
+	}
+	return ctx.Scan.PopValueInto("box", (*string)(b))
 }
 
 // Run prints the token, and nothing else, to standard output.
@@ -63,7 +81,7 @@ func (cmd tokenCommand) limits() (auth.Limits, error) {
 	}
 	if cmd.BBox != "" {
 		var corners [4]float64
-		parts := strings.Split(cmd.BBox, ",")
+		parts := strings.Split(string(cmd.BBox), ",")
 		for i, part := range parts {
 			var err error
 			if len(parts) != len(corners) {
