@@ -65,18 +65,8 @@ func checkOnline(ctx context.Context, out io.Writer, config *configs.Config, log
 	defer stop()
 	go origins.Run(running)
 
-	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	row := func(cells ...any) {
-		for i, cell := range cells {
-			if i > 0 {
-				fmt.Fprint(table, "\t")
-			}
-			fmt.Fprint(table, cell)
-		}
-		fmt.Fprintln(table)
-	}
-	failed := false
-	row("SOURCE", "RESULT", "CREDENTIALS", "UNTIL", "IDENTITY", "READ", "A MISSING KEY")
+	var told table
+	told.row("SOURCE", "RESULT", "CREDENTIALS", "UNTIL", "IDENTITY", "READ", "A MISSING KEY")
 	for _, r := range origins.Check(ctx) {
 		until := "never expire"
 		if !r.Expires.IsZero() {
@@ -85,32 +75,66 @@ func checkOnline(ctx context.Context, out io.Writer, config *configs.Config, log
 		if r.Credentials == "" {
 			until = ""
 		}
-		row(r.Source, verdict(r.Faults), r.Credentials, until, r.Identity, r.Object, r.Missing)
-		for _, fault := range r.Faults {
-			row("", fault)
-			failed = true
-		}
+		told.row(r.Source, verdict(r.Faults), r.Credentials, until, r.Identity, r.Object, r.Missing)
+		told.beneath(r.Faults)
 	}
 	sets, err := checkKeySets(ctx, config)
 	if err != nil {
 		return describe(err)
 	}
 	if len(sets) > 0 {
-		row()
-		row("ISSUER", "RESULT")
+		told.row()
+		told.row("ISSUER", "RESULT")
 	}
 	for _, set := range sets {
-		row(set.issuer, verdict(set.faults))
-		for _, fault := range set.faults {
-			row("", fault)
-			failed = true
-		}
+		told.row(set.issuer, verdict(set.faults))
+		told.beneath(set.faults)
 	}
-	if err := table.Flush(); err != nil {
+	if err := told.print(out); err != nil {
 		return err
 	}
-	if failed {
+	if told.faults != nil {
 		return errOffline
+	}
+	return nil
+}
+
+// table is rows in columns, and faults beneath them that are in none: tabwriter would end the columns there.
+type table struct {
+	rows   []string
+	faults map[int][]string // by the number of rows above
+}
+
+func (t *table) row(cells ...string) { t.rows = append(t.rows, strings.Join(cells, "\t")) }
+
+func (t *table) beneath(faults []string) {
+	if len(faults) == 0 {
+		return
+	}
+	if t.faults == nil {
+		t.faults = map[int][]string{}
+	}
+	t.faults[len(t.rows)] = faults
+}
+
+func (t *table) print(out io.Writer) error {
+	var b strings.Builder
+	columns := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
+	for _, row := range t.rows {
+		fmt.Fprintln(columns, row)
+	}
+	if err := columns.Flush(); err != nil {
+		return err
+	}
+	above := 0
+	for line := range strings.Lines(b.String()) {
+		above++
+		for _, fault := range t.faults[above] {
+			line += "    " + fault + "\n"
+		}
+		if _, err := io.WriteString(out, line); err != nil {
+			return err
+		}
 	}
 	return nil
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/base64"
 	"net"
+	"os"
 	"regexp"
 	"strings"
 	"testing"
@@ -165,6 +166,24 @@ func TestCheckOnlineTellsWhatWorks(t *testing.T) {
 	out, errs, status := command(t, "check", "-c", config, "--online")
 	if status != 0 || !strings.Contains(out, "basemap/0/0/0.png") || !strings.Contains(out, testRole) {
 		t.Errorf("got status %d, %q and:\n%s", status, errs, out)
+	}
+
+	// What fails stands beneath its row, and takes no part in the columns.
+	more, err := os.ReadFile(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	withFault := writeFile(t, "tilegate.yaml", string(more)+"  a-bad-one: {source: \"s3://nowhere/{z}/{x}/{y}.png\"}\n")
+	out, errs, status = command(t, "check", "-c", withFault, "--online")
+	lines := strings.Split(out, "\n")
+	if status != 1 || len(lines) < 4 || !strings.HasPrefix(lines[1], "a-bad-one") || !strings.Contains(lines[2], "NoSuchBucket") {
+		t.Fatalf("with a fault: got status %d, %q and:\n%s", status, errs, out)
+	}
+	for _, column := range []struct{ head, cell string }{{"RESULT", "ok"}, {"CREDENTIALS", "AssumeRole"}, {"READ", "basemap/0/0/0.png"}, {"A MISSING KEY", "404: "}} {
+		row := lines[len(lines)-2]
+		if at := strings.Index(lines[0], column.head); at < 0 || !strings.HasPrefix(row, "basemap") || !strings.HasPrefix(row[min(at, len(row)):], column.cell) {
+			t.Errorf("%s is not over %s in\n%s", column.head, column.cell, out)
+		}
 	}
 
 	t.Setenv("AWS_SECRET_ACCESS_KEY", "another")
