@@ -41,6 +41,9 @@ func (cmd serveCommand) Run(ctx context.Context, c *console) error {
 		return describe(err)
 	}
 	for _, note := range config.Notes {
+		if note.Key == "auth.signing_keys" {
+			continue // auth has said so
+		}
 		s.logger.Warn("worth knowing of the configuration", "file", cmd.Config, "line", note.Line, "key", note.Key, "note", note.Text)
 	}
 	l, err := listen(ctx, config.Server)

@@ -293,3 +293,21 @@ tilesets:
 		t.Errorf("got %s, want the end by the signal", server.cmd.ProcessState)
 	}
 }
+
+// What is worth knowing is worth one line.
+func TestNoSigningKeyIsToldOnce(t *testing.T) {
+	config := writeFile(t, "tilegate.yaml", `server: {listen: "127.0.0.1:0", admin_listen: ""}
+aws: {endpoint: "http://127.0.0.1:1"}
+auth:
+  issuers: [{issuer: test, audience: [tiles], algorithms: [HS256], key: {env: HS_SECRET}}]
+tilesets:
+  a: {source: "s3://tiles/{z}/{x}/{y}.png", browser: immutable}
+`)
+	server, _ := start(t, append(baseCredentials(testKey, testSecret), "HS_SECRET="+strings.Repeat("s", 32)), "serve", "-c", config)
+	if told := strings.Count(server.log(), "sessions and path tokens end with this process"); told != 1 {
+		t.Errorf("told %d times, want once", told)
+	}
+	if told := strings.Count(server.log(), `"key":"tilesets.a.browser"`); told != 1 {
+		t.Errorf("another note is told %d times, want once", told)
+	}
+}
