@@ -52,6 +52,28 @@ func TestRecipesConfigureTilegate(t *testing.T) {
 	}
 }
 
+// TestContainerHasWhatTheREADMEConfigures: each file that the README's configuration names is mounted beside it.
+func TestContainerHasWhatTheREADMEConfigures(t *testing.T) {
+	readme := read(t, "../README.md")
+	config := regexp.MustCompile("(?s)```yaml\n *# tilegate.yaml\n(.*?)```").FindStringSubmatch(readme)
+	run := regexp.MustCompile(`(?m)^# (docker run .*)$`).FindStringSubmatch(read(t, "../Dockerfile"))
+	if config == nil || run == nil {
+		t.Fatal("no configuration in the README, or no docker run in the Dockerfile")
+	}
+	files := []string{"tilegate.yaml"}
+	for _, named := range regexp.MustCompile(`file: ([\w.-]+)`).FindAllStringSubmatch(config[1], -1) {
+		files = append(files, named[1])
+	}
+	if len(files) < 2 {
+		t.Error("the README's configuration names no key")
+	}
+	for _, file := range files {
+		if mount := `-v "$PWD/` + file + `:/etc/tilegate/` + file + `:ro"`; !strings.Contains(run[1], mount) {
+			t.Errorf("%s\nlacks %s", run[1], mount)
+		}
+	}
+}
+
 // TestMetricsExist looks for each metric's name among the program's string literals.
 func TestMetricsExist(t *testing.T) {
 	var source strings.Builder
