@@ -1,6 +1,7 @@
 package houserules_test
 
 import (
+	"encoding/json"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -44,5 +45,31 @@ func TestSecurityPageNamesTestsThatExist(t *testing.T) {
 		if !exists[string(name[1])] {
 			t.Errorf("docs/security.md names %s, which is not there", name[1])
 		}
+	}
+}
+
+// What the README gives to paste into AWS is JSON, and the role that is trusted may assume.
+func TestREADMEPoliciesAreJSON(t *testing.T) {
+	page, err := fs.ReadFile(os.DirFS(filepath.Join("..", "..")), "README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	blocks := regexp.MustCompile("(?s)```json\n(.*?)```").FindAllSubmatch(page, -1)
+	trusts, allows := false, false
+	for _, block := range blocks {
+		var policy struct {
+			Version   string
+			Statement []struct{ Effect, Action, Resource, Principal any }
+		}
+		if err := json.Unmarshal(block[1], &policy); err != nil || policy.Version != "2012-10-17" {
+			t.Errorf("%v in\n%s", err, block[1])
+		}
+		for _, s := range policy.Statement {
+			trusts = trusts || s.Action == "sts:AssumeRole" && s.Principal != nil
+			allows = allows || s.Action == "sts:AssumeRole" && s.Resource != nil
+		}
+	}
+	if !trusts || !allows {
+		t.Errorf("of %d policies one trusts: %t, one allows sts:AssumeRole: %t", len(blocks), trusts, allows)
 	}
 }
