@@ -117,20 +117,24 @@ func (f *format) contradiction(head []byte) string {
 // is stored as, whether it can be a tile of this set at all, and the header values that every client
 // of it will get.
 func (ts *tileset) fetch(ctx context.Context, key tilecache.Key, cond tilecache.Condition) (*tilecache.Object, error) {
-	o, err := ts.Origin.Fetch(ctx, key, cond)
-	if err != nil || cond.Offset > 0 {
+	if cond.Offset > 0 {
+		o, err := ts.Origin.Fetch(ctx, key, cond)
+		if err == nil {
+			o.Encoding = "" // its first bytes tell, and those have been looked at
+		}
 		return o, err
 	}
-	body := bufio.NewReaderSize(o.Body, 512)
-	// A body that ends or breaks early shows what it has; the cache deals with the rest.
-	head, _ := body.Peek(sniffLength)
+	o, body, head, err := ts.open(ctx, key, cond)
+	if err != nil {
+		return nil, err
+	}
 	switch o.Encoding {
-	case "", "identity":
+	case "", "identity", "gzip":
+		// Metadata get lost and go wrong; a gzip stream always begins so (RFC 1952 section 2.3.1).
 		o.Encoding = ""
 		if len(head) >= 2 && head[0] == 0x1f && head[1] == 0x8b {
 			o.Encoding = "gzip"
 		}
-	case "gzip":
 	default:
 		_ = o.Body.Close()
 		return nil, fmt.Errorf("%w: stored with Content-Encoding %q; only gzip is understood", ErrBadAnswer, o.Encoding)
@@ -156,6 +160,30 @@ func (ts *tileset) fetch(ctx context.Context, key tilecache.Key, cond tilecache.
 		o.Header["Content-Length"] = []string{formatLength(o.Size)}
 	}
 	return o, nil
+}
+
+// open fetches an object and shows its first bytes. A body that breaks off within them cannot be judged, and
+// must not be resumed unjudged: it is fetched once more.
+func (ts *tileset) open(ctx context.Context, key tilecache.Key, cond tilecache.Condition) (o *tilecache.Object, body *bufio.Reader, head []byte, err error) {
+	for range 2 {
+		if o, err = ts.Origin.Fetch(ctx, key, cond); err != nil {
+			return nil, nil, nil, err
+		}
+		body = bufio.NewReaderSize(o.Body, 512)
+		head, err = body.Peek(sniffLength)
+		if n := int64(len(head)); err == nil || n == o.Size || o.Size < 0 && errors.Is(err, io.EOF) {
+			return o, body, head, nil
+		}
+		_ = o.Body.Close()
+		if errors.Is(err, io.EOF) {
+			err = ErrUnreachable
+		}
+		err = fmt.Errorf("the body broke off at byte %d of %d: %w", len(head), o.Size, err)
+		if ctx.Err() != nil || errors.Is(err, ErrTimeout) {
+			break
+		}
+	}
+	return nil, nil, nil, err
 }
 
 func formatLength(n int64) string { return strconv.FormatInt(n, 10) }

@@ -31,7 +31,7 @@ type Object struct {
 	Size         int64         // the whole object's length in bytes, -1 when unknown
 	ETag         string        // strong, with its quotes; empty when unknown
 	LastModified time.Time     // zero when unknown
-	Encoding     string        // the stored Content-Encoding: "" or "gzip"
+	Encoding     string        // the stored Content-Encoding: "" or "gzip"; of a part "" where it is not known
 	Header       http.Header   // kept with the tile for whoever serves it; counted against the budget
 }
 

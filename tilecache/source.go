@@ -132,7 +132,7 @@ func (s *source) resume(cause error) error {
 			continue
 		}
 		s.body = obj.Body
-		if obj.ETag != etag || obj.Size != size || obj.Encoding != s.first.Encoding {
+		if obj.ETag != etag || obj.Size != size || obj.Encoding != "" && obj.Encoding != s.first.Encoding {
 			return ErrChanged
 		}
 		return nil
