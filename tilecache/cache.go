@@ -63,7 +63,6 @@ type Cache struct {
 	cancel context.CancelCauseFunc
 	fills  sync.WaitGroup
 
-	retries    retryBudget
 	refreshing atomic.Int32
 	lastWarned atomic.Int64
 	stats      rareCounts
@@ -82,7 +81,6 @@ func New(o Options) (*Cache, error) {
 	if o.Clock != nil {
 		c.born = o.Clock()
 	}
-	c.retries.add(maxRetryTokens)
 
 	n, shift := shardCount(o.Memory)
 	c.shift = shift

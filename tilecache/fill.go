@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"io"
-	"math/rand/v2"
-	"sync/atomic"
 	"time"
 )
 
@@ -13,11 +11,6 @@ const (
 	// A fill that nobody waits for any more is finished when it has less than this to go, or half
 	// of it behind: the next one to ask is likely near, and stopping costs the origin a connection.
 	finishBelow = 64 << 10
-
-	// A fetch that fails fast is tried once more, for all its waiters together, after a pause; one
-	// that took long has had its chance, and so have its waiters' clients.
-	retryWithin = 2 * time.Second
-	retryPause  = 100 * time.Millisecond // and up to as much again
 
 	// failurePause is how long a failure answers those who come after it, so that they do not stampede.
 	failurePause = 500 * time.Millisecond
@@ -40,7 +33,7 @@ type fill struct {
 	cancel context.CancelCauseFunc
 
 	old        *entry // what is revalidated, pinned until the end; nil when there is nothing
-	background bool   // a refresh: goes on without waiters, and is not worth a second attempt
+	background bool   // a refresh: goes on without waiters
 
 	// Run's alone.
 	reserved int64         // for the fill itself
@@ -207,25 +200,13 @@ func (f *fill) load() (err error) {
 	}
 }
 
-// ask fetches, and once more if that failed fast and others have not used up the retries.
+// ask fetches, conditionally where there is something to revalidate.
 func (f *fill) ask() (*Object, error) {
 	var cond Condition
 	if f.old != nil {
 		cond.IfNoneMatch = f.old.etag
 	}
-	c, began := f.cache, f.cache.now()
-	obj, err := c.ask(f.ctx, f.key, cond, f.fetch)
-	switch {
-	case err == nil, errors.Is(err, ErrMissing), errors.Is(err, ErrNotModified):
-		c.retries.add(1)
-		return obj, err
-	case f.background, c.now()-began > int64(retryWithin), !c.retries.take():
-		return nil, err
-	case !pause(f.ctx, retryPause+rand.N(retryPause)): //nolint:gosec // jitter
-		return nil, context.Cause(f.ctx)
-	}
-	c.stats.Retried.Add(1)
-	return c.ask(f.ctx, f.key, cond, f.fetch)
+	return f.cache.ask(f.ctx, f.key, cond, f.fetch)
 }
 
 // publish hands e to all who wait. Each of them holds it from now on, and so does the fill.
@@ -330,27 +311,4 @@ func (s *shard) noteFailure(f *fill, err error) {
 		s.failures.Add(f.key, failure{err: err, at: s.cache.now()})
 	}
 	s.counts.Failed++
-}
-
-// retryBudget keeps second attempts a fraction of what succeeds: when the origin is down, they would
-// only double its load.
-type retryBudget struct{ tokens atomic.Int32 }
-
-const (
-	maxRetryTokens = 1000
-	retryCost      = 10 // so that one fetch in ten may be a second attempt in the long run
-)
-
-func (b *retryBudget) add(n int32) {
-	if b.tokens.Load() < maxRetryTokens { // a race exceeds it by a few
-		b.tokens.Add(n)
-	}
-}
-
-func (b *retryBudget) take() bool {
-	if b.tokens.Add(-retryCost) >= 0 {
-		return true
-	}
-	b.tokens.Add(retryCost)
-	return false
 }

@@ -36,7 +36,8 @@ type Object struct {
 }
 
 // Fetch asks the origin. It answers ErrMissing for a proven absence, and ErrNotModified or
-// ErrChanged where cond provokes them; any other error counts as passing. It may be called from
+// ErrChanged where cond provokes them; any other error counts as passing, and whether it was worth
+// another attempt Fetch has decided itself. It may be called from
 // several goroutines at once, for several keys. When ctx ends, Fetch and reads of the Object's Body
 // must return promptly: ctx is what stops a tile that nobody waits for any more.
 type Fetch func(ctx context.Context, key Key, cond Condition) (*Object, error)

@@ -15,7 +15,6 @@ type Stats struct {
 	Renewed       uint64 // tiles of which the origin said that they still hold
 	RefreshFailed uint64 // refreshes that left a tile stale
 	Failed        uint64 // fetches that failed, absences and abandoned ones not counted
-	Retried       uint64 // second attempts after a fast failure
 	Resumed       uint64 // bodies that broke off and were asked for from there
 	Streams       uint64 // objects passed through because they could not be kept
 	Panics        uint64 // fetches that panicked
@@ -39,14 +38,14 @@ type counts struct {
 
 // rareCounts are what need not be counted under a lock that is held anyway.
 type rareCounts struct {
-	Retried, Resumed, Streams, Panics, Overloads, CutReaders atomic.Uint64
+	Resumed, Streams, Panics, Overloads, CutReaders atomic.Uint64
 }
 
 // Stats returns a snapshot; its parts may be some requests apart. It costs about a microsecond.
 func (c *Cache) Stats() Stats {
 	r := &c.stats
 	st := Stats{
-		Retried: r.Retried.Load(), Resumed: r.Resumed.Load(), Streams: r.Streams.Load(), Panics: r.Panics.Load(),
+		Resumed: r.Resumed.Load(), Streams: r.Streams.Load(), Panics: r.Panics.Load(),
 		Overloads: r.Overloads.Load(), CutReaders: r.CutReaders.Load(),
 		Bytes: c.room.used.Load(), Limit: c.room.limit, Queued: int(c.room.waiting.Load()),
 		Retired: c.room.retiredBytes.Load(),
