@@ -58,10 +58,14 @@ const statusHeader = "Cache-Status"
 type hitStatuses [1 << 12]atomic.Pointer[[]string]
 
 func (c *hitStatuses) value(s tilecache.Status) []string {
-	switch s.State {
-	case tilecache.Miss:
+	switch {
+	case s.State == tilecache.Miss && s.Held:
+		return outdatedStatus
+	case s.State == tilecache.Miss:
 		return missStatus
-	case tilecache.Joined:
+	case s.State == tilecache.Joined && s.Held:
+		return outdatedJoinedStatus
+	case s.State == tilecache.Joined:
 		return joinedStatus
 	}
 	ttl := int64(s.TTL / time.Second)
@@ -80,9 +84,11 @@ func (c *hitStatuses) value(s tilecache.Status) []string {
 }
 
 var (
-	missStatus    = []string{"tilegate; fwd=uri-miss"}
-	joinedStatus  = []string{"tilegate; fwd=uri-miss; collapsed"}
-	outsideStatus = []string{"tilegate; detail=outside-tileset"}
+	missStatus           = []string{"tilegate; fwd=uri-miss"}
+	joinedStatus         = []string{"tilegate; fwd=uri-miss; collapsed"}
+	outdatedStatus       = []string{"tilegate; fwd=stale"}
+	outdatedJoinedStatus = []string{"tilegate; fwd=stale; collapsed"}
+	outsideStatus        = []string{"tilegate; detail=outside-tileset"}
 )
 
 // setSharedHeaders tells a CDN, which has proved who it is, how long it may keep a tile and by which

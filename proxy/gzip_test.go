@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"compress/gzip"
 	"fmt"
+	"io"
 	"net/http"
 	"strings"
 	"testing"
@@ -20,6 +21,29 @@ func zip(t testing.TB, body string) string {
 		t.Fatal(err)
 	}
 	return b.String()
+}
+
+// Who does not take gzip gets what has arrived as soon as it can be unpacked, like everybody else.
+func TestUnpackedBytesGoOutAsTheyArrive(t *testing.T) {
+	var packed bytes.Buffer
+	z := gzip.NewWriter(&packed)
+	_, _ = z.Write([]byte(vectorTile[:2000])) // into memory
+	_ = z.Flush()
+	first := packed.Len()
+	_, _ = z.Write([]byte(vectorTile[2000:]))
+	_ = z.Close()
+
+	w := start(t)
+	started := w.origin.lives(int64(packed.Len()))
+	fills := make(chan *live, 1)
+	go func() { l := <-started; fills <- l; send(t, l, packed.String()[:first]) }()
+	response := w.open("/tiles/roads/1/0/0", w.as("Accept-Encoding", "identity")...)
+	fill, got := <-fills, readFull(t, response.Body, 2000)
+	go func() { send(t, fill, packed.String()[first:]); _ = fill.Close() }()
+	rest, err := io.ReadAll(response.Body)
+	if err != nil || got+string(rest) != vectorTile {
+		t.Errorf("got %d more bytes, %v", len(rest), err)
+	}
 }
 
 // store is zip without the labour of compressing.

@@ -284,6 +284,21 @@ func TestStaleByHalfASecond(t *testing.T) {
 	}
 }
 
+// A tile that is too old to be served is asked for, and was not missing (RFC 9211 section 2.2).
+func TestOutdatedTileIsNoMiss(t *testing.T) {
+	w := start(t)
+	w.origin.put("basemap", 1, 0, 0, tilePNG)
+	w.get("/tiles/basemap/1/0/0", w.bearer()...)
+	w.clock.Advance(policy.Fresh + policy.Stale + time.Second)
+	got := w.get("/tiles/basemap/1/0/0", w.bearer()...)
+	if status := got.header.Get("Cache-Status"); got.status != 200 || got.body != tilePNG.body || status != "tilegate; fwd=stale" {
+		t.Errorf("got %d %q", got.status, status)
+	}
+	if again := w.get("/tiles/basemap/1/0/0", w.bearer()...).header.Get("Cache-Status"); again != "tilegate; hit; ttl=300" {
+		t.Errorf("renewed: got %q", again)
+	}
+}
+
 // When S3 fails, what is held is served for as long as stale says, then the failure is told.
 func TestStaleWhileTheOriginFails(t *testing.T) {
 	w := start(t)

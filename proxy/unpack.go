@@ -51,6 +51,12 @@ func (p *Proxy) writeUnpacked(x *exchange, r *http.Request, t tilecache.Tile) er
 			if _, err := x.Write(buffer[:n]); err != nil {
 				return err
 			}
+			if _, whole := t.Bytes(); !whole {
+				// More has to arrive first: what there is goes out now.
+				if err := x.flush(); err != nil {
+					return err
+				}
+			}
 		}
 		if errors.Is(err, io.EOF) {
 			if x.status == 0 {

@@ -29,6 +29,7 @@ const (
 type Status struct {
 	State State
 	TTL   time.Duration // until the tile, or its remembered absence, is stale; negative when it is
+	Held  bool          // a tile was held that is too old to be served; of a Miss or Joined
 }
 
 // Get returns the tile as soon as its metadata are known; its bytes may still be arriving. A fresh
@@ -68,7 +69,7 @@ func (c *Cache) Get(ctx context.Context, key Key, p Policy, fetch Fetch) (Tile, 
 		return Tile{}, Status{State: Hit, TTL: p.MissingFor - age}, ErrMissing
 	}
 
-	st := Status{State: Joined, TTL: p.Fresh}
+	st := Status{State: Joined, TTL: p.Fresh, Held: held != nil}
 	f := s.fills[key]
 	if f == nil {
 		if ctx.Err() != nil {
