@@ -191,6 +191,11 @@ func (f *fill) load() (err error) {
 		case err == nil:
 			e.grow(n, false)
 		case errors.Is(err, io.EOF):
+			if src.resumed > 0 && obj.Check != nil {
+				if err := obj.Check(e.data); err != nil {
+					return err
+				}
+			}
 			// Only now are the last bytes published: whoever has the whole tile has a good one.
 			f.commit(e)
 			return nil

@@ -33,6 +33,10 @@ type Object struct {
 	LastModified time.Time     // zero when unknown
 	Encoding     string        // the stored Content-Encoding: "" or "gzip"; of a part "" where it is not known
 	Header       http.Header   // kept with the tile for whoever serves it; counted against the budget
+
+	// Check tells whether these bytes are the object, by what the origin has said of it. It is asked when
+	// they came in several parts, of which Body's own check has seen one; nil: nothing is known.
+	Check func(whole []byte) error
 }
 
 // Fetch asks the origin. It answers ErrMissing for a proven absence, and ErrNotModified or

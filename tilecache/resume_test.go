@@ -56,6 +56,36 @@ func TestBodyThatBreaksOffIsResumed(t *testing.T) {
 	}
 }
 
+// What the origin said of the whole object is held against a body that came in two parts: its own
+// check at the end has seen the first alone.
+func TestResumedBodyIsCheckedAsAWhole(t *testing.T) {
+	errSum := errors.New("another checksum")
+	body := pattern(3000)
+	for _, verdict := range []error{nil, errSum} {
+		synctest.Test(t, func(t *testing.T) {
+			o := newOrigin(t, func(_ context.Context, call int, cond tilecache.Condition) (*tilecache.Object, error) {
+				if call > 1 {
+					return rest(body, cond), nil
+				}
+				obj := broken(body, cond, 1000, errReset)
+				obj.Check = func(whole []byte) error {
+					checkBytes(t, whole, body)
+					return verdict
+				}
+				return obj, nil
+			})
+			c := newCache(t, tilecache.Options{})
+			tl, _, err := c.Get(context.Background(), tile(1), day, o.fetch)
+			checkErr(t, "Get", err, nil)
+			_, err = readAll(tl)
+			checkErr(t, "the body", err, verdict)
+			tl.Close()
+			synctest.Wait()
+			check(t, "tiles kept", c.Stats().Entries, map[bool]int{true: 1}[verdict == nil])
+		})
+	}
+}
+
 // The remaining faults fail the tile: its readers learn of it and nothing is kept.
 func TestBodiesThatCannotBeMended(t *testing.T) {
 	body := pattern(3000)

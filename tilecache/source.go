@@ -112,35 +112,55 @@ func (s *source) end(err error) error {
 // resume asks for the bytes from off on, after cause had ended the body. Only a strong ETag can say
 // that the rest belongs to what came before (RFC 9110 section 13.1.1).
 func (s *source) resume(cause error) error {
-	size, etag := s.first.Size, s.first.ETag
 	if errors.Is(cause, io.EOF) {
 		cause = io.ErrUnexpectedEOF
 	}
-	for s.ctx.Err() == nil && size >= 0 && strong(etag) && s.resumed < maxResumes {
+	for s.ctx.Err() == nil && s.divisible() && s.resumed < maxResumes {
 		s.resumed++
 		s.cache.stats.Resumed.Add(1)
 		s.close()
 		if !pause(s.ctx, time.Duration(s.resumed-1)*200*time.Millisecond) {
 			break
 		}
-		obj, err := s.cache.ask(s.ctx, s.key, Condition{IfMatch: etag, Offset: s.off}, s.fetch)
-		switch {
-		case errors.Is(err, ErrChanged) || errors.Is(err, ErrMissing):
-			return ErrChanged
-		case err != nil:
-			cause = err
-			continue
+		err := s.reopen()
+		if err == nil || errors.Is(err, ErrChanged) {
+			return err
 		}
-		s.body = obj.Body
-		if obj.ETag != etag || obj.Size != size || obj.Encoding != "" && obj.Encoding != s.first.Encoding {
-			return ErrChanged
-		}
-		return nil
+		cause = err
 	}
 	if s.ctx.Err() != nil {
 		return context.Cause(s.ctx)
 	}
-	return fmt.Errorf("tilecache: the body broke off at byte %d of %d: %w", s.off, size, cause)
+	return fmt.Errorf("tilecache: the body broke off at byte %d of %d: %w", s.off, s.first.Size, cause)
+}
+
+// skip goes on at a later byte without reading those between, where that can be asked for.
+func (s *source) skip(to int64) error {
+	if !s.divisible() || to >= s.first.Size {
+		return nil
+	}
+	s.close()
+	s.off, s.broken = to, nil
+	return s.reopen()
+}
+
+// divisible tells whether a part can be asked for and known to be the same object's.
+func (s *source) divisible() bool { return s.first.Size >= 0 && strong(s.first.ETag) }
+
+// reopen asks for the rest of the very same object, from off on.
+func (s *source) reopen() error {
+	obj, err := s.cache.ask(s.ctx, s.key, Condition{IfMatch: s.first.ETag, Offset: s.off}, s.fetch)
+	switch {
+	case errors.Is(err, ErrChanged) || errors.Is(err, ErrMissing):
+		return ErrChanged
+	case err != nil:
+		return err
+	}
+	s.body = obj.Body
+	if obj.ETag != s.first.ETag || obj.Size != s.first.Size || obj.Encoding != "" && obj.Encoding != s.first.Encoding {
+		return ErrChanged
+	}
+	return nil
 }
 
 func (s *source) close() {

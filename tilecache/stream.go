@@ -68,6 +68,9 @@ func (s *stream) next(ctx context.Context, e *entry, id uint64, off int64) (b []
 	// A blocked read of the body can be interrupted by its own context alone.
 	stop := context.AfterFunc(ctx, s.cancel)
 	defer stop()
+	if gap := off - s.pos - int64(len(s.buf)); gap > window && s.err == nil {
+		s.skip(e.key, off)
+	}
 	for off >= s.pos+int64(len(s.buf)) {
 		if ctx.Err() != nil {
 			return nil, context.Cause(ctx)
@@ -82,6 +85,13 @@ func (s *stream) next(ctx context.Context, e *entry, id uint64, off int64) (b []
 		return nil, ErrCutOff
 	}
 	return s.buf[off-s.pos:], nil
+}
+
+// skip goes to a part far into the object: what comes before it would be fetched to be thrown away.
+func (s *stream) skip(key Key, off int64) {
+	defer s.source.cache.recovered(key, &s.err)
+	s.err = s.source.skip(off)
+	s.pos, s.buf = s.source.off, s.buf[:0]
 }
 
 // fill replaces the buffer's content by what follows it.

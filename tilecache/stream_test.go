@@ -85,25 +85,58 @@ func TestObjectsThatAreNotKept(t *testing.T) {
 
 func TestStreamSkipsForward(t *testing.T) {
 	body := pattern(300_000)
-	c := newCache(t, tilecache.Options{MaxObject: 1000})
-	tl, _, err := c.Get(context.Background(), tile(1), day, always(body))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer tl.Close()
-	for _, off := range []int64{5, 70, 200_000} {
-		b, err := tl.Next(context.Background(), off)
+	for _, etag := range []string{`"v1"`, ""} { // without one, no part can be asked for
+		c := newCache(t, tilecache.Options{MaxObject: 1000})
+		tl, _, err := c.Get(context.Background(), tile(1), day,
+			func(_ context.Context, _ tilecache.Key, cond tilecache.Condition) (*tilecache.Object, error) {
+				obj := rest(body, cond)
+				obj.ETag = etag
+				return obj, nil
+			})
 		if err != nil {
 			t.Fatal(err)
 		}
-		checkBytes(t, b, body[off:off+int64(len(b))])
-	}
-	if _, err := tl.Next(context.Background(), 300_000); err != io.EOF { //nolint:errorlint // io.EOF itself
-		t.Errorf("at the end: got %v, want EOF", err)
+		defer tl.Close()
+		for _, off := range []int64{5, 70, 200_000} {
+			b, err := tl.Next(context.Background(), off)
+			if err != nil {
+				t.Fatal(err)
+			}
+			checkBytes(t, b, body[off:off+int64(len(b))])
+		}
+		if _, err := tl.Next(context.Background(), 300_000); err != io.EOF { //nolint:errorlint // io.EOF itself
+			t.Errorf("at the end: got %v, want EOF", err)
+		}
 	}
 }
 
 // What cannot be shared is fetched once for each who wants it: none gets half, none waits for a slower one.
+// The last bytes of a large object cost the origin those bytes.
+func TestStreamAsksForAPartFarAhead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		body := pattern(1 << 20)
+		var read atomic.Int64
+		o := newOrigin(t, func(_ context.Context, _ int, cond tilecache.Condition) (*tilecache.Object, error) {
+			obj := rest(body, cond)
+			obj.Body = io.NopCloser(counted{obj.Body, &read})
+			return obj, nil
+		})
+		c := newCache(t, tilecache.Options{Memory: 4 << 20, MaxObject: 100_000})
+		tl, _, err := c.Get(context.Background(), tile(1), day, o.fetch)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer tl.Close()
+		const from = 1<<20 - 10
+		b, err := tl.Next(context.Background(), from)
+		checkErr(t, "Next", err, nil)
+		checkBytes(t, b, body[from:])
+		check(t, "fetches", o.calls(), 2)
+		check(t, "second condition", o.cond(2), tilecache.Condition{IfMatch: `"v1"`, Offset: from})
+		check(t, "little is read", read.Load() <= 64<<10, true)
+	})
+}
+
 func TestSeveralReadersOfAnObjectThatIsNotKept(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		body := pattern(500_000)
