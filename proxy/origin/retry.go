@@ -18,10 +18,12 @@ const (
 	maxConcurrency = 256
 	minConcurrency = 2
 	maxQueue       = 1024
-	maxGateWait    = 2 * time.Second
+	maxGateWait    = 4 * time.Second
 	// cutPause is the least time between two halvings: the requests already under way when S3 first
 	// says SlowDown will all hear the same, and count once.
 	cutPause = time.Second
+	// calm is how long after its last SlowDown S3 counts as well again: the next one begins an episode.
+	calm = 10 * time.Second
 
 	// The budget: retries beyond a burst are a tenth of the requests, so that an outage of S3's is
 	// met with 1.1 times the usual traffic and not with 3 times.
@@ -70,11 +72,13 @@ func backoff(ctx context.Context, n int) bool {
 	}
 }
 
-// gate limits how many requests of one tileset wait for S3's answer at once: halved when S3 says
-// SlowDown, one more again with each full round of answers.
+// gate limits how many requests of one tileset wait for S3's answer at once. It is halved when S3 says
+// SlowDown. Afterwards it doubles with each full round of answers up to what an episode's first halving
+// left, and then grows by one a round: what lasts is found slowly, and an outage does not outlive itself.
 type gate struct {
 	mu    sync.Mutex
 	limit float64
+	goal  float64 // up to which limit doubles
 	busy  int
 	queue []chan struct{} // first come, first served; closed when let in
 	cut   time.Time       // when limit was last halved
@@ -127,12 +131,19 @@ func (g *gate) leave(f *fault) {
 	g.busy--
 	switch {
 	case f != nil && f.remedy == trySlower:
-		if now := time.Now(); now.Sub(g.cut) >= cutPause {
-			g.cut = now
+		if since := time.Since(g.cut); since >= cutPause {
+			g.cut = time.Now()
 			g.limit = max(minConcurrency, g.limit/2)
+			if since >= calm {
+				g.goal = g.limit
+			}
 		}
-	case g.limit < maxConcurrency && (f == nil || f.status > 0 && f.remedy == noRemedy):
-		g.limit = min(maxConcurrency, g.limit+1/g.limit)
+	case f == nil || f.status > 0 && f.remedy == noRemedy:
+		grow := 1.0
+		if g.limit >= g.goal {
+			grow = 1 / g.limit
+		}
+		g.limit = min(maxConcurrency, g.limit+grow)
 	}
 	for len(g.queue) > 0 && g.busy < int(g.limit) {
 		close(g.queue[0])

@@ -94,6 +94,33 @@ func TestSlowDownShrinksConcurrencyAndGrowsItBack(t *testing.T) {
 	})
 }
 
+// An outage that S3 has told by SlowDown ends when S3's does: a screen full of tiles right after it arrives whole.
+func TestConcurrencyIsBackSoonAfterAnOutage(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		w.settled(t)
+		remove := w.Inject(fakeaws.Fault{Op: "GetObject", Status: http.StatusServiceUnavailable, Code: "SlowDown"})
+		for range 8 {
+			w.mustFail(t, proxy.ErrSlowDown)
+			time.Sleep(time.Second)
+		}
+		remove()
+		w.Inject(fakeaws.Fault{Op: "GetObject", Delay: 300 * time.Millisecond})
+		var wg sync.WaitGroup
+		var failed atomic.Int64
+		for range 100 {
+			wg.Go(func() {
+				if _, _, err := w.fetch(t.Context(), tile101, tilecache.Condition{}); err != nil {
+					failed.Add(1)
+				}
+			})
+		}
+		wg.Wait()
+		if n := failed.Load(); n > 0 {
+			t.Errorf("%d of 100 failed", n)
+		}
+	})
+}
+
 func TestWaitForATurnIsBounded(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world) {
 		w.settled(t)
