@@ -20,6 +20,7 @@ func TestFaults(t *testing.T) {
 		return "auth:\n  issuers:\n  - issuer: https://id.example.com/\n    audience: [tiles]\n    algorithms: [RS256]\n" + lines + minimalTilesets
 	}
 	tileset := func(lines string) string { return minimal + lines }
+	const httpsURL = "server: {public_url: 'https://tiles.example.com'}\n"
 
 	for _, tc := range []struct {
 		name, file, key, problem string
@@ -207,10 +208,14 @@ func TestFaults(t *testing.T) {
 		{"short secret", minimal + "cdn: {origin_secrets: [{env: SHORT}]} # !", "cdn.origin_secrets[0]", "fewer than 16 bytes"},
 		{"unknown cdn tileset", minimal + "cdn: {tilesets: [basmap]} # !", "cdn.tilesets[0]", "is not one of tilesets; did you mean basemap?"},
 		{"cdn ttl", minimal + "cdn: {ttl: 0s} # !", "cdn.ttl", "at least 1s"},
-		{"key pair without key", minimal + "cdn:\n  cloudfront: # !\n    key_pair_id: K2JCJMDEHXQW5F", "cdn.cloudfront.private_key", "is required with key_pair_id"},
-		{"key without key pair", minimal + "cdn:\n  cloudfront: # !\n    private_key: {env: PRIVATE}", "cdn.cloudfront.key_pair_id", "is required with private_key"},
-		{"key pair id", minimal + "cdn: {cloudfront: {key_pair_id: my-key, private_key: {env: PRIVATE}}} # !", "cdn.cloudfront.key_pair_id", "is not a public key's ID"},
-		{"public CloudFront key", minimal + "cdn: {cloudfront: {key_pair_id: K2JCJMDEHXQW5F, private_key: {env: PUBLIC}}} # !", "cdn.cloudfront.private_key", "is not an RSA 2048 or ECDSA P-256"},
+		{"key pair without key", minimal + httpsURL + "cdn:\n  tilesets: [basemap]\n  cloudfront: # !\n    key_pair_id: K2JCJMDEHXQW5F", "cdn.cloudfront.private_key", "is required with key_pair_id"},
+		{"key without key pair", minimal + httpsURL + "cdn:\n  tilesets: [basemap]\n  cloudfront: # !\n    private_key: {env: PRIVATE}", "cdn.cloudfront.key_pair_id", "is required with private_key"},
+		{"key pair id", minimal + httpsURL + "cdn: {tilesets: [basemap], cloudfront: {key_pair_id: my-key, private_key: {env: PRIVATE}}} # !", "cdn.cloudfront.key_pair_id", "is not a public key's ID"},
+		{"public CloudFront key", minimal + httpsURL + "cdn: {tilesets: [basemap], cloudfront: {key_pair_id: K2JCJMDEHXQW5F, private_key: {env: PUBLIC}}} # !", "cdn.cloudfront.private_key", "is not an RSA 2048 or ECDSA P-256"},
+		{"CloudFront for any host", minimal + "cdn:\n  tilesets: [basemap]\n  cloudfront: {key_pair_id: K2JCJMDEHXQW5F, private_key: {env: PRIVATE}} # !", "cdn.cloudfront", "needs an https server.public_url"},
+		{"CloudFront for an http host", minimal + "server: {public_url: 'http://tiles.example.com'} # !\ncdn: {tilesets: [basemap], cloudfront: {key_pair_id: K2JCJMDEHXQW5F, private_key: {env: PRIVATE}}}", "server.public_url", "needs an https server.public_url"},
+		{"CloudFront for every host", minimal + "server: {public_url: 'https://*.example.com'} # !\ncdn: {tilesets: [basemap], cloudfront: {key_pair_id: K2JCJMDEHXQW5F, private_key: {env: PRIVATE}}}", "server.public_url", "needs an https server.public_url"},
+		{"CloudFront for nothing", minimal + httpsURL + "cdn: # !\n  cloudfront: {key_pair_id: K2JCJMDEHXQW5F, private_key: {env: PRIVATE}}", "cdn.tilesets", "is required by cloudfront"},
 
 		// tilesets.
 		{"no tilesets", "tilesets: {} # !", "tilesets", "is required"},

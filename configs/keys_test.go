@@ -118,7 +118,7 @@ func TestCloudFrontKey(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			key := pem.EncodeToMemory(&pem.Block{Type: tc.block, Bytes: tc.der})
-			file := minimal + "cdn: {cloudfront: {key_pair_id: K2JCJMDEHXQW5F, private_key: {env: KEY}}}"
+			file := minimal + "server: {public_url: 'https://tiles.example.com'}\ncdn: {tilesets: [basemap], cloudfront: {key_pair_id: K2JCJMDEHXQW5F, private_key: {env: KEY}}}"
 			_, err := configs.Parse("tilegate.yaml", []byte(file), env("KEY="+string(key)))
 			if got := err == nil; got != tc.want {
 				t.Errorf("got %v, want accepted: %t", err, tc.want)

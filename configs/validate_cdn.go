@@ -3,6 +3,7 @@ package configs
 import (
 	"regexp"
 	"slices"
+	"strings"
 )
 
 var keyPairID = regexp.MustCompile(`^[A-Z0-9]{1,64}$`)
@@ -48,5 +49,11 @@ func (v *validator) cloudFront() {
 	}
 	if c.PrivateKey.IsSet() && !cloudFrontKey(c.PrivateKey.Bytes()) {
 		v.fault("cdn.cloudfront.private_key", "is not an RSA 2048 or ECDSA P-256 private key in PEM", "openssl genrsa 2048")
+	}
+	if url := v.Server.PublicURL; !strings.HasPrefix(url, "https://") || strings.Contains(url, "*") {
+		v.conflict("server.public_url", "cdn.cloudfront", "cloudfront needs an https server.public_url", "the cookies are signed for that address: the distribution's, without *")
+	}
+	if len(v.CDN.Tilesets) == 0 && !v.CDN.EdgeAuthorizes {
+		v.fault("cdn.tilesets", "is required by cloudfront", "name the tilesets that CloudFront checks viewers for")
 	}
 }

@@ -32,7 +32,7 @@ type Options struct {
 	TrustedProxies []netip.Prefix // those that may set X-Forwarded-* and X-Original-*
 	QueryParameter string         // the query parameter that may carry a token; "": none
 	VerifyHeader   string         // X-Original-URI or X-Forwarded-Uri; "": /auth/verify refuses
-	CloudFront     CookieSigner   // nil: POST /session?cdn=cloudfront is refused
+	CloudFront     CookieSigner   // needs an https PublicURL; nil: POST /session?cdn=cloudfront is refused
 	Vendor         Vendor         // nil: POST /credentials is refused
 	Viewer         http.Handler   // the map page and /tilegate.js; nil: none
 	Readiness      []Readiness    // what /ready asks
@@ -122,6 +122,9 @@ func New(o Options) (*Proxy, error) {
 		} else {
 			p.publicOrigin = originOf(u)
 		}
+	}
+	if o.CloudFront != nil && !strings.HasPrefix(p.publicOrigin, "https://") {
+		faults = append(faults, errors.New("cookies for CloudFront are signed for the public URL alone, which must be https"))
 	}
 	if p.cors, err = newCORS(o.CORS, p.publicOrigin); err != nil {
 		faults = append(faults, err)

@@ -50,7 +50,7 @@ func (p *Proxy) signIn(x *exchange, r *http.Request) error {
 	switch cdn := r.URL.Query().Get("cdn"); cdn {
 	case "":
 	case "cloudfront":
-		signed, err := p.signedCookies(r, grant, session.Expires)
+		signed, err := p.signedCookies(grant, session.Expires)
 		if err != nil {
 			return err
 		}
@@ -71,7 +71,7 @@ func (p *Proxy) signIn(x *exchange, r *http.Request) error {
 
 // signedCookies makes one triplet of cookies for each tileset that the grant names. CloudFront
 // knows neither zooms nor boxes, so a grant that is limited by them gets none.
-func (p *Proxy) signedCookies(r *http.Request, grant *auth.Grant, expires time.Time) ([]*http.Cookie, error) {
+func (p *Proxy) signedCookies(grant *auth.Grant, expires time.Time) ([]*http.Cookie, error) {
 	if p.cloudFront == nil {
 		return nil, refuse(http.StatusNotFound, "This server signs no cookies for CloudFront.")
 	}
@@ -84,7 +84,7 @@ func (p *Proxy) signedCookies(r *http.Request, grant *auth.Grant, expires time.T
 			ids = append(ids, ts.ID)
 		}
 	}
-	cookies, err := p.cloudFront.Cookies(p.base(r), ids, expires)
+	cookies, err := p.cloudFront.Cookies(p.publicURL, ids, expires)
 	if err != nil {
 		return nil, fmt.Errorf("sign CloudFront cookies: %w", err)
 	}

@@ -339,3 +339,38 @@ func TestCloudFrontCookies(t *testing.T) {
 		t.Errorf("not configured: got %d", got.status)
 	}
 }
+
+// CloudFront honours what is signed: a policy over a Host of the client's choice, "*" above all, would be a
+// key to other distributions of the same key group.
+func TestCloudFrontNeverSignsForTheClientsHost(t *testing.T) {
+	for _, test := range []struct {
+		name, publicURL string
+		ok              bool
+	}{
+		{"told from each request", "", false},
+		{"http", "http://tiles.example.com", false},
+		{"https", "https://tiles.example.com/maps/", true},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			signer := &cookieSigner{}
+			w, s := build(t, func(s *setup) {
+				s.proxy.PublicURL, s.proxy.Edge.Tilesets = "https://tiles.example.com/maps/", []string{"basemap"}
+			})
+			s.proxy.CloudFront, s.proxy.PublicURL = signer, test.publicURL
+			p, err := proxy.New(s.proxy)
+			if (err == nil) != test.ok {
+				t.Fatalf("got %v, want accepted: %v", err, test.ok)
+			}
+			if !test.ok {
+				return
+			}
+			w.address, w.client = serve(t, &proxy.Server{Handler: p}), newClient(t)
+			for _, host := range []string{"*", "evil.example", "tiles.example.com"} {
+				got := w.do(http.MethodPost, "/session?cdn=cloudfront", "", w.as("Host", host)...)
+				if got.status != 200 || signer.base != "https://tiles.example.com/maps" {
+					t.Errorf("Host %s: got %d, signed for %q", host, got.status, signer.base)
+				}
+			}
+		})
+	}
+}

@@ -14,6 +14,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/feature/cloudfront/sign"
@@ -65,8 +66,12 @@ func parse(block *pem.Block) (any, error) {
 
 // Cookies returns a triplet for each tileset: a custom policy for base+"/tiles/{id}/*" until expires,
 // sent by the browser to that path alone, so that the triplets do not replace each other and the short
-// route of the default tileset, which says nothing of a tileset, has none.
+// route of the default tileset, which says nothing of a tileset, has none. A base with * or ? is refused:
+// in a policy they match anything.
 func (s *Signer) Cookies(base string, ids []string, expires time.Time) ([]*http.Cookie, error) {
+	if strings.ContainsAny(base, "*?") {
+		return nil, fmt.Errorf("a CloudFront policy for %q would open more than one site's tiles", base)
+	}
 	cookies := make([]*http.Cookie, 0, 3*len(ids))
 	for _, id := range ids {
 		policy := &sign.Policy{Statements: []sign.Statement{{

@@ -141,3 +141,20 @@ func TestKeysThatCloudFrontDoesNotTakeAreRefused(t *testing.T) {
 		}
 	}
 }
+
+// In a policy's resource * and ? match anything.
+func TestWildcardsAreNotSigned(t *testing.T) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	signer, err := cloudfront.New("K2JCJMDEHXQW5F", pkcs8(t, key), http.SameSiteLaxMode)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, base := range []string{"https://*", "https://*.example.com", "https://tiles.example.com/*", "https://tiles.example.co?", "http*://tiles.example.com"} {
+		if cookies, err := signer.Cookies(base, []string{"basemap"}, time.Unix(1_800_000_000, 0)); err == nil {
+			t.Errorf("%s: got %v, want it refused", base, cookies)
+		}
+	}
+}
