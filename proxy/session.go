@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"time"
 
 	"tilegate/auth"
@@ -23,6 +24,8 @@ type sessionAnswer struct {
 type CookieSigner interface {
 	// Cookies returns those that open base+"/tiles/{id}/" for each id until expires.
 	Cookies(base string, ids []string, expires time.Time) ([]*http.Cookie, error)
+	// Expired returns those that take the cookies of each id back.
+	Expired(ids []string) []*http.Cookie
 }
 
 // clearCache makes the browser forget what it cached for the user before (W3C Clear Site Data).
@@ -47,11 +50,13 @@ func (p *Proxy) signIn(x *exchange, r *http.Request) error {
 		return err
 	}
 	cookies := []*http.Cookie{p.auth.SessionCookie(session)}
-	switch cdn := r.URL.Query().Get("cdn"); cdn {
+	var ids []string // of the tilesets that CloudFront opens
+	cdn := r.URL.Query().Get("cdn")
+	switch cdn {
 	case "":
 	case "cloudfront":
-		signed, err := p.signedCookies(grant, session.Expires)
-		if err != nil {
+		var signed []*http.Cookie
+		if ids, signed, err = p.signedCookies(grant, session.Expires); err != nil {
 			return err
 		}
 		cookies = append(cookies, signed...)
@@ -60,35 +65,59 @@ func (p *Proxy) signIn(x *exchange, r *http.Request) error {
 	}
 	// Of a cookie that does not verify nobody can say whose tiles the browser still holds.
 	before, err := p.auth.AuthenticateSession(r)
-	if err != nil && !errors.Is(err, auth.ErrNoCredential) || err == nil && before.Subject != grant.Subject {
+	another := err != nil && !errors.Is(err, auth.ErrNoCredential) || err == nil && before.Subject != grant.Subject
+	if another {
 		x.Header()["Clear-Site-Data"] = clearCache
 	}
-	for _, c := range cookies {
-		http.SetCookie(x, c)
+	if another || cdn != "" {
+		cookies = append(cookies, p.expiredCookies(ids)...)
 	}
+	setCookies(x, cookies)
 	return writeSession(x, r, session)
 }
 
 // signedCookies makes one triplet of cookies for each tileset that the grant names. CloudFront
 // knows neither zooms nor boxes, so a grant that is limited by them gets none.
-func (p *Proxy) signedCookies(grant *auth.Grant, expires time.Time) ([]*http.Cookie, error) {
+func (p *Proxy) signedCookies(grant *auth.Grant, expires time.Time) (ids []string, cookies []*http.Cookie, err error) {
 	if p.cloudFront == nil {
-		return nil, refuse(http.StatusNotFound, "This server signs no cookies for CloudFront.")
+		return nil, nil, refuse(http.StatusNotFound, "This server signs no cookies for CloudFront.")
 	}
 	if !grant.WholeTilesets() {
-		return nil, refuse(http.StatusForbidden, "CloudFront cannot enforce a zoom range or a bounding box, and your grant has one.")
+		return nil, nil, refuse(http.StatusForbidden, "CloudFront cannot enforce a zoom range or a bounding box, and your grant has one.")
 	}
-	var ids []string
 	for _, ts := range p.catalogue {
 		if p.edge.tilesets[ts.ID] && grant.AdmitsTileset(ts.ID) {
 			ids = append(ids, ts.ID)
 		}
 	}
-	cookies, err := p.cloudFront.Cookies(p.publicURL, ids, expires)
-	if err != nil {
-		return nil, fmt.Errorf("sign CloudFront cookies: %w", err)
+	if cookies, err = p.cloudFront.Cookies(p.publicURL, ids, expires); err != nil {
+		return nil, nil, fmt.Errorf("sign CloudFront cookies: %w", err)
 	}
-	return cookies, nil
+	return ids, cookies, nil
+}
+
+// expiredCookies takes CloudFront's cookies back for all tilesets but those kept: they may be another
+// user's, or of a grant that was wider.
+func (p *Proxy) expiredCookies(kept []string) []*http.Cookie {
+	if p.cloudFront == nil {
+		return nil
+	}
+	var ids []string
+	for _, ts := range p.catalogue {
+		if p.edge.tilesets[ts.ID] && !slices.Contains(kept, ts.ID) {
+			ids = append(ids, ts.ID)
+		}
+	}
+	return p.cloudFront.Expired(ids)
+}
+
+// setCookies sets the session's cookie, which is the first, and others that go where it goes: they are
+// partitioned if it is.
+func setCookies(x *exchange, cookies []*http.Cookie) {
+	for _, c := range cookies {
+		c.Partitioned = cookies[0].Partitioned
+		http.SetCookie(x, c)
+	}
 }
 
 // whoAmI tells the session of the cookie.
@@ -120,7 +149,7 @@ func (p *Proxy) signOut(x *exchange, r *http.Request) error {
 			return err
 		}
 	}
-	http.SetCookie(x, p.auth.ClearCookie())
+	setCookies(x, append([]*http.Cookie{p.auth.ClearCookie()}, p.expiredCookies(nil)...))
 	x.Header()["Clear-Site-Data"] = clearCache
 	x.WriteHeader(http.StatusNoContent)
 	return nil

@@ -301,12 +301,86 @@ func (c *cookieSigner) Cookies(base string, ids []string, expires time.Time) ([]
 	return made, c.err
 }
 
-func TestCloudFrontCookies(t *testing.T) {
-	signer := &cookieSigner{}
-	w := start(t, func(s *setup) {
+func (c *cookieSigner) Expired(ids []string) []*http.Cookie {
+	var taken []*http.Cookie
+	for _, id := range ids {
+		taken = append(taken, &http.Cookie{Name: "CloudFront-Policy", Path: "/tiles/" + id + "/", MaxAge: -1, Secure: true})
+	}
+	return taken
+}
+
+// signedFor lists the tilesets whose CloudFront cookies an answer sets, and those whose it takes back.
+func signedFor(got reply) (set, taken []string) {
+	for _, c := range cookies(got) {
+		id := strings.Trim(strings.TrimPrefix(c.Path, "/tiles"), "/")
+		switch {
+		case c.Name != "CloudFront-Policy":
+		case c.MaxAge < 0 && c.Value == "":
+			taken = append(taken, id)
+		default:
+			set = append(set, id)
+		}
+	}
+	return set, taken
+}
+
+func withCloudFront(signer *cookieSigner) func(*setup) {
+	return func(s *setup) {
 		s.proxy.CloudFront, s.proxy.PublicURL = signer, "https://tiles.example.com"
 		s.proxy.Edge = proxy.Edge{Secrets: [][]byte{edgeSecret}, Authorizes: true, Tilesets: []string{"basemap", "roads", "retina"}, TTL: time.Hour}
-	})
+	}
+}
+
+// CloudFront asks nobody: the cookies of the user before would show the next one their tiles.
+func TestCloudFrontCookiesOfTheUserBefore(t *testing.T) {
+	w := start(t, withCloudFront(&cookieSigner{}))
+	token := func(subject string, tilesets ...string) string {
+		return "Bearer " + w.tokenFor(subject, time.Hour, auth.Limits{Tilesets: tilesets})
+	}
+	alice := w.cookie(strings.TrimPrefix(token("alice", "*"), "Bearer "))
+	all := []string{"basemap", "roads", "retina"}
+	for _, test := range []struct {
+		name, method, path string
+		header             []string
+		set, taken         []string
+	}{
+		{"signs out", "DELETE", "/session", []string{"Cookie", alice}, nil, all},
+		{"signs out again", "DELETE", "/session", nil, nil, all},
+		{"another, without the CDN", "POST", "/session", []string{"Authorization", token("bob", "roads"), "Cookie", alice}, nil, all},
+		{"another, who may see less", "POST", "/session?cdn=cloudfront", []string{"Authorization", token("bob", "roads"), "Cookie", alice}, []string{"roads"}, []string{"basemap", "retina"}},
+		{"the same, who may see less by now", "POST", "/session?cdn=cloudfront", []string{"Authorization", token("alice", "roads"), "Cookie", w.cookie(w.token("*"))}, []string{"roads"}, []string{"basemap", "retina"}},
+		{"the same renews", "POST", "/session", []string{"Authorization", token("alice", "*"), "Cookie", w.cookie(w.token("*"))}, nil, nil},
+	} {
+		got := w.do(test.method, test.path, "", test.header...)
+		set, taken := signedFor(got)
+		if got.status >= 300 || !slices.Equal(set, test.set) || !slices.Equal(taken, test.taken) {
+			t.Errorf("%s: got %d, set for %q, taken back for %q, want %q and %q", test.name, got.status, set, taken, test.set, test.taken)
+		}
+	}
+}
+
+// A partitioned cookie and one that is not are two: each must be taken back as it was set.
+func TestCloudFrontCookiesArePartitionedAsTheSessionIs(t *testing.T) {
+	for _, partitioned := range []bool{false, true} {
+		w := start(t, withCloudFront(&cookieSigner{}), func(s *setup) {
+			s.auth.SameSite, s.auth.Partitioned = http.SameSiteNoneMode, partitioned
+		})
+		for _, got := range []reply{
+			w.do(http.MethodPost, "/session?cdn=cloudfront", "", "Authorization", "Bearer "+w.token("basemap")),
+			w.do(http.MethodDelete, "/session", ""),
+		} {
+			for _, c := range cookies(got) {
+				if c.Partitioned != partitioned {
+					t.Errorf("want partitioned: %v, got %s", partitioned, c)
+				}
+			}
+		}
+	}
+}
+
+func TestCloudFrontCookies(t *testing.T) {
+	signer := &cookieSigner{}
+	w := start(t, withCloudFront(signer))
 	post := func(limits auth.Limits) reply {
 		return w.do(http.MethodPost, "/session?cdn=cloudfront", "", "Authorization", "Bearer "+w.tokenFor("alice", time.Hour, limits))
 	}
@@ -317,7 +391,7 @@ func TestCloudFrontCookies(t *testing.T) {
 	if !slices.Equal(signer.ids, []string{"basemap", "roads"}) || signer.base != "https://tiles.example.com" || !signer.expires.Equal(session.ExpiresAt) {
 		t.Errorf("signed %q at %q until %s; the session ends %s", signer.ids, signer.base, signer.expires, session.ExpiresAt)
 	}
-	if set := cookies(got); len(set) != 7 {
+	if set := slices.DeleteFunc(cookies(got), func(c *http.Cookie) bool { return c.MaxAge < 0 }); len(set) != 7 {
 		t.Errorf("got %d cookies, want ours and a triplet for each of two tilesets: %v", len(set), set)
 	}
 	for name, limits := range map[string]auth.Limits{
