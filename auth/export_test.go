@@ -57,9 +57,6 @@ func UsableKeys(document []byte, algorithms []string) ([]string, error) {
 	return list, nil
 }
 
-// ParseObject is the strict JSON reader.
-func ParseObject(data []byte) (map[string]any, error) { return parseObject(data, maxDocumentValues) }
-
 // ParseCompact reads the body of a path token whose seal has been verified.
 func ParseCompact(body []byte) (*Grant, error) { return parseCompact(Path, body) }
 

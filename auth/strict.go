@@ -93,6 +93,11 @@ func decodeBase64(s string) ([]byte, error) {
 
 var errJSON = errors.New("not strict JSON")
 
+// ParseObject reads one JSON object strictly, for whom a member that is read otherwise than it was
+// meant is a hole: valid UTF-8, no member twice at any depth, nothing after it, 16 levels and 16,384
+// values at most. Values are those of encoding/json, with json.Number for numbers.
+func ParseObject(data []byte) (map[string]any, error) { return parseObject(data, maxDocumentValues) }
+
 // parseObject reads one JSON object (RFC 8259) as I-JSON (RFC 7493) would have it: valid UTF-8,
 // no lone surrogates, no member twice at any depth, nothing after it, nesting to maxDepth, and at
 // most so many values.

@@ -180,7 +180,7 @@ func TestPurge(t *testing.T) {
 	w.get("/tiles/basemap/1/0/0", w.bearer()...)
 	w.get("/tiles/secret/1/0/0", w.bearer()...)
 	w.origin.wantAsked(t, 4)
-	for body, want := range map[string]int{`{"tileset":"nowhere"}`: 404, `{}`: 404, `[]`: 400, `{"tileset":"basemap","x":1}`: 400, `{"tileset":"basemap"} x`: 400, "": 400, strings.Repeat(" ", 1<<20) + "{}": 413} {
+	for body, want := range map[string]int{`{"tileset":"nowhere"}`: 404, `{}`: 404, `[]`: 400, "null": 400, `{"Tileset":"basemap"}`: 400, `{"tileset":"nowhere","tileset":"basemap"}`: 400, `{"tileset":"basemap","x":1}`: 400, `{"tileset":"basemap"} x`: 400, "": 400, strings.Repeat(" ", 1<<20) + "{}": 413} {
 		if got := admin.ask("POST", "/admin/purge", body); got.status != want || got.header.Get("Content-Type") != "application/problem+json" {
 			t.Errorf("%.40q: got %d %s, want %d", body, got.status, got.body, want)
 		}
@@ -235,7 +235,7 @@ func TestRevoke(t *testing.T) {
 			}
 		})
 	}
-	for _, body := range []string{`{}`, `{"subject":""}`, `{"subject":"a","token_id":"b"}`, `{"sub":"a"}`, `"alice"`, ""} {
+	for _, body := range []string{`{}`, `{"subject":""}`, `{"subject":"a","token_id":"b"}`, `{"sub":"a"}`, `"alice"`, "", "null", `{"Subject":"alice"}`, `{"subject":"alice","subject":"bob"}`, `{"subject":"alice","token_id":null}`} {
 		if got := admin.ask("POST", "/admin/revoke", body); got.status != 400 {
 			t.Errorf("%s: got %d", body, got.status)
 		}

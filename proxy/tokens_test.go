@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"tilegate/auth"
+	"tilegate/proxy"
 )
 
 type tokenObject struct {
@@ -150,6 +151,42 @@ func TestTokensRefusesWhatItCannotRead(t *testing.T) {
 		if got.status != test.want {
 			t.Errorf("%s: got %d %s, want %d", test.name, got.status, got.body, test.want)
 		}
+	}
+}
+
+// A restriction that is misspelt, or given twice, must not vanish: the token would be wider than was asked for.
+func TestVanishingRestrictionMintsNoToken(t *testing.T) {
+	w := start(t)
+	for _, test := range []struct{ name, body string }{
+		{"a member twice", `{"tilesets":["basemap"],"tilesets":["*"]}`},
+		{"a member twice, once in disguise", `{"zoom":"0-3","\u007aoom":"0-14"}`},
+		{"a member's case", `{"Tilesets":["basemap"]}`},
+		{"a member's case beside it", `{"tilesets":["basemap"],"TILESETS":["*"]}`},
+		{"a long s, which folds to s", `{"tileſets":["basemap"]}`},
+		{"null", "null"},
+		{"null for tilesets", `{"tilesets":null}`},
+		{"null for zoom", `{"tilesets":["basemap"],"zoom":null}`},
+		{"null for bbox", `{"bbox":null}`},
+		{"null for ttl", `{"ttl":null}`},
+		{"null in a list", `{"tilesets":["basemap",null]}`},
+		{"null in the box", `{"bbox":[0,null,20,60]}`},
+		{"no UTF-8", "{\"tilesets\":[\"\xff\"]}"},
+	} {
+		if got := w.do(http.MethodPost, "/tokens", test.body, w.bearer()...); got.status != 400 || strings.Contains(got.body, "/t/") {
+			t.Errorf("%s: got %d %s, want 400", test.name, got.status, got.body)
+		}
+	}
+}
+
+// A URL is copied out of curl's output as it stands.
+func TestURLsInAnswersAreNotEscaped(t *testing.T) {
+	w := start(t)
+	w.origin.presign = func(tileKey) (proxy.Signed, error) {
+		return proxy.Signed{URL: "https://bucket.s3.amazonaws.com/x?a=1&b=2", Expires: noon.Add(time.Hour), Constant: time.Minute}, nil
+	}
+	got := w.get("/presign/basemap/1/0/0", w.bearer()...)
+	if !strings.Contains(got.body, `"https://bucket.s3.amazonaws.com/x?a=1&b=2"`) || got.header.Get("Content-Type") != "application/json" || got.header.Get("X-Content-Type-Options") != "nosniff" {
+		t.Errorf("got %v %s", got.header, got.body)
 	}
 }
 
