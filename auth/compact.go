@@ -16,7 +16,7 @@ import (
 // every tile's URL. A compact token is base64url of
 //
 //	version and kind (one byte), exp, iat of the access token that it came from,
-//	sessions: minted at, 8 random bytes,
+//	when the session was minted, 0 for none; of sessions: 8 random bytes,
 //	subject, refs of the tokens it was minted from,
 //	tilesets, the lists that must admit a tileset too,
 //	least and greatest zoom, the boxes,
@@ -25,7 +25,7 @@ import (
 // numbers being uvarints and strings preceded by their length. The key is derived from the
 // signing key for this kind alone (issuer "tilegate", so to speak): one kind never passes for another.
 const (
-	compactVersion = 1 << 4
+	compactVersion = 2 << 4
 	macSize        = 16
 	nonceSize      = 8
 	maxCompact     = 3 << 10 // characters: with a cookie's name and attributes well below 4 KiB
@@ -66,8 +66,8 @@ func (a *Authenticator) seal(g *Grant, parents []ref) (string, error) {
 	body := []byte{compactVersion | byte(g.Kind)}
 	body = binary.AppendUvarint(body, uint64(g.Expires.Unix()))
 	body = binary.AppendUvarint(body, uint64(g.issuedAt))
+	body = binary.AppendUvarint(body, uint64(g.mintedAt))
 	if g.Kind == Session {
-		body = binary.AppendUvarint(body, uint64(g.mintedAt))
 		var nonce [nonceSize]byte
 		rand.Read(nonce[:])
 		body = append(body, nonce[:]...)
@@ -142,8 +142,8 @@ func parseCompact(kind Kind, body []byte) (*Grant, error) {
 	r.ok(r.byte() == compactVersion|byte(kind))
 	g.Expires = time.Unix(r.seconds(), 0)
 	g.issuedAt = r.seconds()
+	g.mintedAt = r.seconds()
 	if kind == Session {
-		g.mintedAt = r.seconds()
 		r.bytes(nonceSize)
 	}
 	g.Subject = string(r.bytes(r.length(maxName)))

@@ -93,6 +93,17 @@ func (a *Authenticator) Collide(remembered, forged string) {
 	others[to] = entries[from]
 }
 
+// Ended reports how many ended sessions are told apart.
+func (a *Authenticator) Ended() int {
+	a.revoked.mu.RLock()
+	defer a.revoked.mu.RUnlock()
+	n := 0
+	for _, e := range a.revoked.ended {
+		n += len(e.sessions)
+	}
+	return n
+}
+
 // Limit makes the bounds small enough to be reached by a test.
 func (a *Authenticator) Limit(remembered, rememberedBytes, revocations int) {
 	a.remembered.maxTokens, a.remembered.maxBytes, a.revoked.limit = remembered, rememberedBytes, revocations

@@ -45,7 +45,7 @@ type Grant struct {
 	within   [][]string // further lists, each of which must admit an id too (see cut)
 	area     area
 	issuedAt int64 // Unix seconds of the access token that all came from; 0: it did not say
-	mintedAt int64 // sessions: Unix seconds
+	mintedAt int64 // Unix seconds of the session that it is or came from; 0: none
 	lineage  []ref // own id and the ids it was minted from
 	subject  ref
 }

@@ -103,7 +103,8 @@ func (a *Authenticator) NewPathToken(parent *Grant, r PathRequest) (string, *Gra
 	g := &Grant{
 		Kind: Path, Subject: parent.Subject, Expires: a.pathExpiry(now, r.TTL, parent.Expires),
 		Tilesets: parent.Tilesets, within: parent.within,
-		MinZoom: parent.MinZoom, MaxZoom: parent.MaxZoom, area: parent.area, issuedAt: parent.issuedAt,
+		MinZoom: parent.MinZoom, MaxZoom: parent.MaxZoom, area: parent.area,
+		issuedAt: parent.issuedAt, mintedAt: parent.mintedAt,
 	}
 	if r.Tilesets != nil {
 		for _, entry := range r.Tilesets {

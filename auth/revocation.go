@@ -2,6 +2,7 @@ package auth
 
 import (
 	"crypto/sha256"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -32,16 +33,23 @@ type Revocation struct {
 	TokenID string // a Grant's ID: the jti, or the derived one that the logs show
 }
 
-const maxRevocations = 1 << 16
+const (
+	maxRevocations = 1 << 16
+	maxEnded       = 64 // of one subject's sessions that are told apart
+)
 
 // revocations is what has been revoked and not lapsed yet, in this process alone.
 type revocations struct {
-	limit int
-	count atomic.Int64 // len(records), read without the lock on the hot path
+	limit int          // of records, of subjects in ended, and of sessions in all of them
+	count atomic.Int64 // of records and of subjects in ended, read without the lock on the hot path
 
 	mu        sync.RWMutex
 	records   map[ref]record
 	nextSweep time.Time // no record lapses before
+
+	ended     map[ref]*endings // by their owner
+	sessions  int              // in all of ended
+	nextPrune time.Time
 }
 
 type record struct {
@@ -63,39 +71,118 @@ func (a *Authenticator) Revoke(r Revocation) error {
 		rec.until = now.Add(a.maxLifetime + 2*a.leeway) // iat may lie ahead by the leeway, and exp is given it
 	}
 	if r.Subject != "" {
-		if err := a.revoked.add(subjectRef(r.Subject), rec, now, a.revoked.limit); err != nil {
+		if err := a.revoked.add(subjectRef(r.Subject), rec, now); err != nil {
 			return err
 		}
 	}
 	if r.TokenID != "" {
-		return a.revoked.add(tokenRef(r.TokenID), rec, now, a.revoked.limit)
+		return a.revoked.add(tokenRef(r.TokenID), rec, now)
 	}
 	return nil
 }
 
 // EndSession revokes one session and what was minted from it, not the token that it came from.
-// Where too many sessions have been ended to remember each, all that the subject holds so far is
-// revoked instead, so that a logout always holds. ErrWrongKind if g is no session.
+// Where more of the subject's sessions have ended than are told apart (64, fewer when very many
+// subjects log out), all that the subject has at this moment end instead, so that a logout always
+// holds and costs nobody else theirs. ErrWrongKind if g is no session; ErrTooManyRevocations when
+// 65,536 subjects have logged out.
 func (a *Authenticator) EndSession(g *Grant) error {
 	if g.Kind != Session {
 		return ErrWrongKind
 	}
-	now := a.now()
-	rec := record{until: g.Expires}    // nothing minted from it lives longer
-	logouts := a.revoked.limit / 4 * 3 // the rest is the operator's, and for those who came too late
-	err := a.revoked.add(tokenRef(g.ID), rec, now, logouts)
-	if err != nil && g.Subject != "" {
-		return a.Revoke(Revocation{Subject: g.Subject})
-	}
-	return err
+	return a.revoked.end(g, a.now(), a.sessionTTL)
 }
 
-func (r *revocations) add(name ref, rec record, now time.Time, limit int) error {
+// endings are the sessions of one owner that have ended before they expired.
+type endings struct {
+	sessions []ending
+	mintedBy int64     // Unix seconds: all sessions up to then have ended too
+	until    time.Time // by when every one of them has expired
+}
+
+type ending struct {
+	id     ref
+	minted int64 // Unix seconds
+	until  time.Time
+}
+
+// owner is whose a session is, or what was minted from it: the subject, or the access token of one
+// that names none.
+func (g *Grant) owner() ref {
+	if g.Subject == "" {
+		return g.lineage[len(g.lineage)-1]
+	}
+	return g.subject
+}
+
+func (r *revocations) end(g *Grant, now time.Time, ttl time.Duration) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if _, known := r.records[name]; !known && len(r.records) >= limit {
+	if !now.Before(r.nextPrune) { // once in a session's time: each is looked at twice before it is gone
+		r.nextPrune = now.Add(ttl)
+		for owner, e := range r.ended {
+			if !now.Before(e.until) {
+				r.sessions -= len(e.sessions)
+				delete(r.ended, owner)
+			}
+		}
+	}
+	e := r.ended[g.owner()]
+	if e == nil {
+		if len(r.ended) >= r.limit {
+			return ErrTooManyRevocations
+		}
+		if r.ended == nil {
+			r.ended = map[ref]*endings{}
+		}
+		e = &endings{}
+		r.ended[g.owner()] = e
+	}
+	r.sessions -= len(e.sessions)
+	e.add(g, now)
+	if len(e.sessions) > maxEnded || r.sessions+len(e.sessions) > r.limit {
+		e.endAll(now, ttl)
+	}
+	r.sessions += len(e.sessions)
+	r.count.Store(int64(len(r.records) + len(r.ended)))
+	return nil
+}
+
+func (e *endings) add(g *Grant, now time.Time) {
+	e.sessions = slices.DeleteFunc(e.sessions, func(s ending) bool { return !now.Before(s.until) })
+	e.sessions = append(e.sessions, ending{g.lineage[0], g.mintedAt, g.Expires})
+	if g.Expires.After(e.until) {
+		e.until = g.Expires
+	}
+}
+
+// endAll has one moment stand for each session. Another process may have minted one by a clock that
+// runs ahead.
+func (e *endings) endAll(now time.Time, ttl time.Duration) {
+	if last := now.Add(ttl); last.After(e.until) {
+		e.until = last
+	}
+	e.mintedBy = max(e.mintedBy, now.Unix())
+	for _, s := range e.sessions {
+		e.mintedBy = max(e.mintedBy, s.minted)
+	}
+	e.sessions = nil
+}
+
+// has reports whether g is, or comes from, one of the sessions.
+func (e *endings) has(g *Grant) bool {
+	if g.mintedAt <= e.mintedBy {
+		return true
+	}
+	return slices.ContainsFunc(e.sessions, func(s ending) bool { return slices.Contains(g.lineage, s.id) })
+}
+
+func (r *revocations) add(name ref, rec record, now time.Time) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if _, known := r.records[name]; !known && len(r.records) >= r.limit {
 		r.sweep(now)
-		if len(r.records) >= limit {
+		if len(r.records) >= r.limit {
 			return ErrTooManyRevocations
 		}
 	}
@@ -106,7 +193,7 @@ func (r *revocations) add(name ref, rec record, now time.Time, limit int) error 
 	if r.nextSweep.IsZero() || !rec.until.IsZero() && rec.until.Before(r.nextSweep) {
 		r.nextSweep = rec.until
 	}
-	r.count.Store(int64(len(r.records)))
+	r.count.Store(int64(len(r.records) + len(r.ended)))
 	return nil
 }
 
@@ -142,5 +229,9 @@ func (r *revocations) has(g *Grant) bool {
 			return true
 		}
 	}
-	return false
+	if g.mintedAt == 0 {
+		return false // no session, and not minted from one
+	}
+	e := r.ended[g.owner()]
+	return e != nil && e.has(g)
 }

@@ -194,22 +194,25 @@ func TestUnlimitedLifetimeIsRevokedForGood(t *testing.T) {
 	wantInvalid(t, err, "revoked")
 }
 
-// Somebody signs in and out in a loop, to fill the table: their own tokens end, all the others'
-// logouts still hold.
+// Somebody signs in and out in a loop, to fill the table: their own sessions end, all the others'
+// logouts end one session and no more.
 func TestLogoutFloodHurtsItsAuthorAlone(t *testing.T) {
-	a, _, s := standard(t)
+	a, c, s := standard(t)
 	a.Limit(1000, 1<<20, 100)
 	mallory := authenticate(t, a, s.token(claims(map[string]any{"sub": "mallory", "jti": "m"})))
 	alice := newFamily(t, a, s, nil)
 	bob := newFamily(t, a, s, map[string]any{"sub": "bob", "jti": "token-2"})
-	stopped := false
-	for range 76 {
+	_, idle := newSession(t, a, mallory)
+	idlePath, _ := newPath(t, a, idle, auth.PathRequest{})
+	logins := 0
+	for range 1000 {
 		session, err := a.NewSession(mallory)
-		if err != nil {
+		if err != nil { // not twice in the second in which all that were there have ended
 			wantInvalid(t, err, "revoked")
-			stopped = true
-			break
+			c.Advance(time.Second)
+			continue
 		}
+		logins++
 		g, err := cookieOf(a, session.Token)
 		if err != nil {
 			t.Fatal(err)
@@ -217,19 +220,116 @@ func TestLogoutFloodHurtsItsAuthorAlone(t *testing.T) {
 		if err := a.EndSession(g); err != nil {
 			t.Fatal(err)
 		}
+		if _, err := cookieOf(a, session.Token); err == nil {
+			t.Fatal("a session outlives its logout")
+		}
 	}
-	if _, err := a.NewSession(mallory); err == nil || stopped {
-		t.Errorf("the flood goes on: %v, or stopped early: %v", err, stopped)
+	if logins < 900 {
+		t.Errorf("mallory signed in %d times: the token itself was revoked", logins)
 	}
+	if got := a.Ended(); got > 65 {
+		t.Errorf("%d ended sessions of one subject are told apart", got)
+	}
+	_, _, err := a.NewPathToken(idle, auth.PathRequest{})
+	wantInvalid(t, err, "revoked")
+	_, err = pathOf(a, idlePath)
+	wantInvalid(t, err, "revoked")
+	alice.check(t, "alice")
 	if err := a.EndSession(alice.s); err != nil {
 		t.Fatal(err)
 	}
-	alice.check(t, "alice, logged out while the table is full", alice.names...)
+	alice.check(t, "alice, logged out after the flood", "session", "path of session")
 	bob.check(t, "bob")
 	if err := a.Revoke(auth.Revocation{Subject: "bob"}); err != nil {
 		t.Errorf("no room for the operator: %v", err)
 	}
 	bob.check(t, "bob, revoked", bob.names...)
+}
+
+// What has been minted since is as good as before, and what was minted from it.
+func TestSubjectSignsInAgainAfterItsOwnFlood(t *testing.T) {
+	a, c, s := standard(t)
+	flood(t, a, authenticate(t, a, s.token(claims(nil))), 65)
+	c.Advance(time.Second)
+	newFamily(t, a, s, nil).check(t, "a second later")
+}
+
+// A session that ended with the others does not come back when they would have expired.
+func TestSessionEndedByAFloodStaysEnded(t *testing.T) {
+	a, c, s := standard(t)
+	bob := newFamily(t, a, s, map[string]any{"sub": "bob", "jti": "token-2"})
+	if err := a.EndSession(bob.s); err != nil { // from now on records are looked through every 15 minutes
+		t.Fatal(err)
+	}
+	c.Advance(13 * time.Minute)
+	long, _ := newSession(t, a, authenticate(t, a, s.token(claims(nil))))
+	flood(t, a, authenticate(t, a, s.token(claims(map[string]any{"exp": start.Add(14 * time.Minute).Unix(), "jti": "short"}))), 65)
+	c.Advance(3 * time.Minute)
+	_, again := newSession(t, a, authenticate(t, a, s.token(claims(map[string]any{"sub": "carol", "jti": "token-3"}))))
+	if err := a.EndSession(again); err != nil {
+		t.Fatal(err)
+	}
+	_, err := cookieOf(a, long.Token)
+	wantInvalid(t, err, "revoked")
+}
+
+// Tokens without sub have no subject in common: who logs out often must not end the others' sessions.
+func TestLogoutFloodOfATokenWithoutSubject(t *testing.T) {
+	a, _, s := standard(t)
+	alice := newFamily(t, a, s, map[string]any{"sub": nil, "jti": "a"})
+	flood(t, a, authenticate(t, a, s.token(claims(map[string]any{"sub": nil, "jti": "m"}))), 65)
+	alice.check(t, "alice")
+	if err := a.EndSession(alice.s); err != nil {
+		t.Fatal(err)
+	}
+	alice.check(t, "alice, logged out", "session", "path of session")
+}
+
+// A flood by many subjects makes a logout end more sessions of the one who logs out, never of others.
+func TestLogoutFloodByManySubjects(t *testing.T) {
+	a, c, s := standard(t)
+	a.Limit(1000, 1<<20, 100)
+	alice := newFamily(t, a, s, nil)
+	bob := newFamily(t, a, s, map[string]any{"sub": "bob", "jti": "token-2"})
+	for i := range 4 {
+		flood(t, a, authenticate(t, a, s.token(claims(map[string]any{"sub": fmt.Sprint("mallory-", i), "jti": fmt.Sprint("m-", i)}))), 60)
+	}
+	if got := a.Ended(); got > 100 {
+		t.Errorf("%d ended sessions are told apart, want at most 100", got)
+	}
+	if err := a.EndSession(alice.s); err != nil {
+		t.Fatal(err)
+	}
+	alice.check(t, "alice, logged out while the table is full", "session", "path of session")
+	bob.check(t, "bob")
+	c.Advance(16 * time.Minute) // all have lapsed
+	later := newFamily(t, a, s, nil)
+	if err := a.EndSession(later.s); err != nil {
+		t.Fatal(err)
+	}
+	later.check(t, "later", "session", "path of session")
+	if got := a.Ended(); got != 1 {
+		t.Errorf("%d ended sessions are remembered, want one", got)
+	}
+}
+
+// flood signs in and out n times within a second.
+func flood(t *testing.T, a *auth.Authenticator, access *auth.Grant, n int) {
+	t.Helper()
+	for range n {
+		session, err := a.NewSession(access)
+		if err != nil {
+			wantInvalid(t, err, "revoked")
+			continue
+		}
+		g, err := cookieOf(a, session.Token)
+		if err == nil {
+			err = a.EndSession(g)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
 }
 
 func TestRevocationIsSafeForConcurrentUse(t *testing.T) {

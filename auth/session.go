@@ -31,6 +31,9 @@ func (a *Authenticator) NewSession(access *Grant) (*SessionToken, error) {
 	if err != nil {
 		return nil, err
 	}
+	if a.revoked.has(g) { // all of this second's sessions have ended
+		return nil, errRevoked
+	}
 	s := g.session()
 	s.Token = token
 	return s, nil
