@@ -38,14 +38,14 @@ const (
 	maxEnded       = 64 // of one subject's sessions that are told apart
 )
 
-// revocations is what has been revoked and not lapsed yet, in this process alone.
+// revocations is what has been revoked, in this process alone.
 type revocations struct {
 	limit int          // of records, of subjects in ended, and of sessions in all of them
 	count atomic.Int64 // of records and of subjects in ended, read without the lock on the hot path
 
 	mu        sync.RWMutex
 	records   map[ref]record
-	nextSweep time.Time // no record lapses before
+	nextSweep time.Time // no record may be forgotten before
 
 	ended     map[ref]*endings // by their owner
 	sessions  int              // in all of ended
@@ -54,16 +54,19 @@ type revocations struct {
 
 type record struct {
 	issuedBy int64     // subjects: tokens issued up to then are refused, Unix seconds; and those that do not say
-	until    time.Time // zero: for as long as the process lives
+	until    time.Time // may be forgotten from then on, if room is needed; zero: never
 }
 
-// Revoke refuses from now on, until no token can be left that it concerns, every token of the
-// subject that was issued until now, or the token of that id, and all that was minted from them:
-// sessions, path tokens, remembered ones. A later token of the subject is accepted, unless its
-// iat lies within the leeway after the revocation, since an issuer's clock may run ahead by that
-// much, or it has no iat. A subject or an id is revoked whichever issuer used it. Records are kept for MaxLifetime, or for as
-// long as the process lives where that is unlimited; when 65,536 are in force,
-// ErrTooManyRevocations, and nothing is forgotten.
+// Revoke refuses from now on every token of the subject that was issued until now, or the token of
+// that id, and all that was minted from them: sessions, path tokens, remembered ones. A later token
+// of the subject is accepted, unless its iat lies within the leeway after the revocation, since an
+// issuer's clock may run ahead by that much, or it has no iat: a subject whose tokens carry none
+// stays revoked. A subject or an id is revoked whichever issuer used it.
+//
+// Records are kept while there is room for 65,536, and then give way to new ones once they are older
+// than MaxLifetime; where none is, or it is unlimited, ErrTooManyRevocations. What says its iat has
+// expired by then. A token without iat that lives longer may not: it is accepted in its last
+// MaxLifetime, and only a record that is still there refuses it.
 func (a *Authenticator) Revoke(r Revocation) error {
 	now := a.now()
 	rec := record{issuedBy: now.Add(a.leeway).Unix()}
@@ -197,7 +200,7 @@ func (r *revocations) add(name ref, rec record, now time.Time) error {
 	return nil
 }
 
-// sweep forgets lapsed records. It looks at all of them, so it waits until one can have lapsed.
+// sweep forgets the records that may be. It looks at all of them, so it waits until there can be one.
 func (r *revocations) sweep(now time.Time) {
 	if r.nextSweep.IsZero() || now.Before(r.nextSweep) {
 		return

@@ -149,6 +149,19 @@ func TestRevocationOutlivesEveryTokenItConcerns(t *testing.T) {
 	wantInvalid(t, err, "revoked")
 }
 
+// A token without iat may be refused for its long life today, and be accepted in the last day of it.
+func TestRevocationWaitsForATokenWithoutIat(t *testing.T) {
+	a, c, s := standard(t)
+	token := s.token(claims(map[string]any{"iat": nil, "exp": start.Add(72 * time.Hour).Unix()}))
+	if err := a.Revoke(auth.Revocation{Subject: "alice"}); err != nil {
+		t.Fatal(err)
+	}
+	c.Advance(71 * time.Hour)
+	fill(t, a, 10)
+	_, err := a.Authenticate(bearer(token), "")
+	wantInvalid(t, err, "revoked")
+}
+
 func fill(t *testing.T, a *auth.Authenticator, n int) {
 	t.Helper()
 	for i := range n {
