@@ -129,6 +129,29 @@ func TestCORSOnEveryStatusAndRoute(t *testing.T) {
 	}
 }
 
+// What is wrong with a request's framing is found before anything else, and told like anything else.
+func TestChunkedBodyIsRefusedLikeAnythingElse(t *testing.T) {
+	const chunked = "Host: x\r\nOrigin: https://app.example.com\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
+	withCORS := func(s *setup) { s.proxy.CORS.Origins = []string{"https://app.example.com"} }
+	for _, test := range []struct {
+		name, line string
+		change     func(*setup)
+		want       int
+	}{
+		{"tile", "GET /tiles/basemap/1/0/0", func(*setup) {}, 400},
+		{"log out", "DELETE /session", func(*setup) {}, 400},
+		{"preflight", "OPTIONS /session", func(*setup) {}, 400},
+		{"not through the CDN", "GET /tiles/basemap/1/0/0", withEdge(false), 403},
+		{"a decision", "GET /auth/verify", trustLoopback, 403},
+	} {
+		w := start(t, test.change, withCORS)
+		got := w.raw(test.line + " HTTP/1.1\r\n" + chunked)
+		if got.status != test.want || got.header.Get("Access-Control-Allow-Origin") != "https://app.example.com" {
+			t.Errorf("%s: got %d %v, want %d", test.name, got.status, got.header, test.want)
+		}
+	}
+}
+
 func TestExposedHeadersAreThoseThatAPageCanUse(t *testing.T) {
 	w := start(t, func(s *setup) { s.proxy.CORS.Origins = []string{"https://app.example.com"} })
 	w.origin.put("basemap", 1, 0, 0, tilePNG)
@@ -146,7 +169,7 @@ func TestPreflight(t *testing.T) {
 		s.proxy.CORS = proxy.CORS{Origins: []string{"https://app.example.com"}, MaxAge: 2 * time.Hour}
 	})
 	for _, path := range []string{
-		"/tiles/basemap/1/0/0.png", "/tiles/basemap.json", "/session", "/tokens", "/catalog", "/auth/verify", "/presign/basemap/1/0/0",
+		"/tiles/basemap/1/0/0.png", "/tiles/basemap.json", "/session", "/tokens", "/catalog", "/presign/basemap/1/0/0",
 		"/files/report/url", "/health", "/nowhere", "/t/x/tiles/basemap/1/0/0", "/tiles/basemap/01/0/0", "/credentials",
 	} {
 		got := w.do("OPTIONS", path, "", "Origin", "https://app.example.com", "Access-Control-Request-Method", "POST",

@@ -163,7 +163,7 @@ func New(o Options) (*Proxy, error) {
 		"/catalog":     {http.MethodGet: p.catalog},
 		"/session":     {http.MethodPost: p.signIn, http.MethodGet: p.whoAmI, http.MethodDelete: p.signOut},
 		"/tokens":      {http.MethodPost: p.mintPathToken},
-		"/auth/verify": {http.MethodGet: p.verify},
+		verifyPath:     {http.MethodGet: p.verify},
 		"/credentials": {http.MethodPost: p.vendCredentials},
 		"/health":      {http.MethodGet: p.health},
 		"/ready":       {http.MethodGet: p.ready},
@@ -189,11 +189,7 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		x.requestID = given[0]
 		x.Header()["X-Request-Id"] = given
 	}
-	err := x.begin(r, p.readBody)
-	if err == nil {
-		err = p.route(x, r)
-	}
-	if err != nil {
+	if err := p.route(x, r, x.begin(r, p.readBody)); err != nil {
 		p.fail(x, r, err)
 	}
 }
@@ -231,11 +227,18 @@ func (p *Proxy) finish(x *exchange, r *http.Request) {
 
 var errPanic = errors.New("panic")
 
-// route finds the handler. Tiles come first, being nearly all there is.
-func (p *Proxy) route(x *exchange, r *http.Request) error {
+// route finds the handler. Tiles come first, being nearly all there is. begun is what was wrong with
+// the request before anybody looked at it: CORS, the lock and a decision's own answers come before it.
+func (p *Proxy) route(x *exchange, r *http.Request, begun error) error {
 	p.cors.apply(x.Header(), r)
 	if p.edge.locked(r) {
 		return refuse(http.StatusForbidden, "This server answers only through its CDN.")
+	}
+	if r.URL.Path == verifyPath && (begun != nil || r.Method != http.MethodGet && r.Method != http.MethodHead) {
+		return errForbidden // a forward-auth may keep its client's method, and take a preflight's 204 for a yes
+	}
+	if begun != nil {
+		return begun
 	}
 	if r.Method == http.MethodOptions {
 		return p.cors.preflight(x, r)

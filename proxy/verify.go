@@ -6,6 +6,8 @@ import (
 	"strings"
 )
 
+const verifyPath = "/auth/verify"
+
 // uriHeaders are where other proxies tell which URI they ask about: nginx and Varnish recipes set
 // the one, Traefik and Caddy the other.
 var uriHeaders = []string{"X-Original-Uri", "X-Forwarded-Uri"}

@@ -140,6 +140,19 @@ func TestVerifyNotConfigured(t *testing.T) {
 	}
 }
 
+// A forward-auth that keeps its client's method must not take a preflight's 204 for a yes, nor choke on a 405.
+func TestVerifyByAnotherMethodIsNoYes(t *testing.T) {
+	w := start(t, verifies("X-Original-URI"), trustLoopback)
+	for _, method := range []string{"OPTIONS", "POST", "PUT", "PATCH", "DELETE", "PROPFIND"} {
+		for name, header := range map[string][]string{"with a credential": w.bearer(), "without": nil} {
+			header = append(header, "X-Original-URI", "/tiles/basemap/7/66/44.png", "Access-Control-Request-Method", "GET")
+			if got := w.do(method, "/auth/verify", "", header...); got.status != 403 {
+				t.Errorf("%s %s: got %d, want 403", method, name, got.status)
+			}
+		}
+	}
+}
+
 // A decision is 204, 401 or 403; what else goes wrong, for nginx would turn it into a 500 or worse, is a no.
 func TestVerifyNeverFailsOpen(t *testing.T) {
 	w := start(t, verifies("X-Original-URI"), trustLoopback, withQuery, withUnreachableIssuer)
