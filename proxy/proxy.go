@@ -34,7 +34,7 @@ type Options struct {
 	VerifyHeader   string         // X-Original-URI or X-Forwarded-Uri; "": /auth/verify refuses
 	CloudFront     CookieSigner   // needs an https PublicURL; nil: POST /session?cdn=cloudfront is refused
 	Vendor         Vendor         // nil: POST /credentials is refused
-	Viewer         http.Handler   // the map page and /tilegate.js; nil: none
+	Viewer         Viewer         // the map page and /tilegate.js; nil: none
 	Readiness      []Readiness    // what /ready asks
 	ReadBody       time.Duration  // how long a request's body may take; 0: 10 s
 	WriteStall     time.Duration  // how long one write may wait for its client; 0: 30 s
@@ -169,10 +169,7 @@ func New(o Options) (*Proxy, error) {
 		"/ready":       {http.MethodGet: p.ready},
 	}
 	if o.Viewer != nil {
-		page := func(x *exchange, r *http.Request) error {
-			o.Viewer.ServeHTTP(x, r)
-			return nil
-		}
+		page := func(x *exchange, r *http.Request) error { return writePage(x, r, o.Viewer) }
 		p.routes["/"] = methods{http.MethodGet: page}
 		p.routes["/tilegate.js"] = methods{http.MethodGet: page}
 		p.routes["/viewer/"] = methods{http.MethodGet: page}

@@ -1,12 +1,9 @@
 package viewer
 
-import (
-	"io/fs"
-	"net/http"
-)
+import "io/fs"
 
 // Files are what the binary holds.
 var Files fs.FS = files
 
 // NewOf is New of other files.
-func NewOf(o Options, files fs.FS) http.Handler { return newViewer(o, files) }
+func NewOf(o Options, files fs.FS) *Viewer { return newViewer(o, files) }

@@ -6,7 +6,6 @@ import (
 	"crypto/sha512"
 	"embed"
 	"encoding/base64"
-	"encoding/json"
 	"html/template"
 	"io/fs"
 	"net/http"
@@ -14,7 +13,6 @@ import (
 	"path"
 	"slices"
 	"strings"
-	"time"
 )
 
 // Options of the page. The zero value makes one that asks for an access token.
@@ -47,37 +45,46 @@ const ourPath = "/viewer/"
 //go:embed page leaflet
 var files embed.FS
 
-// New serves GET and HEAD of "/", "/tilegate.js" and the page's files under "/viewer/". Whatever it answers needs no
-// credential: it is the same for everybody.
-func New(o Options) http.Handler { return newViewer(o, files) }
+// Viewer holds "/", "/tilegate.js" and the page's files under "/viewer/". None of it needs a credential: it is the same
+// for everybody.
+type Viewer struct {
+	files    map[string]file // by URL path
+	embedded bool            // Leaflet is among them
+}
 
-func newViewer(o Options, files fs.FS) *viewer {
-	v := &viewer{assets: map[string][]byte{}, embedded: holdsLeaflet(files)}
+type file struct {
+	header http.Header
+	body   []byte
+}
+
+// New makes the page and gathers its files.
+func New(o Options) *Viewer { return newViewer(o, files) }
+
+func newViewer(o Options, files fs.FS) *Viewer {
+	v := &Viewer{files: map[string]file{}, embedded: holdsLeaflet(files)}
 	entries, err := fs.Glob(files, "*/*.*")
 	if err != nil {
 		panic(err) // only a malformed pattern is an error
 	}
 	for _, name := range entries {
-		if contentTypes[path.Ext(name)] == "" {
+		contentType := contentTypes[path.Ext(name)]
+		if contentType == "" {
 			continue // the page's template, and what is there to be read in the source
 		}
 		body, err := fs.ReadFile(files, name)
 		if err != nil {
 			panic(err) // the glob found it in the binary
 		}
-		v.assets[ourPath+path.Base(name)] = body
+		v.files[ourPath+path.Base(name)] = file{http.Header{"Content-Type": {contentType}}, body}
 	}
-	v.assets["/tilegate.js"] = v.assets[ourPath+"tilegate.js"]
-	delete(v.assets, ourPath+"tilegate.js")
-	v.page, v.policy = v.render(o), v.contentSecurityPolicy(o)
+	v.files["/tilegate.js"] = v.files[ourPath+"tilegate.js"]
+	delete(v.files, ourPath+"tilegate.js")
+	v.files["/"] = file{http.Header{
+		"Content-Type":            {"text/html; charset=utf-8"},
+		"Content-Security-Policy": {v.contentSecurityPolicy(o)},
+		"Referrer-Policy":         {"no-referrer"},
+	}, v.render(o)}
 	return v
-}
-
-type viewer struct {
-	page     []byte
-	policy   string            // Content-Security-Policy of the page
-	assets   map[string][]byte // by URL path
-	embedded bool              // Leaflet is among them
 }
 
 // holdsLeaflet tells whether both of Leaflet's files are embedded, and are the very ones that the hashes name.
@@ -92,7 +99,7 @@ func holdsLeaflet(files fs.FS) bool {
 	return true
 }
 
-func (v *viewer) render(o Options) []byte {
+func (v *Viewer) render(o Options) []byte {
 	base := ourPath
 	if !v.embedded {
 		base = leafletPath
@@ -113,7 +120,7 @@ func (v *viewer) render(o Options) []byte {
 
 // contentSecurityPolicy lets the page run our files, reach us and the accounts' token URLs, and no more. Leaflet sets
 // styles through the DOM, which needs no 'unsafe-inline', and swaps the tiles that it drops for a data: image.
-func (v *viewer) contentSecurityPolicy(o Options) string {
+func (v *Viewer) contentSecurityPolicy(o Options) string {
 	code := "'self'"
 	if !v.embedded {
 		code += " " + leafletCDN
@@ -130,30 +137,11 @@ func (v *viewer) contentSecurityPolicy(o Options) string {
 		strings.Join(slices.Compact(connect), " ") + "; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 }
 
-// ServeHTTP answers with the page or one of its files.
-func (v *viewer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	h := w.Header()
-	h.Set("Cache-Control", "private, no-store")
-	h.Set("X-Content-Type-Options", "nosniff")
-	switch body, ok := v.assets[r.URL.Path]; {
-	case r.Method != http.MethodGet && r.Method != http.MethodHead:
-		h.Set("Allow", "GET, HEAD")
-		fail(w, http.StatusMethodNotAllowed)
-	case r.URL.Path == "/":
-		h.Set("Content-Type", "text/html; charset=utf-8")
-		h.Set("Content-Security-Policy", v.policy)
-		h.Set("Referrer-Policy", "no-referrer")
-		http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(v.page))
-	case ok:
-		if r.URL.Path == "/tilegate.js" {
-			// Pages of any site load it by <script>; it knows nothing that is secret.
-			h.Set("Cross-Origin-Resource-Policy", "cross-origin")
-		}
-		h.Set("Content-Type", contentTypes[path.Ext(r.URL.Path)])
-		http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(body))
-	default:
-		fail(w, http.StatusNotFound)
-	}
+// File says what is at a URL's path, with the header fields that are its own; false where nothing is. Neither is to be
+// changed.
+func (v *Viewer) File(urlPath string) (header http.Header, body []byte, ok bool) {
+	f, ok := v.files[urlPath]
+	return f.header, f.body, ok
 }
 
 // The system's own table differs from one machine to the next.
@@ -161,11 +149,4 @@ var contentTypes = map[string]string{
 	".css": "text/css; charset=utf-8",
 	".js":  "text/javascript; charset=utf-8",
 	".svg": "image/svg+xml",
-}
-
-// fail answers as RFC 9457 says.
-func fail(w http.ResponseWriter, status int) {
-	w.Header().Set("Content-Type", "application/problem+json")
-	w.WriteHeader(status)
-	_ = json.NewEncoder(w).Encode(map[string]any{"title": http.StatusText(status), "status": status}) // the client may have left
 }

@@ -1,0 +1,33 @@
+package proxy
+
+import (
+	"maps"
+	"net/http"
+)
+
+// Viewer is the map page, /tilegate.js, and what lies under /viewer/.
+type Viewer interface {
+	// File is what is at a URL's path, and the header fields that are its own; false where nothing is.
+	File(urlPath string) (header http.Header, body []byte, ok bool)
+}
+
+// writePage answers with a file as a whole: they are small, and part of a script is of no use.
+func writePage(x *exchange, r *http.Request, v Viewer) error {
+	header, body, ok := v.File(r.URL.Path)
+	if !ok {
+		return errNotFound
+	}
+	h := x.Header()
+	maps.Copy(h, header)
+	if r.URL.Path == "/tilegate.js" {
+		// Pages of any site load it by <script>; it knows nothing that is secret.
+		h["Cross-Origin-Resource-Policy"] = []string{"cross-origin"}
+	}
+	h["Content-Length"] = []string{formatLength(int64(len(body)))}
+	x.WriteHeader(http.StatusOK)
+	if r.Method == http.MethodHead {
+		return nil
+	}
+	_, err := x.Write(body)
+	return err
+}
