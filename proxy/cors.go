@@ -74,6 +74,19 @@ func site(origin string) string {
 	return u.Scheme + "://" + domain
 }
 
+var (
+	sameSite    = []string{"same-site"}
+	crossOrigin = []string{"cross-origin"}
+)
+
+// resourcePolicy is the Cross-Origin-Resource-Policy of what is public or not (the Fetch standard, section 3.7).
+func (c *cors) resourcePolicy(public bool) []string {
+	if public || c.crossing {
+		return crossOrigin
+	}
+	return sameSite
+}
+
 func (c *cors) varies() bool { return c.single == nil && len(c.exact)+len(c.suffixes) > 0 }
 
 func (c *cors) allows(origin string) bool {

@@ -229,6 +229,39 @@ func TestCrossOriginResourcePolicy(t *testing.T) {
 	}
 }
 
+// An error, a list of tilesets, a session: no other site's page may pull any answer into its process, but those whose
+// tilesets may be embedded.
+func TestEveryAnswerHasAResourcePolicy(t *testing.T) {
+	for name, test := range map[string]struct {
+		origins []string
+		want    string
+	}{
+		"none listed":                  {nil, "same-site"},
+		"a listed page of its site":    {[]string{"https://app.example.com"}, "same-site"},
+		"a listed page of another one": {[]string{"https://app.example.org"}, "cross-origin"},
+	} {
+		w := start(t, withViewer, func(s *setup) {
+			s.proxy.PublicURL, s.proxy.CORS.Origins = "https://tiles.example.com", test.origins
+			s.tileset("secret").Origin = failing{proxy.ErrBadAnswer}
+		})
+		check := func(what string, got reply, want string) {
+			t.Helper()
+			if policy := got.header.Values("Cross-Origin-Resource-Policy"); !slices.Equal(policy, []string{want}) {
+				t.Errorf("%s: %s: a %d with %q, want %q", name, what, got.status, policy, want)
+			}
+		}
+		for _, r := range everyStatus(w) {
+			check(r.name, w.do(r.method, r.path, r.body, r.header...), test.want)
+		}
+		check("page", w.get("/"), test.want)
+		check("no file", w.get("/viewer/nope.js"), test.want)
+		check("helper", w.get("/tilegate.js"), "cross-origin")
+		check("public tile", w.get("/tiles/open/1/0/0"), "cross-origin")
+		check("public TileJSON", w.get("/tiles/open.json"), "cross-origin")
+		check("public tileset, by another method", w.do("PUT", "/tiles/open/1/0/0", ""), test.want)
+	}
+}
+
 // A tile's answer must not depend on who asks where it does not say so: a copy that an image element
 // has put into the browser's cache is what a script reads later.
 func TestImageElementsCopyServesAScript(t *testing.T) {

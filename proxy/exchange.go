@@ -19,6 +19,7 @@ type exchange struct {
 	status    int      // 0 until the header is written
 	bytes     int64    // of the body
 	tileset   *tileset // nil where the request named none that exists
+	policy    []string // Cross-Origin-Resource-Policy of what is no tileset's
 	outcome   outcome
 	subject   string
 	requestID string
@@ -44,7 +45,7 @@ func (x *exchange) begin(r *http.Request, readBody time.Duration) error {
 	return x.boundBody(r, readBody)
 }
 
-// WriteHeader notes the status.
+// WriteHeader notes the status, and says who may embed the answer, whatever it is.
 func (x *exchange) WriteHeader(status int) {
 	if x.status == 0 {
 		x.status = status
@@ -54,6 +55,11 @@ func (x *exchange) WriteHeader(status int) {
 		if x.timing != nil {
 			x.Header()["Server-Timing"] = x.timing.header(x.outcome)
 		}
+		policy := x.policy
+		if x.tileset != nil {
+			policy = x.tileset.resourcePolicy
+		}
+		x.Header()["Cross-Origin-Resource-Policy"] = policy
 	}
 	x.ResponseWriter.WriteHeader(status)
 }

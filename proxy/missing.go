@@ -28,7 +28,6 @@ var transparentTile = func() []byte {
 func (p *Proxy) writeMissing(x *exchange, r *http.Request, ts *tileset, edge bool) error {
 	h := x.Header()
 	h["X-Content-Type-Options"] = nosniff
-	h["Cross-Origin-Resource-Policy"] = ts.resourcePolicy
 	h["Cache-Control"] = ts.missingCacheControl
 	if x.outcome == outcomeNone {
 		h[statusHeader] = outsideStatus

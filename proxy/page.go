@@ -21,7 +21,7 @@ func writePage(x *exchange, r *http.Request, v Viewer) error {
 	maps.Copy(h, header)
 	if r.URL.Path == "/tilegate.js" {
 		// Pages of any site load it by <script>; it knows nothing that is secret.
-		h["Cross-Origin-Resource-Policy"] = []string{"cross-origin"}
+		x.policy = crossOrigin
 	}
 	h["Content-Length"] = []string{formatLength(int64(len(body)))}
 	x.WriteHeader(http.StatusOK)

@@ -55,6 +55,7 @@ type Proxy struct {
 	auth           *auth.Authenticator
 	cache          *tilecache.Cache
 	cors           *cors
+	resourcePolicy []string // of what is no tileset's
 	edge           *edge
 	publicURL      string // without a trailing slash
 	publicOrigin   string // its scheme and host
@@ -130,6 +131,7 @@ func New(o Options) (*Proxy, error) {
 		faults = append(faults, err)
 		p.cors = &cors{}
 	}
+	p.resourcePolicy = p.cors.resourcePolicy(false)
 	if v := http.CanonicalHeaderKey(o.VerifyHeader); v != "" && !slices.Contains(uriHeaders, v) {
 		faults = append(faults, fmt.Errorf("the verify header is %q, neither X-Original-URI nor X-Forwarded-Uri", o.VerifyHeader))
 	}
@@ -180,7 +182,7 @@ func New(o Options) (*Proxy, error) {
 // ServeHTTP answers one request and writes its line in the access log.
 func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	x := exchanges.Get().(*exchange) //nolint:forcetypeassert // the pool holds nothing else
-	*x = exchange{ResponseWriter: w, start: time.Now(), stall: p.stall}
+	*x = exchange{ResponseWriter: w, start: time.Now(), stall: p.stall, policy: p.resourcePolicy}
 	defer p.finish(x, r)
 	if given := r.Header["X-Request-Id"]; len(given) == 1 && usableRequestID(given[0]) {
 		x.requestID = given[0]

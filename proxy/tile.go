@@ -112,7 +112,6 @@ func (p *Proxy) named(want tilePath) *tileset {
 func (p *Proxy) writeTile(x *exchange, r *http.Request, ts *tileset, edge bool, t tilecache.Tile, status tilecache.Status) error {
 	h, stored := x.Header(), t.Header()
 	h["X-Content-Type-Options"] = nosniff
-	h["Cross-Origin-Resource-Policy"] = ts.resourcePolicy
 	h["Cache-Control"] = ts.cacheControl
 	h[statusHeader] = p.hits.value(status)
 	if edge {

@@ -33,7 +33,6 @@ func (p *Proxy) tileJSON(x *exchange, r *http.Request, id, pathToken string) err
 	if err != nil {
 		return err
 	}
-	x.Header()["Cross-Origin-Resource-Policy"] = ts.resourcePolicy
 	zooms, bounds, some := ts.visible(grant)
 	if !some {
 		return errForbidden

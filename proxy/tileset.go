@@ -221,11 +221,8 @@ func (p *Proxy) prepare(t Tileset, o *Options) (*tileset, error) {
 		cdnCacheControl:           maxAge(o.Edge.TTL),
 		missingCDNCacheControl:    maxAge(t.Freshness.MissingFor),
 		surrogateKey:              one("tileset-" + t.ID),
-		resourcePolicy:            one("same-site"),
+		resourcePolicy:            p.cors.resourcePolicy(t.Public),
 		metrics:                   p.metrics.tileset(t.ID),
-	}
-	if t.Public || p.cors.crossing {
-		ts.resourcePolicy = one("cross-origin")
 	}
 	ts.fetcher = ts.fetch
 	ts.minX, ts.minY = mercator(t.Bounds[0], t.Bounds[3])
