@@ -56,8 +56,11 @@ func (l *accessLog) line(p *Proxy, x *exchange, r *http.Request, took time.Durat
 	if x.outcome != outcomeNone {
 		e.str("cache", x.outcome.String())
 	}
-	if x.subject != "" {
-		e.str("subject", x.subject)
+	if x.grant != nil {
+		if x.grant.Subject != "" {
+			e.str("subject", x.grant.Subject)
+		}
+		e.str("token_id", x.grant.ID)
 	}
 	e.addr("client", p.client(r))
 	e.str("protocol", r.Proto)

@@ -19,6 +19,7 @@ type accessLine struct {
 	Status, Bytes int
 	Duration      float64 `json:"duration_ms"`
 	RequestID     string  `json:"request_id"`
+	TokenID       string  `json:"token_id"`
 }
 
 func parseLine(t *testing.T, line string) (l accessLine) {
@@ -65,6 +66,46 @@ func TestAccessLineTellsWhoAndWhat(t *testing.T) {
 		l := parseLine(t, w.access.waitFor(i + 1)[i])
 		if l.Path != "/tiles/1/0/0.png" || l.Tileset != "basemap" || l.Cache != outcome || l.Subject != "alice" || l.RequestID != "abc" {
 			t.Errorf("got %+v", l)
+		}
+	}
+}
+
+// What the log calls a token is what revokes it, and no more than that, whatever kind it is.
+func TestLoggedTokenIDRevokes(t *testing.T) {
+	w := start(t)
+	w.origin.put("basemap", 1, 0, 0, tilePNG)
+	access := w.token("*")
+	cookie, path := w.cookie(access), "/t/"+w.pathToken(access)
+	admin := w.admin("")
+	ways := []struct {
+		name, prefix string
+		header       []string
+	}{
+		{"path token", path, nil},
+		{"session", "", []string{"Cookie", cookie}},
+		{"access token", "", []string{"Authorization", "Bearer " + access}},
+	}
+	for i, way := range ways {
+		before := 2 + i*(1+len(ways))
+		w.access.waitFor(before)
+		if got := w.get(way.prefix+"/tiles/basemap/1/0/0", way.header...); got.status != 200 {
+			t.Fatalf("%s: got %d", way.name, got.status)
+		}
+		l := parseLine(t, w.access.waitFor(before + 1)[before])
+		if l.TokenID == "" || l.Subject != "alice" || strings.Contains(strings.Join(way.header, "")+way.prefix, l.TokenID) {
+			t.Fatalf("%s: got %+v", way.name, l)
+		}
+		if got := admin.ask("POST", "/admin/revoke", `{"token_id":"`+l.TokenID+`"}`); got.status != 204 {
+			t.Fatalf("%s: got %d %s", way.name, got.status, got.body)
+		}
+		for j, other := range ways {
+			want := 401
+			if j > i {
+				want = 200
+			}
+			if got := w.get(other.prefix+"/tiles/basemap/1/0/0", other.header...); got.status != want {
+				t.Errorf("%s after the %s was revoked: got %d, want %d", other.name, way.name, got.status, want)
+			}
 		}
 	}
 }

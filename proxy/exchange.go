@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"tilegate/auth"
 	"tilegate/tilecache"
 )
 
@@ -21,7 +22,7 @@ type exchange struct {
 	tileset   *tileset // nil where the request named none that exists
 	policy    []string // Cross-Origin-Resource-Policy of what is no tileset's
 	outcome   outcome
-	subject   string
+	grant     *auth.Grant // of the credential, where one was verified
 	requestID string
 	err       error         // why the request failed; for the log alone
 	stall     time.Duration // how long one write may take

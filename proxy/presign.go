@@ -69,7 +69,7 @@ func (p *Proxy) presignFile(x *exchange, r *http.Request, rest string) error {
 	if err != nil {
 		return err
 	}
-	x.subject = grant.Subject
+	x.grant = grant
 	if !grant.AdmitsFile(id) {
 		return errForbidden
 	}
@@ -128,7 +128,7 @@ func (p *Proxy) vendCredentials(x *exchange, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	x.subject = grant.Subject
+	x.grant = grant
 	if p.vendor == nil {
 		return errNotFound
 	}

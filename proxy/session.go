@@ -47,7 +47,7 @@ func (p *Proxy) signIn(x *exchange, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	x.subject = grant.Subject
+	x.grant = grant
 	session, err := p.auth.NewSession(grant)
 	if err != nil {
 		return err
@@ -129,7 +129,7 @@ func (p *Proxy) whoAmI(x *exchange, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	x.subject = grant.Subject
+	x.grant = grant
 	session, err := grant.Session()
 	if err != nil {
 		return err
@@ -147,7 +147,7 @@ func (p *Proxy) signOut(x *exchange, r *http.Request) error {
 		return err
 	}
 	if grant, err := p.auth.AuthenticateSession(r); err == nil {
-		x.subject = grant.Subject
+		x.grant = grant
 		if err := p.auth.EndSession(grant); err != nil {
 			return err
 		}

@@ -90,7 +90,7 @@ func (p *Proxy) authorizeViewer(x *exchange, r *http.Request, ts *tileset, want 
 	if err != nil {
 		return err
 	}
-	x.subject = grant.Subject
+	x.grant = grant
 	if !grant.Admits(id, want.z, want.x, want.y) {
 		return errForbidden
 	}

@@ -70,7 +70,7 @@ func (p *Proxy) authorizeTileset(x *exchange, r *http.Request, id, pathToken str
 	if err != nil {
 		return nil, nil, err
 	}
-	x.subject = grant.Subject
+	x.grant = grant
 	if !grant.AdmitsTileset(id) {
 		return nil, nil, errForbidden
 	}
@@ -121,9 +121,7 @@ func (p *Proxy) catalog(x *exchange, r *http.Request) error {
 	if err != nil && (!errors.Is(err, auth.ErrNoCredential) || !p.anyPublic) {
 		return err
 	}
-	if grant != nil {
-		x.subject = grant.Subject
-	}
+	x.grant = grant
 	base := p.base(r)
 	entries := []catalogEntry{}
 	for _, ts := range p.catalogue {

@@ -61,7 +61,7 @@ func (p *Proxy) mintPathToken(x *exchange, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	x.subject = grant.Subject
+	x.grant = grant
 	var asked tokenRequest
 	if err := readJSON(x.ResponseWriter, r, &asked); err != nil {
 		return err
