@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"path"
 	"strings"
 )
 
@@ -107,6 +108,12 @@ func isExtension(s string) bool {
 		}
 	}
 	return true
+}
+
+// cleansToTile tells whether a path that is no tile's is a second spelling of one, by // or a dot segment.
+func cleansToTile(s string) bool {
+	clean := path.Clean(s)
+	return strings.HasPrefix(clean, "/tiles/") || strings.HasPrefix(clean, "/t/")
 }
 
 // cutPathToken splits what follows "/t/" into the token and the path behind it, which must lie

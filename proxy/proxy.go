@@ -253,6 +253,9 @@ func (p *Proxy) route(x *exchange, r *http.Request, begun error) error {
 		}
 		return p.underTiles(x, r, rest, token)
 	}
+	if cleansToTile(path) {
+		return errBadPath
+	}
 	x.Header()["Cache-Control"] = privateNoStore
 	x.Header()["X-Content-Type-Options"] = nosniff
 	if rest, ok := strings.CutPrefix(path, "/presign/"); ok {

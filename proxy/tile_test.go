@@ -200,8 +200,8 @@ func TestRequestTargetInOtherForms(t *testing.T) {
 		{"fragment", "GET /tiles/basemap/7/66/44#x HTTP/1.1\r\nHost: tiles.example.com\r\n", http.StatusBadRequest},
 		{"asterisk with GET", "GET * HTTP/1.1\r\nHost: tiles.example.com\r\n", http.StatusNotFound},
 		{"CONNECT", "CONNECT tiles.example.com:443 HTTP/1.1\r\nHost: tiles.example.com:443\r\n", http.StatusNotFound},
-		{"empty segment before the route", "GET //tiles/basemap/7/66/44 HTTP/1.1\r\nHost: tiles.example.com\r\n", http.StatusNotFound},
-		{"dot segment before the route", "GET /x/../tiles/basemap/7/66/44 HTTP/1.1\r\nHost: tiles.example.com\r\n", http.StatusNotFound},
+		{"empty segment before the route", "GET //tiles/basemap/7/66/44 HTTP/1.1\r\nHost: tiles.example.com\r\n", http.StatusBadRequest},
+		{"dot segment before the route", "GET /x/../tiles/basemap/7/66/44 HTTP/1.1\r\nHost: tiles.example.com\r\n", http.StatusBadRequest},
 		{"no Host", "GET /tiles/basemap/7/66/44 HTTP/1.1\r\n", http.StatusBadRequest},
 	} {
 		if got := w.raw(test.request + bearer); got.status != test.want {
@@ -487,6 +487,32 @@ func TestGrantBoundsTiles(t *testing.T) {
 			w.get(test.path, w.bearer()...) // warms it
 		}
 	}
+}
+
+// What a careless proxy in front would clean into a tile's path is a second spelling of it.
+func TestSecondSpellingOutsideOfTilesIsRefused(t *testing.T) {
+	w := start(t)
+	for path, want := range map[string]int{
+		"//tiles/basemap/1/0/0.png":           400,
+		"/x/../tiles/basemap/1/0/0.png":       400,
+		"/./tiles/basemap/1/0/0.png":          400,
+		"///tiles/basemap/1/0/0.png":          400,
+		"/viewer/../tiles/basemap/1/0/0.png":  400,
+		"/x/%2e%2e/tiles/basemap/1/0/0.png":   400,
+		"//t/abc/tiles/basemap/1/0/0.png":     400,
+		"/x/../tiles/basemap.json":            400,
+		"/presign/../tiles/basemap/1/0/0.png": 400,
+		"/maps/tiles/basemap/1/0/0.png":       404,
+		"//nowhere":                           404,
+		"/x/../health":                        404,
+		"/session/../../tiles/basemap/1/0/0":  400,
+		"/files/x/../../tiles/basemap/1/0/0":  400,
+	} {
+		if got := w.rawGet(path, w.bearer()...); got.status != want {
+			t.Errorf("%s: got %d, want %d", path, got.status, want)
+		}
+	}
+	w.origin.wantAsked(t, 0)
 }
 
 func TestUnknownRoutes(t *testing.T) {
