@@ -5,7 +5,7 @@ import (
 	"crypto/subtle"
 	"errors"
 	"net/http"
-	"slices"
+	"net/url"
 	"time"
 )
 
@@ -69,13 +69,17 @@ func (e *edge) locked(r *http.Request) bool {
 
 // admits tells whether the CDN's secret alone opens this tile, GET and HEAD being all that get here.
 // Never under /t/ or with a token in the query: such an answer belongs to the token's holder, and
-// must not enter a shared cache.
+// must not enter a shared cache. Nor where there may be such a token, in a query that cannot be read.
 func (e *edge) admits(r *http.Request, ts *tileset, pathToken string) bool {
 	if !e.authorizes || pathToken != "" || !e.tilesets[ts.ID] || !e.verified(r) {
 		return false
 	}
+	if len(r.Header["Authorization"]) > 1 {
+		return false // to be refused as it is everywhere
+	}
 	if e.queryName == "" || r.URL.RawQuery == "" {
 		return true
 	}
-	return !slices.Contains(queryNames(r.URL), e.queryName)
+	query, err := url.ParseQuery(r.URL.RawQuery)
+	return err == nil && !query.Has(e.queryName)
 }

@@ -73,6 +73,10 @@ func TestEdgeThatAuthorizes(t *testing.T) {
 		{"bad query token in disguise", "GET", "/tiles/basemap/1/0/0.png?%61ccess_token=x", secret, 401, false},
 		{"empty query token", "GET", "/tiles/basemap/1/0/0.png?access_token=", secret, 401, false},
 		{"malformed query", "GET", "/tiles/basemap/1/0/0.png?a=%zz&access_token=x", secret, 400, false},
+		{"malformed query without a token", "GET", "/tiles/basemap/1/0/0.png?a=%zz", secret, 400, false},
+		{"query that some split at a semicolon", "GET", "/tiles/basemap/1/0/0.png?a=1;access_token=x", secret, 400, false},
+		{"two Authorizations", "GET", "/tiles/basemap/1/0/0.png", append(slices.Clone(secret), "Authorization", "Bearer x", "Authorization", "Bearer y"), 400, false},
+		{"two Authorizations, public tileset", "GET", "/tiles/open/1/0/0.png", append(slices.Clone(secret), "Authorization", "Bearer x", "Authorization", "Bearer y"), 200, false},
 		{"other query", "GET", "/tiles/basemap/1/0/0.png?v=2026-11", secret, 200, true},
 
 		{"TileJSON", "GET", "/tiles/basemap.json", secret, 401, false},
