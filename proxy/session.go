@@ -146,7 +146,10 @@ func (p *Proxy) signOut(x *exchange, r *http.Request) error {
 	if err := p.fromOwnPages(r); err != nil {
 		return err
 	}
-	if grant, err := p.auth.AuthenticateSession(r); err == nil {
+	switch grant, err := p.auth.AuthenticateSession(r); {
+	case errors.Is(err, auth.ErrTwoCredentials):
+		return err // either may be the one to end
+	case err == nil:
 		x.grant = grant
 		if err := p.auth.EndSession(grant); err != nil {
 			return err
@@ -165,7 +168,7 @@ func (p *Proxy) fromOwnPages(r *http.Request) error {
 	if len(given) == 0 {
 		return nil
 	}
-	if len(given) == 1 && given[0] != "null" && (given[0] == p.origin(r) || p.cors.allows(given[0])) {
+	if len(given) == 1 && given[0] != "" && given[0] != "null" && (given[0] == p.origin(r) || p.cors.allows(given[0])) {
 		return nil
 	}
 	return refuse(http.StatusForbidden, "Pages of this origin may not do that; server.cors.origins lists those that may.")

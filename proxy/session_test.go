@@ -238,6 +238,20 @@ func TestLogout(t *testing.T) {
 	}
 }
 
+// Neither of two sessions is the one to end; saying that it was would leave both.
+func TestLogoutOfTwoSessionsIsRefused(t *testing.T) {
+	w := start(t)
+	one, two := w.cookie(w.token("*")), w.cookie(w.token("*"))
+	for name, header := range map[string][]string{
+		"in one field":  {"Cookie", one + "; " + two},
+		"in two fields": {"Cookie", one, "Cookie", two},
+	} {
+		if got := w.do(http.MethodDelete, "/session", "", header...); got.status != 400 || len(cookies(got)) != 0 {
+			t.Errorf("%s: got %d %v, want 400", name, got.status, cookies(got))
+		}
+	}
+}
+
 // On a shared computer the next user must not see what the last one's browser still caches.
 func TestChangeOfSubjectClearsTheBrowsersCache(t *testing.T) {
 	w := start(t)
