@@ -49,10 +49,11 @@ func (p *Proxy) client(r *http.Request) netip.Addr {
 }
 
 // base is our own address as the client sees it, without a trailing slash: the configured public URL,
-// else what a trusted proxy forwards, else the request's own.
-func (p *Proxy) base(r *http.Request) string {
+// else what a trusted proxy forwards, else the request's own. A Host that is none, which net/http lets
+// pass, makes no URL.
+func (p *Proxy) base(r *http.Request) (string, error) {
 	if p.publicURL != "" {
-		return p.publicURL
+		return p.publicURL, nil
 	}
 	scheme, host := "http", r.Host
 	if r.TLS != nil {
@@ -66,15 +67,22 @@ func (p *Proxy) base(r *http.Request) string {
 			host = s[0]
 		}
 	}
-	return scheme + "://" + host
+	if !usableHost(host) {
+		return "", refuse(http.StatusBadRequest, "The request's Host is not one that a URL can be made of.")
+	}
+	return scheme + "://" + host, nil
 }
 
-// origin is the origin of base.
+// origin is the origin of base, "" where there is none.
 func (p *Proxy) origin(r *http.Request) string {
 	if p.publicOrigin != "" {
 		return p.publicOrigin
 	}
-	u, err := url.Parse(p.base(r))
+	base, err := p.base(r)
+	if err != nil {
+		return ""
+	}
+	u, err := url.Parse(base)
 	if err != nil {
 		return ""
 	}
@@ -98,17 +106,4 @@ func usableHost(s string) bool {
 	}
 	u, err := url.Parse("//" + s)
 	return err == nil && u.Host == s && u.Hostname() != ""
-}
-
-// queryNames lists the names in a query, undecodable ones included as they stand.
-func queryNames(u *url.URL) []string {
-	var names []string
-	for pair := range strings.SplitSeq(u.RawQuery, "&") {
-		name, _, _ := strings.Cut(pair, "=")
-		if decoded, err := url.QueryUnescape(name); err == nil {
-			name = decoded
-		}
-		names = append(names, name)
-	}
-	return names
 }

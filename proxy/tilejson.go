@@ -33,6 +33,10 @@ func (p *Proxy) tileJSON(x *exchange, r *http.Request, id, pathToken string) err
 	if err != nil {
 		return err
 	}
+	base, err := p.base(r)
+	if err != nil {
+		return err
+	}
 	zooms, bounds, some := ts.visible(grant)
 	if !some {
 		return errForbidden
@@ -50,7 +54,7 @@ func (p *Proxy) tileJSON(x *exchange, r *http.Request, id, pathToken string) err
 		Name:         ts.Name,
 		Attribution:  ts.Attribution,
 		Scheme:       "xyz",
-		Tiles:        []string{ts.template(p.base(r), pathToken)},
+		Tiles:        []string{ts.template(base, pathToken)},
 		MinZoom:      zooms.Min,
 		MaxZoom:      zooms.Max,
 		Bounds:       [4]float64{bounds.West, bounds.South, bounds.East, bounds.North},
@@ -122,7 +126,10 @@ func (p *Proxy) catalog(x *exchange, r *http.Request) error {
 		return err
 	}
 	x.grant = grant
-	base := p.base(r)
+	base, err := p.base(r)
+	if err != nil {
+		return err
+	}
 	entries := []catalogEntry{}
 	for _, ts := range p.catalogue {
 		seen := ts.Public

@@ -2,6 +2,7 @@ package proxy_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"math"
 	"net/http"
 	"slices"
@@ -202,6 +203,40 @@ func TestForwardedHeaderPoisoning(t *testing.T) {
 	got := w.tileJSON("/tiles/basemap.json", w.as("X-Forwarded-Host", "evil.example, maps.example.com", "Host", "tiles.test")...)
 	if strings.Contains(got.Tiles[0], "evil") {
 		t.Errorf("a client's own part of a list is believed: %q", got.Tiles[0])
+	}
+}
+
+// An absolute URL is made of a Host that is one, or not at all.
+func TestUnusableHostMakesNoURLs(t *testing.T) {
+	w := start(t, trustLoopback)
+	ask := func(method, path, host, body string, header ...string) reply {
+		var b strings.Builder
+		fmt.Fprintf(&b, "%s %s HTTP/1.1\r\nHost: %s\r\nAuthorization: %s\r\nContent-Length: %d\r\nConnection: close\r\n", method, path, host, w.bearer()[1], len(body))
+		for i := 0; i < len(header); i += 2 {
+			b.WriteString(header[i] + ": " + header[i+1] + "\r\n")
+		}
+		return w.raw(b.String() + "\r\n" + body)
+	}
+	for _, host := range []string{"[::1", "a;b", "x:y:z", "", "a@b", "a/b", ":80", "*", "a'b", "tiles.test:port"} {
+		for _, route := range []struct{ method, path, body string }{{"GET", "/tiles/basemap.json", ""}, {"GET", "/catalog", ""}, {"POST", "/tokens", "{}"}} {
+			if got := ask(route.method, route.path, host, route.body); got.status != 400 || strings.Contains(got.body, "/tiles/basemap/{z}") {
+				t.Errorf("%s for Host %q: got %d %s, want 400", route.path, host, got.status, got.body)
+			}
+		}
+		if got := ask("GET", "/tiles/basemap/1/0/0", host, ""); got.status != 404 && host != "a/b" && host != "a@b" {
+			t.Errorf("a tile, which needs no URL, for Host %q: got %d", host, got.status)
+		}
+		if got := ask("GET", "/catalog", host, "", "X-Forwarded-Host", "maps.example.com"); got.status != 200 && host != "a/b" && host != "a@b" {
+			t.Errorf("Host %q behind a trusted proxy: got %d %s", host, got.status, got.body)
+		}
+		if got := ask("POST", "/session", host, "", "Origin", ""); got.status != 403 && got.status != 400 {
+			t.Errorf("Host %q passes for the origin of nobody: got %d", host, got.status)
+		}
+	}
+	for _, host := range []string{"tiles.test", "tiles.test:8080", "127.0.0.1:8080", "[::1]:8080", "[::1]", "LOCALHOST", "a_b.test"} {
+		if got := ask("GET", "/tiles/basemap.json", host, ""); got.status != 200 || !strings.Contains(got.body, "http://"+host+"/tiles/") {
+			t.Errorf("Host %q: got %d %s", host, got.status, got.body)
+		}
 	}
 }
 

@@ -62,6 +62,10 @@ func (p *Proxy) mintPathToken(x *exchange, r *http.Request) error {
 		return err
 	}
 	x.grant = grant
+	base, err := p.base(r)
+	if err != nil {
+		return err
+	}
 	var asked tokenRequest
 	if err := readJSON(x.ResponseWriter, r, &asked); err != nil {
 		return err
@@ -75,7 +79,6 @@ func (p *Proxy) mintPathToken(x *exchange, r *http.Request) error {
 		return err
 	}
 	answer := tokenAnswer{Token: token, ExpiresAt: seconds(minted.Expires), Tiles: map[string]string{}}
-	base := p.base(r)
 	for _, ts := range p.catalogue {
 		if _, _, some := ts.visible(minted); some {
 			answer.Tiles[ts.ID] = ts.template(base, token)
