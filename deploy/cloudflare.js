@@ -8,7 +8,12 @@
 //   cdn:    {origin_secrets: [{env: ORIGIN_SECRET}], edge_authorizes: true, tilesets: [basemap], ttl: 24h}
 //
 // To change: the tilesets in TILE (those of cdn.tilesets). Variables: ORIGIN, tilegate's own address, which is not this
-// route's; ORIGIN_SECRET, as a secret. New data: purge the cache tag "tileset-basemap".
+// route's. As secrets: ORIGIN_SECRET, and CACHE_SECRET, another one (openssl rand -hex 32), without which nothing is cached.
+// New data: purge the cache tag "tileset-basemap".
+//
+// Where ORIGIN is a proxied name of the same zone, anybody can ask it past this Worker, and the cache would answer for the
+// address that a tile is kept under. CACHE_SECRET is part of that address. It is the zone's caching level that makes it
+// count: "Standard", never "Ignore query string", and no cache rule that leaves the query out of the key.
 
 // TileJSON (/tiles/basemap.json) differs by caller and must not match here.
 const TILE = /^\/tiles\/(?:basemap\/)?\d+\/\d+\/\d+(?:@\d+x)?(?:\.[a-z]+)?$/
@@ -24,16 +29,17 @@ export default {
 		const pass = () => fetch(env.ORIGIN + url.pathname + url.search, {
 			method: request.method, headers, body: request.body, redirect: 'manual', cache: 'no-store',
 		})
-		if (!['GET', 'HEAD'].includes(request.method) || !TILE.test(url.pathname)) return pass()
+		if (!env.CACHE_SECRET || !['GET', 'HEAD'].includes(request.method) || !TILE.test(url.pathname)) return pass()
 
 		const question = new Headers(headers)
 		question.set('X-Original-URI', url.pathname + url.search)
 		const verdict = await fetch(env.ORIGIN + '/auth/verify', {headers: question, redirect: 'manual', cache: 'no-store'})
 		if (verdict.status !== 204) return pass() // a refusal is tilegate's to word, with its CORS headers
 
-		// The verified path and nothing else of the request. Cloudflare keys by URL alone, so an Origin, which the answer's
-		// CORS headers may echo, goes into the query, where tilegate ignores it.
+		// The verified path and nothing else of the request. Cloudflare keys by URL alone, so what must tell entries apart
+		// goes into the query, where tilegate ignores it: the secret, and an Origin, which the answer's CORS headers may echo.
 		const shared = new URL(env.ORIGIN + url.pathname)
+		shared.searchParams.set('shared', env.CACHE_SECRET)
 		const kept = {'X-Origin-Verify': env.ORIGIN_SECRET}
 		const origin = request.headers.get('Origin')
 		if (origin) {

@@ -11,6 +11,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -71,6 +72,22 @@ func TestContainerHasWhatTheREADMEConfigures(t *testing.T) {
 		if mount := `-v "$PWD/` + file + `:/etc/tilegate/` + file + `:ro"`; !strings.Contains(run[1], mount) {
 			t.Errorf("%s\nlacks %s", run[1], mount)
 		}
+	}
+}
+
+// A tile that the Worker has cached must not lie under an address that anybody can ask for without it.
+func TestCloudflareCacheIsNotReachedPastTheWorker(t *testing.T) {
+	node, err := exec.LookPath("node")
+	if err != nil {
+		const install = "Node.js is missing: apt-get install nodejs"
+		if os.Getenv("CI") == "true" {
+			t.Fatal(install)
+		}
+		t.Skip(install)
+	}
+	out, err := exec.CommandContext(t.Context(), node, "--test", "testdata/cloudflare.test.mjs").CombinedOutput()
+	if err != nil {
+		t.Errorf("node --test: %v\n%s", err, out)
 	}
 }
 
