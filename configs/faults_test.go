@@ -252,6 +252,8 @@ func TestFaults(t *testing.T) {
 		{"private tiles with s-maxage", tileset("    browser: private, s-maxage=60 # !"), "tilesets.basemap.browser", "invites shared caches"},
 		{"private tiles in shared caches by default", tileset("    browser: max-age=60 # !"), "tilesets.basemap.browser", "add private"},
 		{"vend without role", tileset("    vend: true # !"), "tilesets.basemap.vend", "needs a role"},
+		{"vend of what opens another tileset", vending("base/{z}/{x}/{y}.png", "base/hires/{z}/{x}/{y}.png"), "tilesets.basemap.vend", "objects of tilesets.roads, too: a policy for base/*/*/*.png, where * stops at no slash, allows its keys; keep the two under"},
+		{"vend of what opens a file", vending("{z}/{x}/{y}.png", "r/{z}/{x}/{y}.webp") + "files: {plan: {source: s3://acme/2026/11/plan.png}}", "tilesets.basemap.vend", "objects of files.plan, too"},
 		{"role of a tileset", tileset("    role: {arn: a} # !"), "tilesets.basemap.role.arn", "is not a role's ARN"},
 		{"role that tilesets inherit from", minimal + "    role: {arn: 'arn:aws:iam::123456789012:role/a'}\naws: {role: {duration: 1m}} # !", "aws.role.duration", "must be 15m to 12h"},
 		{"web identity beside an inherited external id", minimal + "    role: # !\n      web_identity_token_file: t\n" +
@@ -323,6 +325,13 @@ func TestIDsBesideUnreadableValues(t *testing.T) {
 // role is an aws section whose role has more keys.
 func role(keys string) string {
 	return "aws: {role: {arn: 'arn:aws:iam::123456789012:role/tiles-reader', " + keys + "}} # !"
+}
+
+// vending is a configuration whose first tileset is vended and whose second is not, by their keys in one bucket.
+func vending(first, second string) string {
+	return minimalAuth + "aws: {role: {arn: 'arn:aws:iam::123456789012:role/tiles-reader'}}\ntilesets:\n" +
+		"  basemap:\n    source: s3://acme/" + first + "\n    vend: true # !\n" +
+		"  roads:\n    source: s3://acme/" + second + "\n"
 }
 
 // source is a configuration whose tileset has a source.

@@ -100,6 +100,72 @@ func TestParseSource(t *testing.T) {
 	}
 }
 
+func TestSourceTexts(t *testing.T) {
+	for key, want := range map[string]string{
+		"base/{z}/{x}/{y}.png":           "base/*/*/*.png",
+		"{z}/{x}/{y}@{scale}x.png":       "*/*/*.png",
+		"{q}":                            "*",
+		"a/{z}/{x}/{y}@{scale}x":         "a/*/*/*",
+		"roads.pmtiles":                  "roads.pmtiles",
+		"{z}/public/{x}/{-y}.{scale}.ö*": "*/public/*/*.*.ö*",
+	} {
+		s, err := configs.ParseSource("s3://acme/" + key)
+		if err != nil {
+			t.Errorf("%s: %v", key, err)
+			continue
+		}
+		if got := strings.Join(s.Texts(), "*"); got != want {
+			t.Errorf("%s: got %s, want %s", key, got, want)
+		}
+	}
+}
+
+func TestSourceOpens(t *testing.T) {
+	for _, tc := range []struct {
+		name, vended, other string
+		want                bool
+	}{
+		{"itself", "a/{z}/{x}/{y}.png", "a/{z}/{x}/{y}.png", true},
+		{"beside each other", "a/{z}/{x}/{y}.png", "b/{z}/{x}/{y}.png", false},
+		{"one name begins the other", "a/{z}/{x}/{y}.png", "ab/{z}/{x}/{y}.png", false},
+		{"beneath it", "base/{z}/{x}/{y}.png", "base/hires/{z}/{x}/{y}.png", true},
+		{"above it", "base/hires/{z}/{x}/{y}.png", "base/{z}/{x}/{y}.png", false},
+		{"beneath it, another extension", "base/{z}/{x}/{y}.png", "base/hires/{z}/{x}/{y}.webp", false},
+		{"names behind the zoom", "{z}/public/{x}/{y}.png", "{z}/secret/{x}/{y}.png", false},
+		{"names behind the zoom, deeper", "{z}/public/{x}/{y}.png", "{z}/public/secret/{x}/{y}.png", true},
+		{"a name at the end", "{z}/{x}/{y}.png", "{z}/{x}/{y}.labels.png", true},
+		{"two names at the end", "{z}/{x}/{y}a.png", "{z}/{x}/{y}b.png", false},
+		{"a letter before the zoom", "t/z{z}/{x}/{y}.png", "t/{z}/{x}/{y}.png", false},
+		{"a digit before the zoom", "t/1{z}/{x}/{y}.png", "t/{z}/{x}/{y}.png", true},
+		{"a number in a name", "t/7/{z}/{x}/{y}.png", "t/{z}/{x}/{-y}/{scale}.png", true},
+		{"no number is empty", "t/{z}//{x}/{y}.png", "t/{z}/{x}/{y}/{scale}.png", false},
+		{"scales", "t/{z}/{x}/{y}@2x.png", "t/{z}/{x}/{y}@{scale}x.png", true},
+		{"scales of another", "t/{z}/{x}/{y}-labels.png", "t/{z}/{x}/{y}@{scale}x.png", false},
+		{"quadkeys", "{q}.png", "q/{q}.png", true},
+		{"letters beyond ASCII", "ä/{z}/{x}/{y}.png", "ö/{z}/{x}/{y}.png", false},
+		{"a star of its own", "a*/{z}/{x}/{y}.png", "ab/{z}/{x}/{y}.png", false},
+		{"a file in the way", "{z}/{x}/{y}.png", "2026/11/plan.png", true},
+		{"a file beside", "{z}/{x}/{y}.png", "2026/plan.png", false},
+		{"an archive", "{z}/{x}/{y}", "a/b/c.pmtiles", true},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			parse := func(bucket, key string) configs.Source {
+				s, err := configs.ParseSource("s3://" + bucket + "/" + key)
+				if err != nil {
+					t.Fatal(err)
+				}
+				return s
+			}
+			if got := parse("acme", tc.vended).Opens(parse("acme", tc.other)); got != tc.want {
+				t.Errorf("got %t, want %t", got, tc.want)
+			}
+			if parse("acme", tc.vended).Opens(parse("other", tc.other)) {
+				t.Error("it opens keys of another bucket")
+			}
+		})
+	}
+}
+
 func BenchmarkSourceObject(b *testing.B) {
 	s, err := configs.ParseSource("s3://acme-tiles/basemap/{z}/{x}/{y}.png")
 	if err != nil {

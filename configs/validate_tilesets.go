@@ -71,8 +71,32 @@ func (v *validator) tileset(key string, t *Tileset) {
 	if problem, hint := badBrowser(t.Browser, t.Public); problem != "" {
 		v.fault(child(key, "browser"), problem, hint)
 	}
-	if t.Vend && t.Role.ARN == "" {
+	switch {
+	case !t.Vend:
+	case t.Role.ARN == "":
 		v.fault(child(key, "vend"), "needs a role that callers' credentials are made from", "set aws.role.arn, or this tileset's role")
+	default:
+		v.vend(child(key, "vend"), t)
+	}
+}
+
+// vend refuses to hand out credentials that would open more than their tileset.
+func (v *validator) vend(key string, t *Tileset) {
+	refuse := func(other, hint string) {
+		v.fault(key, fmt.Sprintf("the credentials would open objects of %s, too: a policy for %s, where * stops at no slash, allows its keys",
+			other, strings.Join(t.Source.Texts(), "*")), hint)
+	}
+	for _, other := range v.Tilesets {
+		if other.ID != t.ID && !other.Vend && t.Source.Opens(other.Source) {
+			refuse(child("tilesets", other.ID), "keep the two under different names before the first placeholder, or vend both")
+			return
+		}
+	}
+	for _, f := range v.Files {
+		if t.Source.Opens(f.Source) {
+			refuse(child("files", f.ID), "keep the file elsewhere in the bucket")
+			return
+		}
 	}
 }
 

@@ -38,7 +38,20 @@ tilesets:
   basemap: {vend: true, source: "s3://tiles/basemap/{z}/{x}/{y}.png"}
   roads: {vend: true, source: "s3://tiles/roads/{z}/{x}/{y}.png"}
   secret: {source: "s3://tiles/secret/{z}/{x}/{y}.png"}
+  outer: {vend: true, source: "s3://mixed/base/{z}/{x}/{y}.png"}
+  inner: {vend: true, source: "s3://mixed/base/inner/{z}/{x}/{y}.png"}
+  open: {vend: true, source: "s3://mixed/{z}/open/{x}/{y}.png"}
+  closed: {source: "s3://mixed/{z}/closed/{x}/{y}.png"}
 `, endpoint, endpoint, testRole, writeFile(t, "tilegate.key", key)))
+}
+
+// mixedTiles are of those whose keys lie within and among each other.
+func mixedTiles() map[string][]byte {
+	tiles := map[string][]byte{}
+	for _, key := range []string{"base/0/0/0.png", "base/inner/0/0/0.png", "0/open/0/0.png", "0/closed/0/0.png"} {
+		tiles[key] = []byte("\x89PNG\r\n\x1a\n" + key)
+	}
+	return tiles
 }
 
 // vendedTiles are one tile of each of vending's tilesets, by its key.
@@ -167,6 +180,8 @@ func TestVendedCredentialsReadTheGrantedTilesetsOfMinIO(t *testing.T) {
 	minio := testenv.MinIO(t)
 	minio.CreateBucket(t, "tiles")
 	minio.Put(t, "tiles", vendedTiles())
+	minio.CreateBucket(t, "mixed")
+	minio.Put(t, "mixed", mixedTiles())
 	endpoint, names := stsRelay(t, minio.Endpoint)
 	config := vending(t, endpoint)
 	server, _ := start(t, baseCredentials(minio.AccessKey, minio.SecretKey), "serve", "-c", config)
@@ -184,6 +199,26 @@ func TestVendedCredentialsReadTheGrantedTilesetsOfMinIO(t *testing.T) {
 	// A grant of everything opens what is vended, and not the tileset that isn't.
 	all := vend(t, server, mintToken(t, config, "--tilesets", "*"))
 	wantReadable(t, s3Client(minio.Endpoint, all.provider()), "basemap", "roads")
+
+	// Credentials are for their tileset alone, wherever in the bucket that is, or there are none.
+	for tilesets, readable := range map[string][]string{
+		"open": {"0/open/0/0.png"}, "inner": {"base/inner/0/0/0.png"}, "outer,inner": {"base/0/0/0.png", "base/inner/0/0/0.png"},
+	} {
+		client := s3Client(minio.Endpoint, vend(t, server, mintToken(t, config, "--tilesets", tilesets)).provider())
+		for key := range mixedTiles() {
+			out, err := client.GetObject(t.Context(), &s3.GetObjectInput{Bucket: aws.String("mixed"), Key: &key})
+			if err == nil {
+				_ = out.Body.Close()
+			}
+			if want := slices.Contains(readable, key); want != (err == nil) || !want && errorCode(err) != "AccessDenied" {
+				t.Errorf("%s with those for %s: got %v", key, tilesets, err)
+			}
+		}
+	}
+	answer, body := send(t, http.MethodPost, server.url+"/credentials", "", "Authorization", "Bearer "+mintToken(t, config, "--tilesets", "outer"))
+	if answer.StatusCode != http.StatusForbidden {
+		t.Errorf("a tileset around another: got %s %s, want 403", answer.Status, body)
+	}
 
 	if status := server.terminate(t); status != 0 {
 		t.Errorf("exit status %d, want 0", status)

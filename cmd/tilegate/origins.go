@@ -68,7 +68,8 @@ func originOptions(c *configs.Config) origin.Options {
 			Key:    func(k tilecache.Key) string { return t.Source.Object(k.Z, k.X, k.Y, k.Scale) },
 			Canary: canary(t),
 			Forbid: map[string]origin.MissingOn403{"auto": origin.Ask, "true": origin.True, "false": origin.False}[t.MissingOn403],
-			Role:   originRole(t.Role), Vend: t.Vend,
+			Role:   originRole(t.Role),
+			Vend:   t.Vend, Texts: t.Source.Texts(), Opens: opens(c, t),
 		})
 	}
 	for _, f := range c.Files {
@@ -79,6 +80,21 @@ func originOptions(c *configs.Config) origin.Options {
 		})
 	}
 	return o
+}
+
+// opens names the sources, besides a tileset's own, whose objects a policy for its tiles opens.
+func opens(c *configs.Config, t configs.Tileset) (ids []string) {
+	for _, other := range c.Tilesets {
+		if other.ID != t.ID && t.Source.Opens(other.Source) {
+			ids = append(ids, other.ID)
+		}
+	}
+	for _, f := range c.Files {
+		if t.Source.Opens(f.Source) {
+			ids = append(ids, "file:"+f.ID)
+		}
+	}
+	return ids
 }
 
 func originRole(r configs.Role) origin.Role {

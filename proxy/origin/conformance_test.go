@@ -289,9 +289,13 @@ func httpGet(t *testing.T, address string) (int, []byte) {
 }
 
 func conformVend(t *testing.T, b backend) {
-	granted := origin.Source{ID: "granted", Bucket: "tiles", Prefix: "conform/base/", Key: keyOf("conform/base/"), Vend: true}
-	a := open(t, b.options(granted))
-	v, err := a.Vend(t.Context(), "ada@example.com", []string{"granted"}, 15*time.Minute)
+	granted := origin.Source{ID: "granted", Bucket: "tiles", Prefix: "conform/base/", Texts: textsOf("conform/base/"), Key: keyOf("conform/base/"), Vend: true}
+	mixed := origin.Source{ID: "mixed", Bucket: "other", Texts: []string{"", "/public/", "/", ".png"}, Key: keyOf(""), Vend: true}
+	b.put(t, "tiles", "conform/base/report.pdf", "", tile(5))
+	b.put(t, "other", "1/public/0/1.png", "", tile(6))
+	b.put(t, "other", "1/secret/0/1.png", "", tile(7))
+	a := open(t, b.options(granted, mixed))
+	v, err := a.Vend(t.Context(), "ada@example.com", []string{"granted", "mixed"}, 15*time.Minute)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -301,14 +305,21 @@ func conformVend(t *testing.T, b backend) {
 			return aws.Credentials{AccessKeyID: v.AccessKeyID, SecretAccessKey: v.SecretAccessKey, SessionToken: v.SessionToken}, nil
 		}),
 	})
-	for key, allowed := range map[string]bool{"conform/base/1/0/1.png": true, "conform/secret/1/0/1.png": false} {
-		out, err := client.GetObject(t.Context(), &s3.GetObjectInput{Bucket: aws.String("tiles"), Key: &key})
+	for path, allowed := range map[string]bool{
+		"tiles/conform/base/1/0/1.png": true, "tiles/conform/base/report.pdf": false, "tiles/conform/secret/1/0/1.png": false,
+		"other/1/public/0/1.png": true, "other/1/secret/0/1.png": false,
+	} {
+		bucket, key, _ := strings.Cut(path, "/")
+		out, err := client.GetObject(t.Context(), &s3.GetObjectInput{Bucket: &bucket, Key: &key})
 		if err == nil {
 			_ = out.Body.Close()
 		}
 		if (err == nil) != allowed {
-			t.Errorf("%s: %v", key, err)
+			t.Errorf("%s: %v", path, err)
 		}
+	}
+	if _, err := client.ListObjectsV2(t.Context(), &s3.ListObjectsV2Input{Bucket: aws.String("other")}); err == nil {
+		t.Error("the list of a bucket whose keys have no prefix")
 	}
 	for prefix, allowed := range map[string]bool{"conform/base/": true, "conform/secret/": false, "": false} {
 		if _, err := client.ListObjectsV2(t.Context(), &s3.ListObjectsV2Input{Bucket: aws.String("tiles"), Prefix: &prefix}); (err == nil) != allowed {

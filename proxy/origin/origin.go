@@ -66,7 +66,11 @@ type Source struct {
 	Canary tilecache.Key              // a tile that is likely there: one at minzoom
 	Forbid MissingOn403               // what a 403 means
 	Role   Role                       // zero: the base credentials
-	Vend   bool                       // Vend may hand out credentials for it; needs a Role
+
+	// Vend may hand out credentials for it; needs a Role, Texts and Opens.
+	Vend  bool
+	Texts []string // of every key: what stands before, between and behind the placeholders
+	Opens []string // the other sources that have keys which Texts with * between them matches; IDs
 }
 
 // MissingOn403 says what S3's 403 AccessDenied for a tile means. Without s3:ListBucket S3 answers
@@ -176,6 +180,9 @@ func New(ctx context.Context, opt Options) (*AWS, error) {
 		}
 		if src.Vend && src.Role.ARN == "" {
 			fault("%s: vend needs a role to assume for the caller", src.ID)
+		}
+		if src.Vend && src.Texts == nil {
+			fault("%s: vend needs the texts of its keys", src.ID)
 		}
 		at, err := a.resolve(ctx, src.Bucket)
 		if err != nil && a.s3.Options().Region != "" {

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 )
@@ -28,35 +29,41 @@ type (
 )
 
 // sessionPolicy allows what the sources need and nothing else; it only ever narrows what the role
-// allows. confined lets listings see the sources' prefixes alone, for credentials that leave the
-// house. tilegate's own are not confined: a condition on s3:prefix never holds for a GetObject,
-// which has none, and without s3:ListBucket each missing tile is a 403. kms: the objects may be
-// encrypted with a KMS key; S3 uses the caller's permission then.
+// allows. confined lets GetObject reach the sources' own keys and listings their prefixes alone, for
+// credentials that leave the house. tilegate's own are not confined: a condition on s3:prefix never
+// holds for a GetObject, which has none, and without s3:ListBucket each missing tile is a 403. kms: the
+// objects may be encrypted with a KMS key; S3 uses the caller's permission then.
 func sessionPolicy(partition string, sources []*Source, confined, kms bool) (string, error) {
-	prefixes := map[string][]string{} // by bucket
-	var buckets []string
+	keys, prefixes := map[string][]string{}, map[string][]string{} // by bucket
 	for _, src := range sources {
-		if _, known := prefixes[src.Bucket]; !known {
-			buckets = append(buckets, src.Bucket)
+		prefixes[src.Bucket] = append(prefixes[src.Bucket], src.under())
+		if confined {
+			keys[src.Bucket] = append(keys[src.Bucket], src.pattern())
 		}
-		prefixes[src.Bucket] = append(prefixes[src.Bucket], src.pattern())
 	}
-	slices.Sort(buckets)
+	if !confined {
+		keys = prefixes
+	}
 	arn := "arn:" + partition + ":s3:::"
 	read := statement{Effect: "Allow", Action: "s3:GetObject"}
 	list := statement{Effect: "Allow", Action: "s3:ListBucket"}
 	var lists []statement
-	for _, bucket := range buckets {
-		var within []string
-		for _, pattern := range outermost(prefixes[bucket]) {
+	for _, bucket := range slices.Sorted(maps.Keys(keys)) {
+		for _, pattern := range outermost(keys[bucket]) {
 			read.Resource = append(read.Resource, arn+bucket+"/"+pattern)
-			within = append(within, pattern)
 		}
 		list.Resource = append(list.Resource, arn+bucket)
-		lists = append(lists, statement{
-			Effect: "Allow", Action: "s3:ListBucket", Resource: []string{arn + bucket},
-			Condition: map[string]map[string][]string{"StringLike": {"s3:prefix": within}},
-		})
+		if !confined {
+			continue
+		}
+		// Keys that begin with a placeholder have no prefix that shows them alone.
+		within := outermost(slices.DeleteFunc(prefixes[bucket], func(prefix string) bool { return prefix == "*" }))
+		if len(within) > 0 {
+			lists = append(lists, statement{
+				Effect: "Allow", Action: "s3:ListBucket", Resource: []string{arn + bucket},
+				Condition: map[string]map[string][]string{"StringLike": {"s3:prefix": within}},
+			})
+		}
 	}
 	doc := document{Version: "2012-10-17", Statement: []statement{read}}
 	if confined {
@@ -81,16 +88,26 @@ func sessionPolicy(partition string, sources []*Source, confined, kms bool) (str
 	return string(text), nil
 }
 
-// pattern matches a tileset's keys, or a file's one key. What a policy would take for a wildcard or a
-// variable is escaped.
-// https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_variables.html
+// pattern matches a tileset's keys; what others it matches, Source.Opens tells.
 func (src *Source) pattern() string {
-	escaped := strings.NewReplacer("*", "${*}", "?", "${?}", "$", "${$}").Replace(src.Prefix)
-	if strings.HasPrefix(src.ID, "file:") {
-		return escaped
+	escaped := make([]string, len(src.Texts))
+	for i, text := range src.Texts {
+		escaped[i] = escape.Replace(text)
 	}
-	return escaped + "*"
+	return strings.Join(escaped, "*")
 }
+
+// under matches all that begins with a tileset's prefix, or a file's one key.
+func (src *Source) under() string {
+	if strings.HasPrefix(src.ID, "file:") {
+		return escape.Replace(src.Prefix)
+	}
+	return escape.Replace(src.Prefix) + "*"
+}
+
+// escape is for what a policy would take for a wildcard or a variable.
+// https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_variables.html
+var escape = strings.NewReplacer("*", "${*}", "?", "${?}", "$", "${$}")
 
 // outermost drops the patterns that another one covers.
 func outermost(patterns []string) []string {

@@ -135,7 +135,7 @@ func TestFaultsInTheOptionsAreAllTold(t *testing.T) {
 		Base: static("A", "B"), PresignExpires: 5 * 60e9, PresignWindow: 5 * 60e9,
 		Sources: []origin.Source{{ID: "a", Vend: true}, {ID: "a"}},
 	})
-	for _, want := range []string{"no AWS region", "presign.expires", "a: there are two", "a: vend needs a role"} {
+	for _, want := range []string{"no AWS region", "presign.expires", "a: there are two", "a: vend needs a role", "a: vend needs the texts"} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("got %v, want it to say %q", err, want)
 		}

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -22,7 +23,8 @@ const (
 	vendTimeout = 10 * time.Second
 )
 
-// ErrCannotVend says that no credentials can be made for just these sources; its text may be told to the caller.
+// ErrCannotVend says that no credentials can be made for just these sources. Its text is for the log: it may name
+// others.
 var ErrCannotVend = errors.New("credentials cannot be handed out")
 
 // Vended are temporary AWS credentials for a caller's own use.
@@ -37,7 +39,8 @@ func (Vended) String() string { return "credentials [redacted]" }
 // Vend assumes the sources' role for a caller: the session is named after subject, and may do nothing
 // but read the objects of these sources and list their prefixes. d is cut to an hour. Errors:
 // ErrCannotVend (d under MinVended; an unknown source or one without Source.Vend; sources with different roles;
-// too many for one policy), and proxy's classes when STS does not give any.
+// one that opens another which is not among them; too many for one policy), and proxy's classes when STS
+// does not give any.
 func (a *AWS) Vend(ctx context.Context, subject string, ids []string, d time.Duration) (Vended, error) {
 	if d < MinVended {
 		return Vended{}, fmt.Errorf("%w for less than %s", ErrCannotVend, MinVended)
@@ -53,6 +56,12 @@ func (a *AWS) Vend(ctx context.Context, subject string, ids []string, d time.Dur
 		}
 		if sources[i] = s.Source; s.Role.id() != sources[0].Role.id() {
 			return Vended{}, fmt.Errorf("%w for %s and %s together: they are read with different roles", ErrCannotVend, ids[0], id)
+		}
+		for _, other := range s.Opens {
+			if !slices.Contains(ids, other) {
+				return Vended{}, fmt.Errorf("%w for %s without %s: a policy for s3://%s/%s allows keys of both; keep them under different names before the first placeholder",
+					ErrCannotVend, id, other, s.Bucket, s.pattern())
+			}
 		}
 	}
 	role := sources[0].Role

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -16,18 +17,22 @@ import (
 	"tilegate/internal/fakeaws"
 	"tilegate/proxy"
 	"tilegate/proxy/origin"
+	"tilegate/tilecache"
 )
 
 // vending has two tilesets for which credentials are handed out, and others.
 func vending(_ *fakeaws.Role, o *origin.Options) {
 	for i, id := range []string{"base", "roads", "private", "elsewhere"} {
-		s := origin.Source{ID: id, Bucket: "tiles", Prefix: id + "/", Key: keyOf(id + "/"), Role: origin.Role{ARN: roleARN}, Vend: id != "private"}
+		s := origin.Source{ID: id, Bucket: "tiles", Prefix: id + "/", Texts: textsOf(id + "/"), Key: keyOf(id + "/"), Role: origin.Role{ARN: roleARN}, Vend: id != "private"}
 		if id == "elsewhere" {
 			s.Role.ARN = "arn:aws:iam::999999999999:role/other"
 		}
 		o.Sources = append(o.Sources[:i:i], s)
 	}
 }
+
+// textsOf is what stands around the placeholders of keyOf's keys.
+func textsOf(prefix string) []string { return []string{prefix, "/", "/", ".png"} }
 
 // as is a caller's own S3 client, like an AWS SDK's in another program.
 func (w *world) as(v origin.Vended) *s3.Client {
@@ -99,6 +104,63 @@ func TestVendedCredentialsReadTheGrantedTilesetsAlone(t *testing.T) {
 	}, vending)
 }
 
+// IAM's * stops at no slash, so that a prefix alone would open whatever lies behind it.
+func TestVendedCredentialsReadNothingBesideTheirTileset(t *testing.T) {
+	role := origin.Role{ARN: roleARN}
+	public := origin.Source{
+		ID: "public", Bucket: "vmix", Texts: []string{"", "/public/", "/", ".png"}, Vend: true, Role: role,
+		Key: func(k tilecache.Key) string { return fmt.Sprintf("%d/public/%d/%d.png", k.Z, k.X, k.Y) },
+	}
+	base := origin.Source{ID: "base", Bucket: "vmix", Prefix: "base/", Texts: textsOf("base/"), Opens: []string{"hires"}, Key: keyOf("base/"), Vend: true, Role: role}
+	hires := origin.Source{ID: "hires", Bucket: "vmix", Prefix: "base/hires/", Texts: textsOf("base/hires/"), Key: keyOf("base/hires/"), Vend: true, Role: role}
+	inBubble(t, func(t *testing.T, w *world) {
+		for _, key := range []string{"1/public/0/1.png", "1/secret/0/1.png", "base/1/0/1.png", "base/hires/1/0/1.png", "base/1/0/1.json", "report.pdf"} {
+			w.Put("vmix", key, fakeaws.Object{Body: tile(2)})
+		}
+		for _, tc := range []struct {
+			name          string
+			ids           []string
+			opens, listed []string // all of the bucket that can be had
+		}{
+			{"names behind the zoom", []string{"public"}, []string{"1/public/0/1.png"}, nil},
+			{"beneath another", []string{"hires"}, []string{"base/hires/1/0/1.png"}, []string{"base/hires/"}},
+			{"both of them", []string{"base", "hires"}, []string{"base/1/0/1.png", "base/hires/1/0/1.png"}, []string{"base/", "base/hires/"}},
+			{"all", []string{"public", "base", "hires"}, []string{"1/public/0/1.png", "base/1/0/1.png", "base/hires/1/0/1.png"}, []string{"base/", "base/hires/"}},
+		} {
+			v, err := w.origin.Vend(t.Context(), "ada", tc.ids, time.Hour)
+			if err != nil {
+				t.Errorf("%s: %v", tc.name, err)
+				continue
+			}
+			wantOpen(t, tc.name, w.as(v), tc.opens, tc.listed)
+		}
+		_, err := w.origin.Vend(t.Context(), "ada", []string{"public", "base"}, time.Hour)
+		if !errors.Is(err, origin.ErrCannotVend) || !strings.Contains(err.Error(), "base without hires: a policy for s3://vmix/base/*/*/*.png allows keys of both") {
+			t.Errorf("one that opens the other: got %v", err)
+		}
+	}, sources(base, public, hires))
+}
+
+// wantOpen wants exactly these objects of the bucket vmix to be readable, and these prefixes to be listed.
+func wantOpen(t *testing.T, name string, client *s3.Client, opens, listed []string) {
+	t.Helper()
+	for _, key := range []string{"1/public/0/1.png", "1/secret/0/1.png", "base/1/0/1.png", "base/hires/1/0/1.png", "base/1/0/1.json", "report.pdf"} {
+		out, err := client.GetObject(t.Context(), &s3.GetObjectInput{Bucket: aws.String("vmix"), Key: &key})
+		if err == nil {
+			_ = out.Body.Close()
+		}
+		if (err == nil) != slices.Contains(opens, key) {
+			t.Errorf("%s: %s: %v", name, key, err)
+		}
+	}
+	for _, prefix := range []string{"", "1/", "base/", "base/hires/"} {
+		_, err := client.ListObjectsV2(t.Context(), &s3.ListObjectsV2Input{Bucket: aws.String("vmix"), Prefix: &prefix})
+		if (err == nil) != slices.Contains(listed, prefix) {
+			t.Errorf("%s: list %q: %v", name, prefix, err)
+		}
+	}
+}
+
 func TestVendRefuses(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world) {
 		for name, tc := range map[string]struct {
@@ -134,6 +196,7 @@ func TestTooManyTilesetsForOnePolicy(t *testing.T) {
 		ids = nil
 		for i := range 60 {
 			s := origin.Source{ID: fmt.Sprintf("t%d", i), Bucket: "tiles", Prefix: fmt.Sprintf("tilesets/%d/", i), Key: keyOf(""), Role: origin.Role{ARN: roleARN}, Vend: true}
+			s.Texts = textsOf(s.Prefix)
 			o.Sources = append(o.Sources, s)
 			ids = append(ids, s.ID)
 		}
