@@ -50,35 +50,39 @@ func (s *S3) get(ctx context.Context, name string, cond tilecache.Condition) (*t
 			retry, f = false, classifySilence(ctx, ctx.Err(), nil)
 		}
 		if !retry {
-			return nil, s.settle(ctx, name, f, creds)
+			return nil, s.settle(name, f)
 		}
 		s.aws.opt.Observe.Retry(s.ID)
 	}
 }
 
-// attempt is one GetObject. The place at the gate is given back once S3 has answered, as what it asks
-// to be spared is requests.
+// attempt is one GetObject, and the verdict on it. The place at the gate is given back once S3 has answered,
+// as what it asks to be spared is requests.
 func (s *S3) attempt(ctx context.Context, r request) (*tilecache.Object, *fault) {
 	if f := s.gate.enter(ctx); f != nil {
 		return nil, f
 	}
 	begun := time.Now()
 	answer, f := s.send(ctx, r)
+	took := time.Since(begun)
 	if f != nil {
 		f = conditional(f, r.cond)
 	}
 	s.gate.leave(f)
 	var object *tilecache.Object
-	if f == nil {
+	switch {
+	case f != nil && f.code == "AccessDenied":
+		f = s.forbidden(ctx, r.name, f, r.creds)
+	case f == nil:
 		if object, f = s.object(ctx, answer, r.cond); f != nil {
 			_ = answer.Body.Close()
 		}
 	}
 	if f != nil {
-		s.aws.opt.Observe.Request(s.ID, outcome(f), time.Since(begun))
+		s.aws.opt.Observe.Request(s.ID, outcome(f), took)
 		return nil, f
 	}
-	s.aws.opt.Observe.Request(s.ID, "ok", time.Since(begun))
+	s.aws.opt.Observe.Request(s.ID, "ok", took)
 	s.well(r.name)
 	return object, nil
 }

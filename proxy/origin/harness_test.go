@@ -197,6 +197,18 @@ func (o *observed) count(what string) int {
 	return o.counts[what]
 }
 
+// all counts what begins with a word.
+func (o *observed) all(word string) (n int) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for what, count := range o.counts {
+		if strings.HasPrefix(what, word+" ") {
+			n += count
+		}
+	}
+	return n
+}
+
 func (o *observed) observer() origin.Observer {
 	return origin.Observer{
 		Request: func(source, outcome string, _ time.Duration) { o.note("request " + source + " " + outcome) },

@@ -10,8 +10,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/aws/aws-sdk-go-v2/aws"
-
 	"tilegate/tilecache"
 )
 
@@ -50,12 +48,9 @@ func (s *S3) well(name string) {
 	}
 }
 
-// settle ends a request that failed: decides on a 403, notes and logs what an operator should know
-// of (once a minute of each class), and returns the error for the caller.
-func (s *S3) settle(ctx context.Context, name string, f *fault, creds aws.Credentials) error {
-	if f.code == "AccessDenied" {
-		f = s.forbidden(ctx, name, f, creds)
-	}
+// settle ends a request that failed: notes and logs what an operator should know of (once a minute of
+// each class), and returns the error for the caller.
+func (s *S3) settle(name string, f *fault) error {
 	switch {
 	case errors.Is(f, tilecache.ErrMissing), errors.Is(f, tilecache.ErrNotModified), errors.Is(f, tilecache.ErrChanged):
 		s.well("")

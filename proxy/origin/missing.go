@@ -130,7 +130,6 @@ func (s *S3) readsAnything(ctx context.Context, creds aws.Credentials) (bool, st
 
 // touch reads an object's first byte; nil: it can be read.
 func (s *S3) touch(ctx context.Context, name string, creds aws.Credentials) *fault {
-	begun := time.Now()
 	answer, f := s.send(ctx, request{name: name, bytes: "bytes=0-0", creds: creds})
 	if f == nil {
 		_, _ = io.CopyN(io.Discard, answer.Body, 2) // up to its end, or the connection is lost
@@ -138,11 +137,6 @@ func (s *S3) touch(ctx context.Context, name string, creds aws.Credentials) *fau
 	} else if f.status == http.StatusRequestedRangeNotSatisfiable { // an empty object
 		f = nil
 	}
-	label := "ok"
-	if f != nil {
-		label = outcome(f)
-	}
-	s.aws.opt.Observe.Request(s.ID, label, time.Since(begun))
 	return f
 }
 

@@ -50,6 +50,42 @@ func TestMissingTileWithAndWithoutListBucket(t *testing.T) {
 	}
 }
 
+// What is observed is the verdict, of the requests for tiles alone: an alert on denials must not fire for holes.
+func TestVerdictIsWhatIsObserved(t *testing.T) {
+	denied := fakeaws.Fault{Op: "GetObject", Status: http.StatusForbidden, Code: "AccessDenied"}
+	for name, tc := range map[string]struct {
+		changes []change
+		breaks  *fakeaws.Fault
+		want    string
+	}{
+		"ListBucket":          {nil, nil, "missing"},
+		"no ListBucket, ask":  {[]change{withoutList}, nil, "missing"},
+		"no ListBucket, true": {[]change{withoutList, forbid(origin.True)}, nil, "missing"},
+		"all denied, ask":     {[]change{withoutList}, &denied, "denied"},
+		"all denied, false":   {[]change{withoutList, forbid(origin.False)}, &denied, "denied"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T, w *world) {
+				w.settled(t)
+				if tc.breaks != nil {
+					w.Inject(*tc.breaks)
+				}
+				before := w.seen.all("request")
+				for range 3 {
+					_, _, _ = w.fetch(t.Context(), absent, tilecache.Condition{})
+					time.Sleep(2 * time.Second) // for probes of its own
+				}
+				if n := w.seen.count("request base " + tc.want); n != 3 {
+					t.Errorf("%d observed as %s, want 3", n, tc.want)
+				}
+				if n := w.seen.all("request") - before; n != 3 {
+					t.Errorf("%d requests observed, want 3", n)
+				}
+			}, tc.changes...)
+		})
+	}
+}
+
 func TestBrokenCredentialsNeverMakeATileMissing(t *testing.T) {
 	for name, tc := range map[string]struct {
 		changes []change

@@ -112,7 +112,7 @@ func (r Role) id() string {
 // names, and the outcomes ok, not_modified, missing, changed, denied, bad_answer, unreachable,
 // slow_down, no_credentials, timeout and cancelled.
 type Observer struct {
-	Request func(source, outcome string, took time.Duration) // one request to S3, up to its headers
+	Request func(source, outcome string, took time.Duration) // one request for a tile, up to S3's headers; probes don't count
 	Body    func(source, outcome string)                     // a body that failed
 	Retry   func(source string)                              // a request that is sent again
 	Refresh func(credentials string, ok bool)                // one call for credentials
