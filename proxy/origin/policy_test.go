@@ -155,6 +155,9 @@ func TestRolesOfTheirOwn(t *testing.T) {
 		if err := w.AddRole(fakeaws.Role{ARN: other, Policy: readAndList, TrustedUsers: []string{"*"}}); err != nil {
 			t.Fatal(err)
 		}
+		w.stop() // STS may have been asked for it before
+		w.ResetRequests()
+		w.restart(t)
 		w.mustFetch(t)
 		w.mustFetch(t)
 		for _, id := range []string{"theirs", "theirs too", "plain"} {
