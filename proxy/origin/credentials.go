@@ -68,7 +68,15 @@ func newKeeper(name string, fetch func(context.Context) (aws.Credentials, error)
 // Retrieve returns what is held, at once while that is valid. Without, it waits for an attempt under
 // way until that is patience old. It makes no call of its own. Errors: proxy.ErrNoCredentials.
 func (k *keeper) Retrieve(ctx context.Context) (aws.Credentials, error) {
-	creds, wait, err := k.look()
+	return k.retrieve(ctx, patience)
+}
+
+// first is Retrieve for what no request waits for: a command, or the refresh of a role. It waits for the attempt
+// under way however long that takes.
+func (k *keeper) first(ctx context.Context) (aws.Credentials, error) { return k.retrieve(ctx, never) }
+
+func (k *keeper) retrieve(ctx context.Context, patience time.Duration) (aws.Credentials, error) {
+	creds, wait, err := k.look(patience)
 	if wait.done == nil {
 		return creds, err
 	}
@@ -80,12 +88,12 @@ func (k *keeper) Retrieve(ctx context.Context) (aws.Credentials, error) {
 	case <-ctx.Done():
 		return aws.Credentials{}, fmt.Errorf("%w: %w", proxy.ErrNoCredentials, ctx.Err())
 	}
-	creds, _, err = k.look()
+	creds, _, err = k.look(patience)
 	return creds, err
 }
 
 // look returns what is held, and the attempt that is worth waiting for instead, if there is one.
-func (k *keeper) look() (aws.Credentials, attempt, error) {
+func (k *keeper) look(patience time.Duration) (aws.Credentials, attempt, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	now := time.Now()

@@ -103,20 +103,3 @@ func (s *S3) anyObject(ctx context.Context, creds aws.Credentials) string {
 	}
 	return ""
 }
-
-// first waits for the attempt under way however long that takes, as a command may.
-func (k *keeper) first(ctx context.Context) (aws.Credentials, error) {
-	var done chan struct{}
-	k.mu.Lock()
-	if k.attempt != nil {
-		done = k.attempt.done
-	}
-	k.mu.Unlock()
-	if done != nil {
-		select {
-		case <-done:
-		case <-ctx.Done():
-		}
-	}
-	return k.Retrieve(ctx)
-}

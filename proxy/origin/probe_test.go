@@ -1,11 +1,16 @@
 package origin_test
 
 import (
+	"context"
+	"errors"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
+
 	"tilegate/internal/fakeaws"
+	"tilegate/proxy"
 	"tilegate/proxy/origin"
 )
 
@@ -51,6 +56,54 @@ func TestCheckTellsWhatWorks(t *testing.T) {
 			}, tc.changes...)
 		})
 	}
+}
+
+// A credential_process or a machine's metadata may take its time, and nothing in the background is in a hurry.
+func TestSlowBaseChainIsWaitedFor(t *testing.T) {
+	for name, tc := range map[string]struct {
+		answer func() (aws.Credentials, error)
+		says   string // in the report's one fault
+	}{
+		"credentials": {func() (aws.Credentials, error) {
+			return aws.Credentials{AccessKeyID: "AKIAUSER", SecretAccessKey: "user-secret"}, nil
+		}, ""},
+		"none": {func() (aws.Credentials, error) {
+			return aws.Credentials{}, errors.New("set AWS_PROFILE")
+		}, "default credential chain: set AWS_PROFILE"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T, w *world) {
+				r := w.origin.Check(t.Context())[0]
+				if len(r.Faults) > 0 != (tc.says != "") || !strings.Contains(strings.Join(r.Faults, "\n"), tc.says) {
+					t.Errorf("got %+v", r)
+				}
+				if n := w.seen.count("refresh role tiles-reader false"); n > 0 != (tc.says != "") {
+					t.Errorf("%d calls for the role failed", n)
+				}
+			}, func(_ *fakeaws.Role, o *origin.Options) {
+				o.Base = func(context.Context) (aws.Credentials, error) {
+					<-time.After(3 * time.Second)
+					return tc.answer()
+				}
+			})
+		})
+	}
+}
+
+// Who waits for credentials of its own waits no longer than any other request.
+func TestVendDoesNotWaitForASlowBaseChain(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		begun := time.Now()
+		_, err := w.origin.Vend(t.Context(), "ada", []string{"base"}, time.Hour)
+		if took := time.Since(begun); !errors.Is(err, proxy.ErrNoCredentials) || took > 2*time.Second {
+			t.Errorf("got %v after %s", err, took)
+		}
+	}, vending, func(_ *fakeaws.Role, o *origin.Options) {
+		o.Base = func(context.Context) (aws.Credentials, error) {
+			<-time.After(3 * time.Second)
+			return static("AKIAUSER", "user-secret")(t.Context())
+		}
+	})
 }
 
 func TestCheckWaitsForASlowSTS(t *testing.T) {

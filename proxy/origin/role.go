@@ -51,7 +51,7 @@ func (a *AWS) roleKeeper(sources []*Source) (*keeper, error) {
 	duration := cmp.Or(role.Duration, time.Hour)
 	session := cmp.Or(role.SessionName, "tilegate")
 	return a.newKeeper("role "+a.roleName(role), func(ctx context.Context) (aws.Credentials, error) {
-		return a.assume(ctx, role, session, policy, duration)
+		return a.assume(ctx, a.base.first, role, session, policy, duration)
 	}), nil
 }
 
@@ -95,22 +95,25 @@ func (a *AWS) baseCredentials(ctx context.Context) (aws.Credentials, error) {
 	return creds, nil
 }
 
+// provider is a keeper's Retrieve or first, as who waits is patient or not.
+type provider func(context.Context) (aws.Credentials, error)
+
 // assume asks STS, once more when the first answer corrects the clock. policy "" is none.
-func (a *AWS) assume(ctx context.Context, role Role, session, policy string, d time.Duration) (aws.Credentials, error) {
-	ask := a.assumeRole
+func (a *AWS) assume(ctx context.Context, from provider, role Role, session, policy string, d time.Duration) (aws.Credentials, error) {
+	ask := func() (aws.Credentials, error) { return a.assumeRole(ctx, from, role, session, policy, d) }
 	if role.WebIdentityTokenFile != "" {
-		ask = a.assumeRoleWithWebIdentity
+		ask = func() (aws.Credentials, error) { return a.assumeRoleWithWebIdentity(ctx, role, session, policy, d) }
 	}
-	creds, err := ask(ctx, role, session, policy, d)
+	creds, err := ask()
 	var f *fault
 	if errors.As(err, &f) && f.remedy == newSignature {
-		creds, err = ask(ctx, role, session, policy, d)
+		creds, err = ask()
 	}
 	return creds, err
 }
 
-func (a *AWS) assumeRole(ctx context.Context, role Role, session, policy string, d time.Duration) (aws.Credentials, error) {
-	base, err := a.base.Retrieve(ctx)
+func (a *AWS) assumeRole(ctx context.Context, from provider, role Role, session, policy string, d time.Duration) (aws.Credentials, error) {
+	base, err := from(ctx)
 	if err != nil {
 		return aws.Credentials{}, err
 	}

@@ -77,7 +77,7 @@ func (a *AWS) Vend(ctx context.Context, subject string, ids []string, d time.Dur
 	case <-ctx.Done():
 		return Vended{}, fmt.Errorf("%w: too many ask for credentials", proxy.ErrSlowDown)
 	}
-	creds, err := a.assume(ctx, role, sessionName(subject), policy, min(d, maxVended).Truncate(time.Second))
+	creds, err := a.assume(ctx, a.base.Retrieve, role, sessionName(subject), policy, min(d, maxVended).Truncate(time.Second))
 	if err != nil {
 		return Vended{}, err
 	}
