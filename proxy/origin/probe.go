@@ -63,9 +63,7 @@ func (s *S3) check(ctx context.Context) Report {
 	if creds.CanExpire {
 		r.Expires = creds.Expires
 	}
-	if who, err := s.aws.sts.GetCallerIdentity(signWith(ctx, creds), &sts.GetCallerIdentityInput{}); err == nil {
-		r.Identity = aws.ToString(who.Arn)
-	}
+	r.Identity = s.aws.identity(ctx, creds)
 	canary := s.Key(s.Canary)
 	f := s.touch(ctx, canary, creds)
 	if f == nil {
@@ -88,6 +86,18 @@ func (s *S3) check(ctx context.Context) Report {
 		fail("a missing key: " + f.detail())
 	}
 	return r
+}
+
+// identity is empty where there is no STS to ask: AWS's own knows nothing of another service's users.
+func (a *AWS) identity(ctx context.Context, creds aws.Credentials) string {
+	if a.foreignSTS() {
+		return ""
+	}
+	who, err := a.sts.GetCallerIdentity(signWith(ctx, creds), &sts.GetCallerIdentityInput{})
+	if err != nil {
+		return ""
+	}
+	return aws.ToString(who.Arn)
 }
 
 // anyObject reads one that a listing names, for a tileset without its lowest tile.

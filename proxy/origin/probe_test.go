@@ -3,7 +3,9 @@ package origin_test
 import (
 	"context"
 	"errors"
+	"net"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -56,6 +58,32 @@ func TestCheckTellsWhatWorks(t *testing.T) {
 			}, tc.changes...)
 		})
 	}
+}
+
+// AWS's own STS knows nothing of another service's users.
+func TestCheckOfAnotherServiceAsksNobodyElse(t *testing.T) {
+	var mu sync.Mutex
+	dialled := map[string]bool{}
+	inBubble(t, func(t *testing.T, w *world) {
+		if r := w.origin.Check(t.Context())[0]; len(r.Faults) > 0 || r.Identity != "" {
+			t.Errorf("got %+v", r)
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		if len(dialled) != 1 || !dialled["localhost:80"] {
+			t.Errorf("connected to %v", dialled)
+		}
+	}, func(_ *fakeaws.Role, o *origin.Options) {
+		o.STSEndpoint = ""
+		o.Sources[0].Role = origin.Role{}
+		dial := o.Dial
+		o.Dial = func(ctx context.Context, network, address string) (net.Conn, error) {
+			mu.Lock()
+			dialled[address] = true
+			mu.Unlock()
+			return dial(ctx, network, address)
+		}
+	})
 }
 
 // A credential_process or a machine's metadata may take its time, and nothing in the background is in a hurry.

@@ -37,7 +37,7 @@ func (a *AWS) roleKeeper(sources []*Source) (*keeper, error) {
 	if role.zero() {
 		return a.base, nil
 	}
-	if a.s3.Options().BaseEndpoint != nil && a.sts.Options().BaseEndpoint == nil {
+	if a.foreignSTS() {
 		return nil, fmt.Errorf("%s: aws.endpoint is not AWS's, so a role needs aws.sts_endpoint, too "+
 			"(often the same URL; https://sts.REGION.amazonaws.com when it leads to S3 after all)", ids(sources))
 	}
@@ -69,6 +69,11 @@ func (a *AWS) roleName(r Role) string {
 		unique = fmt.Sprintf("%s (%d)", name, n)
 	}
 	return unique
+}
+
+// foreignSTS: S3 is not AWS's, and STS would be.
+func (a *AWS) foreignSTS() bool {
+	return a.s3.Options().BaseEndpoint != nil && a.sts.Options().BaseEndpoint == nil
 }
 
 // kms: only AWS's own S3 decrypts with KMS, and MinIO refuses a policy that names it.
