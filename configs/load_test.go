@@ -302,3 +302,16 @@ func TestFaultFromOutside(t *testing.T) {
 		})
 	}
 }
+
+// What tilesets inherit from aws.role is no role for those that name no ARN.
+func TestTokenFileForThoseWithAnARN(t *testing.T) {
+	c := parse(t, minimal+"    role: {arn: 'arn:aws:iam::123456789012:role/a'}\n"+
+		"  plain: {source: 's3://acme/p/{z}/{x}/{y}.png'}\n"+
+		"  plainly: {source: 's3://acme/q/{z}/{x}/{y}.png', role: {arn: ''}}\n"+
+		"files: {report: {source: s3://acme/a.pdf}}\naws: {role: {web_identity_token_file: t}}\n")
+	for i, want := range []string{"arn:aws:iam::123456789012:role/a", "", ""} {
+		if got := c.Tilesets[i].Role.ARN; got != want {
+			t.Errorf("%s: got %q, want %q", c.Tilesets[i].ID, got, want)
+		}
+	}
+}

@@ -87,7 +87,7 @@ const (
 
 // Role is assumed with the base credentials, or with a web identity token.
 type Role struct {
-	ARN                  string
+	ARN                  string            // empty: no role, whatever the rest says
 	SessionName          string            // default tilegate
 	ExternalID           string            // sent when not empty
 	Duration             time.Duration     // 15 min to 12 h, default 1 h; AWS allows 1 h when the base credentials are a role's
@@ -96,7 +96,7 @@ type Role struct {
 	WebIdentityTokenFile string            // AssumeRoleWithWebIdentity; the file is read at each call
 }
 
-func (r Role) zero() bool { return r.ARN == "" && r.WebIdentityTokenFile == "" }
+func (r Role) zero() bool { return r.ARN == "" }
 
 // id tells roles apart; two sources with equal roles share their credentials.
 func (r Role) id() string {

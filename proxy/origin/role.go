@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"os"
+	"path"
 	"slices"
 	"strings"
 	"time"
@@ -31,7 +32,7 @@ const noticeableSkew = 30 * time.Second
 // roleKeeper returns the keeper for sources that share a role.
 func (a *AWS) roleKeeper(sources []*Source) (*keeper, error) {
 	role := sources[0].Role
-	if role.WebIdentityTokenFile == "" && a.base == nil {
+	if (role.zero() || role.WebIdentityTokenFile == "") && a.base == nil {
 		a.base = a.newKeeper("default credential chain", a.baseCredentials)
 	}
 	if role.zero() {
@@ -63,7 +64,7 @@ func (a *AWS) newKeeper(name string, fetch func(context.Context) (aws.Credential
 
 // roleName is the last part of the role's ARN: fit for a metric's label and for /ready.
 func (a *AWS) roleName(r Role) string {
-	name := cmp.Or(r.ARN[strings.LastIndex(r.ARN, "/")+1:], "web identity")
+	name := path.Base(r.ARN)
 	unique := name
 	for n := 2; slices.ContainsFunc(a.keepers, func(k *keeper) bool { return k.name == "role "+unique }); n++ {
 		unique = fmt.Sprintf("%s (%d)", name, n)

@@ -75,6 +75,18 @@ func TestWebIdentityTokenIsReadAnewEachTime(t *testing.T) {
 	})
 }
 
+// A token file that tilesets' roles inherit makes no role of nothing, for the others and the files.
+func TestNoARNIsNoRole(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		w.mustFetch(t)
+		if c := w.origin.Credentials(); len(c) != 1 || c[0].Name != "default credential chain" || !c[0].Valid {
+			t.Errorf("got %+v", c)
+		}
+	}, func(_ *fakeaws.Role, o *origin.Options) {
+		o.Sources[0].Role = origin.Role{WebIdentityTokenFile: filepath.Join(t.TempDir(), "none"), ScopeDown: true}
+	})
+}
+
 // withoutAWS clears what this machine says about AWS.
 func withoutAWS(t *testing.T) {
 	t.Helper()
