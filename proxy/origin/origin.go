@@ -73,6 +73,8 @@ type Source struct {
 	Opens []string // the other sources that have keys which Texts with * between them matches; IDs
 }
 
+func (src *Source) isFile() bool { return strings.HasPrefix(src.ID, "file:") }
+
 // MissingOn403 says what S3's 403 AccessDenied for a tile means. Without s3:ListBucket S3 answers
 // so for a key that doesn't exist.
 // https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObject.html

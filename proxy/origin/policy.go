@@ -99,7 +99,7 @@ func (src *Source) pattern() string {
 
 // under matches all that begins with a tileset's prefix, or a file's one key.
 func (src *Source) under() string {
-	if strings.HasPrefix(src.ID, "file:") {
+	if src.isFile() {
 		return escape.Replace(src.Prefix)
 	}
 	return escape.Replace(src.Prefix) + "*"

@@ -23,7 +23,7 @@ type Report struct {
 	Expires     time.Time // zero: never
 	Identity    string    // ARN, by GetCallerIdentity; empty where the service doesn't have it
 	Object      string    // the key of an object that was read
-	Missing     string    // what S3 answers for a key that is not there, and what that means here
+	Missing     string    // what S3 answers for a key that is not there, and what that means here; empty for files, and where nothing could be read
 	Faults      []string  // what does not work, and what to do
 }
 
@@ -71,11 +71,15 @@ func (s *S3) check(ctx context.Context) Report {
 	} else if r.Object = s.anyObject(ctx, creds); r.Object == "" {
 		fail("no object could be read; " + canary + ": " + f.detail())
 	}
+	if s.isFile() {
+		return r // a session policy has its one key: those beside it are 403 by construction
+	}
 	switch f := s.touch(ctx, neighbour(canary), creds); {
 	case f == nil:
 		fail("a random key is answered like an object: is this an S3?")
 	case errors.Is(f, tilecache.ErrMissing):
 		r.Missing = "404: s3:ListBucket is there, missing tiles are told from denied ones"
+	case f.code == "AccessDenied" && r.Object == "": // and there may be no s3:GetObject
 	case f.code == "AccessDenied" && s.Forbid == Ask:
 		r.Missing = "403: s3:ListBucket is not there; each missing tile is told from a denied one by two more requests a second at most"
 	case f.code == "AccessDenied" && s.Forbid == True:
@@ -102,6 +106,9 @@ func (a *AWS) identity(ctx context.Context, creds aws.Credentials) string {
 
 // anyObject reads one that a listing names, for a tileset without its lowest tile.
 func (s *S3) anyObject(ctx context.Context, creds aws.Credentials) string {
+	if s.isFile() {
+		return "" // no other is it
+	}
 	page, err := s.aws.s3.ListObjectsV2(signWith(ctx, creds), &s3.ListObjectsV2Input{Bucket: &s.Bucket, Prefix: &s.Prefix, MaxKeys: aws.Int32(10)})
 	if err != nil {
 		return ""

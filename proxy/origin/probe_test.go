@@ -14,6 +14,7 @@ import (
 	"tilegate/internal/fakeaws"
 	"tilegate/proxy"
 	"tilegate/proxy/origin"
+	"tilegate/tilecache"
 )
 
 func TestCheckTellsWhatWorks(t *testing.T) {
@@ -39,6 +40,9 @@ func TestCheckTellsWhatWorks(t *testing.T) {
 		"nothing at all": {nil, func(w *world) { w.Delete("tiles", "base/0/0/0.png"); w.Delete("tiles", "base/1/0/1.png") }, func(r origin.Report) bool {
 			return len(r.Faults) == 1 && strings.Contains(r.Faults[0], "no object could be read")
 		}},
+		"nothing at all, and no ListBucket": {[]change{withoutList}, func(w *world) { w.Delete("tiles", "base/0/0/0.png") }, func(r origin.Report) bool {
+			return len(r.Faults) == 1 && r.Missing == "" // it may be denied as well
+		}},
 		"no such bucket": {[]change{func(_ *fakeaws.Role, o *origin.Options) { o.Sources[0].Bucket = "nowhere" }}, nil, func(r origin.Report) bool {
 			return len(r.Faults) > 0 && strings.Contains(r.Faults[0], "the bucket doesn't exist")
 		}},
@@ -56,6 +60,32 @@ func TestCheckTellsWhatWorks(t *testing.T) {
 					t.Errorf("got %+v", reports)
 				}
 			}, tc.changes...)
+		})
+	}
+}
+
+// A session policy names a file's one key, so that S3 answers 403 for those beside it whatever the role may do.
+func TestCheckOfAFile(t *testing.T) {
+	for name, tc := range map[string]struct {
+		key  string
+		want origin.Report
+	}{
+		"there": {"2026/report.pdf", origin.Report{Source: "file:report", Object: "2026/report.pdf"}},
+		"gone":  {"2026/report", origin.Report{Source: "file:report", Faults: []string{`no object could be read; 2026/report: 404 NoSuchKey`}}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T, w *world) {
+				w.Put("docs", "2026/report.pdf", fakeaws.Object{Body: []byte("%PDF")})
+				got := w.origin.Check(t.Context())[0]
+				if got.Source != tc.want.Source || got.Object != tc.want.Object || got.Missing != "" ||
+					!strings.HasPrefix(strings.Join(got.Faults, "\n"), strings.Join(tc.want.Faults, "\n")) || len(got.Faults) != len(tc.want.Faults) {
+					t.Errorf("got %+v, want %+v", got, tc.want)
+				}
+			}, func(_ *fakeaws.Role, o *origin.Options) {
+				file := source("file:report", "docs", tc.key)
+				file.Key = func(tilecache.Key) string { return tc.key }
+				o.Sources = []origin.Source{file}
+			})
 		})
 	}
 }
