@@ -12,27 +12,6 @@ import (
 	"tilegate/tilecache"
 )
 
-// source is one S3 source as the proxy wants it: its presigned URLs come with how long they stay.
-type source struct {
-	*origin.S3
-	window time.Duration
-}
-
-// Presign implements proxy.Presigner.
-func (s source) Presign(ctx context.Context, key tilecache.Key) (proxy.Signed, error) {
-	url, expires, err := s.S3.Presign(ctx, key)
-	if err != nil {
-		return proxy.Signed{}, err
-	}
-	now := time.Now()
-	return proxy.Signed{URL: url, Expires: expires, Constant: now.Truncate(s.window).Add(s.window).Sub(now)}, nil
-}
-
-// presignFile presigns the one object that a file's source is.
-func (s source) presignFile(ctx context.Context) (proxy.Signed, error) {
-	return s.Presign(ctx, tilecache.Key{})
-}
-
 // vendor hands out credentials for the caller's own use.
 type vendor struct{ origins *origin.AWS }
 

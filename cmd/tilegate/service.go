@@ -110,7 +110,10 @@ func newService(ctx context.Context, c *configs.Config, stderr io.Writer, more e
 		}
 	}
 	for _, f := range c.Files {
-		options.Files = append(options.Files, proxy.File{ID: f.ID, Presign: source{s.origins.Source("file:" + f.ID), c.Presign.Window}.presignFile})
+		object := s.origins.Source("file:" + f.ID)
+		options.Files = append(options.Files, proxy.File{ID: f.ID, Presign: func(ctx context.Context) (proxy.Signed, error) {
+			return object.Presign(ctx, tilecache.Key{})
+		}})
 	}
 	if c.Logging.Access {
 		s.access = newLogBuffer(stderr)
@@ -140,7 +143,7 @@ func (s *service) tileset(t configs.Tileset) proxy.Tileset {
 		Name: t.Name, Attribution: t.Attribution, VectorLayers: layers,
 		Missing: t.Missing, Browser: t.Browser, Public: t.Public, Vend: t.Vend,
 		Freshness: tilecache.Policy{Fresh: t.Cache.Fresh, Stale: t.Cache.Stale, MissingFor: t.Cache.MissingFor},
-		Origin:    source{s.origins.Source(t.ID), s.config.Presign.Window},
+		Origin:    s.origins.Source(t.ID),
 	}
 }
 

@@ -263,11 +263,11 @@ func conformPresign(t *testing.T, b backend, a *origin.AWS) {
 
 func presigned(t *testing.T, a *origin.AWS) string {
 	t.Helper()
-	address, _, err := a.Source("base").Presign(t.Context(), tile101)
+	signed, err := a.Source("base").Presign(t.Context(), tile101)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return address
+	return signed.URL
 }
 
 func httpGet(t *testing.T, address string) (int, []byte) {

@@ -26,20 +26,23 @@ type window struct {
 	creds aws.Credentials
 }
 
-// Presign returns a URL that gets the object straight from S3 until expires. Within Options.PresignWindow it is
+var _ proxy.Presigner = (*S3)(nil)
+
+// Presign implements proxy.Presigner: the URL gets the object straight from S3. Within Options.PresignWindow it is
 // the same on every call. Errors: proxy.ErrNoCredentials, also when those held live less than 20 s.
-func (s *S3) Presign(ctx context.Context, key tilecache.Key) (url string, expires time.Time, err error) {
+func (s *S3) Presign(ctx context.Context, key tilecache.Key) (proxy.Signed, error) {
 	opt := &s.aws.opt
 	skew := s.aws.clockSkew()
 	now := time.Now().Add(skew)
 	begun := now.Truncate(opt.PresignWindow)
 	creds, err := s.window.at(ctx, begun, now, skew, s.keeper)
 	if err != nil {
-		return "", time.Time{}, err
+		return proxy.Signed{}, err
 	}
-	expires = begun.Add(opt.PresignExpires)
-	if end := creds.Expires.Add(skew).Truncate(time.Second); creds.CanExpire && end.Before(expires) {
-		expires = end
+	expires, constant := begun.Add(opt.PresignExpires), begun.Add(opt.PresignWindow)
+	if end := creds.Expires.Add(skew); creds.CanExpire {
+		expires = earlier(expires, end.Truncate(time.Second))
+		constant = earlier(constant, end.Add(-minPresignLife)) // others are used from then on
 	}
 	name := s.Key(key)
 	request, err := s.aws.presign.PresignGetObject(
@@ -47,9 +50,16 @@ func (s *S3) Presign(ctx context.Context, key tilecache.Key) (url string, expire
 		&s3.GetObjectInput{Bucket: &s.Bucket, Key: &name},
 		s3.WithPresignExpires(expires.Sub(begun)))
 	if err != nil {
-		return "", time.Time{}, fmt.Errorf("presign s3://%s/%s: %w", s.Bucket, name, rootCause(err))
+		return proxy.Signed{}, fmt.Errorf("presign s3://%s/%s: %w", s.Bucket, name, rootCause(err))
 	}
-	return request.URL, expires.Add(-skew), nil
+	return proxy.Signed{URL: request.URL, Expires: expires.Add(-skew), Constant: constant.Sub(now)}, nil
+}
+
+func earlier(a, b time.Time) time.Time {
+	if b.Before(a) {
+		return b
+	}
+	return a
 }
 
 // at returns the window's credentials: those of its first call, as long as they live.

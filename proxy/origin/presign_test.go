@@ -39,14 +39,20 @@ func (w *world) plainly(t *testing.T, address string) (int, []byte) {
 
 func (w *world) presign(t *testing.T) (string, time.Time) {
 	t.Helper()
-	address, expires, err := w.tiles.Presign(t.Context(), tile101)
+	signed := w.sign(t)
+	return signed.URL, signed.Expires
+}
+
+func (w *world) sign(t *testing.T) proxy.Signed {
+	t.Helper()
+	signed, err := w.tiles.Presign(t.Context(), tile101)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if left := time.Until(expires); left < 20*time.Second || left > 15*time.Minute {
+	if left := time.Until(signed.Expires); left < 20*time.Second || left > 15*time.Minute {
 		t.Errorf("it lives %s", left)
 	}
-	return address, expires
+	return signed
 }
 
 func TestPresignedURLStaysTheSameWithinAWindow(t *testing.T) {
@@ -77,6 +83,30 @@ func TestPresignedURLStaysTheSameWithinAWindow(t *testing.T) {
 	})
 }
 
+// Whoever keeps a URL for as long as it is said to stay has the one that anybody else gets meanwhile.
+func TestPresignedURLStaysForAsLongAsItSays(t *testing.T) {
+	for name, ahead := range map[string]time.Duration{"right clock": 0, "S3's is ahead": 132 * time.Second, "S3's is behind": -171 * time.Second} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := startSkewed(t, ahead)
+				w.settled(t)
+				time.Sleep(time.Minute)
+				for range 5 {
+					first := w.sign(t)
+					time.Sleep(first.Constant - time.Second)
+					if again := w.sign(t); again.URL != first.URL {
+						t.Errorf("another one %s before the time", again.Constant)
+					}
+					time.Sleep(time.Second)
+					if next := w.sign(t); next.URL == first.URL || next.Constant != 5*time.Minute {
+						t.Errorf("after the time it is the same for %s more", next.Constant)
+					}
+				}
+			})
+		})
+	}
+}
+
 func TestPresignedURLWorksUntilItExpires(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world) {
 		w.settled(t)
@@ -104,9 +134,13 @@ func TestPresignedURLNeverOutlivesItsCredentials(t *testing.T) {
 			end = w.origin.Credentials()[1].Expires
 		}
 		for time.Until(end) > 21*time.Second {
-			address, expires := w.presign(t)
+			signed := w.sign(t)
+			address, expires := signed.URL, signed.Expires
 			if expires.After(end) {
 				t.Fatalf("it expires at %s, its credentials at %s", expires, end)
+			}
+			if most := time.Until(end) - 20*time.Second; signed.Constant > most {
+				t.Errorf("it is said to stay for %s, and its credentials are used for %s more", signed.Constant, most)
 			}
 			if time.Until(end) < 6*time.Minute {
 				if status, _ := w.plainly(t, address); status != http.StatusOK {
@@ -116,7 +150,7 @@ func TestPresignedURLNeverOutlivesItsCredentials(t *testing.T) {
 			time.Sleep(20 * time.Second)
 		}
 		time.Sleep(5 * time.Second)
-		if _, _, err := w.tiles.Presign(t.Context(), tile101); !errors.Is(err, proxy.ErrNoCredentials) {
+		if _, err := w.tiles.Presign(t.Context(), tile101); !errors.Is(err, proxy.ErrNoCredentials) {
 			t.Errorf("with 16 s left of the credentials: %v", err)
 		}
 	})
@@ -175,11 +209,11 @@ func TestPresignedURLHoldsNoMoreThanItMust(t *testing.T) {
 func TestFileIsPresignedByItsWholeKey(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world) {
 		w.Put("docs", "2026/report & more+.pdf", fakeaws.Object{Body: []byte("%PDF")})
-		address, _, err := w.origin.Source("file:report").Presign(t.Context(), tilecache.Key{})
+		signed, err := w.origin.Source("file:report").Presign(t.Context(), tilecache.Key{})
 		if err != nil {
 			t.Fatal(err)
 		}
-		if status, body := w.plainly(t, address); status != http.StatusOK || string(body) != "%PDF" {
+		if status, body := w.plainly(t, signed.URL); status != http.StatusOK || string(body) != "%PDF" {
 			t.Errorf("got %d %q", status, body)
 		}
 	}, func(_ *fakeaws.Role, o *origin.Options) {
