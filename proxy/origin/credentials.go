@@ -8,6 +8,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -42,16 +43,22 @@ type keeper struct {
 	wake    chan struct{} // an attempt has been asked for; capacity 1
 
 	mu       sync.Mutex
-	held     aws.Credentials // zero before the first
-	suspect  bool            // S3 has refused what is held: anything newer is better
-	bad      aws.Credentials // the last that S3 refused
-	attempt  *attempt        // under way or asked for
-	forced   time.Time       // of the last refresh that was forced
-	failures int             // in a row
-	failed   error           // the last failure, nil after a success
-	since    time.Time       // of the first failure in the row
-	logged   time.Time       // of the last warning
+	held     credentials // zero before the first
+	attempt  *attempt    // under way or asked for
+	forced   time.Time   // of the last refresh that was forced
+	failures int         // in a row
+	failed   error       // the last failure, nil after a success
+	since    time.Time   // of the first failure in the row
+	logged   time.Time   // of the last warning
 }
+
+// credentials are one set of them, and what has been said of it since: whoever has a copy learns of it.
+type credentials struct {
+	aws.Credentials
+	dead *atomic.Bool // S3 (or STS) has refused them: anything newer is better; nil with no keys
+}
+
+func (c credentials) refused() bool { return c.dead != nil && c.dead.Load() }
 
 // attempt is one call for credentials, shared by all that wait for it.
 type attempt struct {
@@ -67,15 +74,15 @@ func newKeeper(name string, fetch func(context.Context) (aws.Credentials, error)
 
 // Retrieve returns what is held, at once while that is valid. Without, it waits for an attempt under
 // way until that is patience old. It makes no call of its own. Errors: proxy.ErrNoCredentials.
-func (k *keeper) Retrieve(ctx context.Context) (aws.Credentials, error) {
+func (k *keeper) Retrieve(ctx context.Context) (credentials, error) {
 	return k.retrieve(ctx, patience)
 }
 
 // first is Retrieve for what no request waits for: a command, or the refresh of a role. It waits for the attempt
 // under way however long that takes.
-func (k *keeper) first(ctx context.Context) (aws.Credentials, error) { return k.retrieve(ctx, never) }
+func (k *keeper) first(ctx context.Context) (credentials, error) { return k.retrieve(ctx, never) }
 
-func (k *keeper) retrieve(ctx context.Context, patience time.Duration) (aws.Credentials, error) {
+func (k *keeper) retrieve(ctx context.Context, patience time.Duration) (credentials, error) {
 	creds, wait, err := k.look(patience)
 	if wait.done == nil {
 		return creds, err
@@ -86,19 +93,19 @@ func (k *keeper) retrieve(ctx context.Context, patience time.Duration) (aws.Cred
 	case <-wait.done:
 	case <-timer.C:
 	case <-ctx.Done():
-		return aws.Credentials{}, fmt.Errorf("%w: %w", proxy.ErrNoCredentials, ctx.Err())
+		return credentials{}, fmt.Errorf("%w: %w", proxy.ErrNoCredentials, ctx.Err())
 	}
 	creds, _, err = k.look(patience)
 	return creds, err
 }
 
 // look returns what is held, and the attempt that is worth waiting for instead, if there is one.
-func (k *keeper) look(patience time.Duration) (aws.Credentials, attempt, error) {
+func (k *keeper) look(patience time.Duration) (credentials, attempt, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	now := time.Now()
 	valid := k.valid(now)
-	if valid && !k.suspect {
+	if valid && !k.held.refused() {
 		return k.held, attempt{}, nil
 	}
 	if !valid && k.attempt == nil && k.failures == 0 {
@@ -115,7 +122,7 @@ func (k *keeper) look(patience time.Duration) (aws.Credentials, attempt, error) 
 	if k.failed != nil {
 		why = detail(k.failed)
 	}
-	return aws.Credentials{}, wait, fmt.Errorf("%w: %s: %s", proxy.ErrNoCredentials, k.name, why)
+	return credentials{}, wait, fmt.Errorf("%w: %s: %s", proxy.ErrNoCredentials, k.name, why)
 }
 
 func (k *keeper) valid(now time.Time) bool {
@@ -124,27 +131,18 @@ func (k *keeper) valid(now time.Time) bool {
 
 // refused says that S3 (or STS) took these for expired or invalid. All who say so of the same
 // credentials share one refresh; requests wait for it, as those credentials won't do.
-func (k *keeper) refused(c aws.Credentials) {
+func (k *keeper) refused(c credentials) {
+	c.dead.Store(true)
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.bad = c
-	if !same(c, k.held) {
-		return // they have been replaced already
+	if same(c, k.held) { // else they have been replaced already
+		k.force(refusedPause)
 	}
-	k.suspect = true
-	k.force(refusedPause)
-}
-
-// wereRefused says that newer credentials should be used than these.
-func (k *keeper) wereRefused(c aws.Credentials) bool {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	return same(c, k.bad) && !same(c, k.held)
 }
 
 // denied says that S3 answered AccessDenied. New credentials help where a session has been revoked or
 // its role made anew; no request waits for them.
-func (k *keeper) denied(c aws.Credentials) {
+func (k *keeper) denied(c credentials) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if same(c, k.held) {
@@ -200,7 +198,7 @@ func (k *keeper) refresh(ctx context.Context) time.Duration {
 	k.mu.Unlock()
 
 	bounded, cancel := context.WithTimeout(ctx, attemptTimeout)
-	creds, err := k.fetch(bounded)
+	fetched, err := k.fetch(bounded)
 	cancel()
 
 	k.mu.Lock()
@@ -213,22 +211,26 @@ func (k *keeper) refresh(ctx context.Context) time.Duration {
 		return never // the end, no failure of STS's
 	}
 	now := time.Now()
+	creds := credentials{fetched, new(atomic.Bool)}
+	if same(creds, k.held) {
+		creds.dead = k.held.dead
+	}
 	if err == nil {
-		err = k.usable(creds, now)
+		err = usable(creds, now)
 	}
 	k.observe(k.name, err)
 	return k.keep(creds, err, now)
 }
 
 // usable tells credentials that are none.
-func (k *keeper) usable(c aws.Credentials, now time.Time) error {
+func usable(c credentials, now time.Time) error {
 	switch {
 	case !c.HasKeys():
 		return errors.New("the answer holds no credentials")
 	case c.CanExpire && !now.Before(c.Expires):
 		return fmt.Errorf("the answer's credentials expired at %s, %s ago: is this machine's clock right?",
 			c.Expires.UTC().Format(time.RFC3339), now.Sub(c.Expires).Round(time.Second))
-	case k.suspect && same(c, k.held):
+	case c.refused():
 		return errors.New("the answer holds the same credentials that were refused")
 	}
 	return nil
@@ -236,12 +238,12 @@ func (k *keeper) usable(c aws.Credentials, now time.Time) error {
 
 // keep takes an attempt's result, and returns the time until the next: between a half and two thirds of
 // what is left of a life, so that many instances don't ask together and an STS outage has long to end.
-func (k *keeper) keep(creds aws.Credentials, err error, now time.Time) time.Duration {
+func (k *keeper) keep(creds credentials, err error, now time.Time) time.Duration {
 	if err == nil {
 		if k.failures > 0 {
 			k.log.Info("origin credentials are fresh again", "credentials", k.name, "expires", expiry(creds))
 		}
-		k.held, k.suspect, k.failures, k.failed = creds, false, 0, nil
+		k.held, k.failures, k.failed = creds, 0, nil
 		if !creds.CanExpire {
 			return never
 		}
@@ -287,7 +289,7 @@ type CredentialsStatus struct {
 	held    bool      // some have been there, expired or not
 }
 
-func same(a, b aws.Credentials) bool {
+func same(a, b credentials) bool {
 	return a.AccessKeyID == b.AccessKeyID && a.SessionToken == b.SessionToken
 }
 
@@ -301,7 +303,7 @@ func detail(err error) string {
 }
 
 // expiry is for the log.
-func expiry(c aws.Credentials) string {
+func expiry(c credentials) string {
 	switch {
 	case !c.HasKeys():
 		return "none held"

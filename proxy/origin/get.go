@@ -78,7 +78,7 @@ type request struct {
 	name  string // the object's key
 	cond  tilecache.Condition
 	bytes string // a Range of one's own
-	creds aws.Credentials
+	creds credentials
 }
 
 // send returns S3's answer, whatever it is, and notes S3's clock.
@@ -103,14 +103,15 @@ func (s *S3) send(ctx context.Context, r request) (*http.Response, *fault) {
 	}
 	req := &http.Request{Method: http.MethodGet, URL: &u, Host: u.Host, Header: header, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1}
 	skew := s.aws.clockSkew()
-	if err := s.aws.signer.SignHTTP(ctx, r.creds, req, emptyPayload, s.endpoint.service, s.endpoint.region, time.Now().Add(skew)); err != nil {
+	if err := s.aws.signer.SignHTTP(ctx, r.creds.Credentials, req, emptyPayload, s.endpoint.service, s.endpoint.region, time.Now().Add(skew)); err != nil {
 		return nil, badAnswer("cannot sign: %s", plain(err.Error(), r.secrets()))
 	}
+	sent := time.Now()
 	answer, err := s.aws.client.do(ctx, req)
 	if err != nil {
 		return nil, classifySilence(ctx, err, r.secrets())
 	}
-	s.aws.noteClock(answer.Header)
+	s.aws.noteClock(answer.Header, sent)
 	if answer.StatusCode == http.StatusOK || answer.StatusCode == http.StatusPartialContent {
 		return answer, nil
 	}
@@ -146,9 +147,16 @@ func (a *AWS) clockSkew() time.Duration {
 	return skew
 }
 
-func (a *AWS) noteClock(h http.Header) {
-	if date, err := http.ParseTime(h.Get("Date")); err == nil && h.Get("Age") == "" {
-		a.skew.Store(int64(time.Until(date)))
+// noteClock learns from an answer to what was sent then. S3 wrote its Date, in whole seconds, some time since: a
+// skew that explains it stays, or windows of presigned URLs would begin again with each slow answer.
+func (a *AWS) noteClock(h http.Header, sent time.Time) {
+	date, err := http.ParseTime(h.Get("Date"))
+	if err != nil || h.Get("Age") != "" {
+		return
+	}
+	least, most := time.Until(date), date.Add(time.Second).Sub(sent)
+	if known := time.Duration(a.skew.Load()); known < least || known > most {
+		a.skew.Store(int64(least))
 	}
 }
 

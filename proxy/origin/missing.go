@@ -12,8 +12,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/aws/aws-sdk-go-v2/aws"
-
 	"tilegate/proxy"
 	"tilegate/tilecache"
 )
@@ -32,7 +30,7 @@ type verdict struct {
 // question is asked once for all who get a 403 with the same credentials meanwhile.
 type question struct {
 	asked   time.Time
-	creds   aws.Credentials
+	creds   credentials
 	done    chan struct{}
 	missing bool   // valid once done is closed, as is
 	why     string // not
@@ -40,7 +38,7 @@ type question struct {
 
 // forbidden decides on a 403 AccessDenied: a missing tile, or broken credentials, which must never
 // look like a hole in the map. Only the latter asks for new credentials.
-func (s *S3) forbidden(ctx context.Context, name string, f *fault, creds aws.Credentials) *fault {
+func (s *S3) forbidden(ctx context.Context, name string, f *fault, creds credentials) *fault {
 	why := ""
 	switch s.Forbid {
 	case True:
@@ -63,7 +61,7 @@ func (s *S3) forbidden(ctx context.Context, name string, f *fault, creds aws.Cre
 
 // ask joins the latest question when it is fresh enough, else asks anew. The probes are nobody's
 // request: they go on when the one that caused them leaves.
-func (s *S3) ask(ctx context.Context, name string, creds aws.Credentials) *question {
+func (s *S3) ask(ctx context.Context, name string, creds credentials) *question {
 	v := &s.verdict
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -90,7 +88,7 @@ func (s *S3) ask(ctx context.Context, name string, creds aws.Credentials) *quest
 
 // probe403 asks S3 what tells a missing key from a denial: without s3:ListBucket, S3 answers 403 for a
 // random key too, while an object that is there can still be read.
-func (s *S3) probe403(ctx context.Context, name string, creds aws.Credentials) (missing bool, why string) {
+func (s *S3) probe403(ctx context.Context, name string, creds credentials) (missing bool, why string) {
 	random := make(chan *fault, 1)
 	go func() { random <- s.touch(ctx, neighbour(name), creds) }()
 	read, how := s.readsAnything(ctx, creds)
@@ -110,7 +108,7 @@ func (s *S3) probe403(ctx context.Context, name string, creds aws.Credentials) (
 
 // readsAnything says whether an object of this source can be read: one that was read before, else
 // the canary.
-func (s *S3) readsAnything(ctx context.Context, creds aws.Credentials) (bool, string) {
+func (s *S3) readsAnything(ctx context.Context, creds credentials) (bool, string) {
 	if known := s.known.Load(); known != nil {
 		f := s.touch(ctx, *known, creds)
 		if f == nil {
@@ -129,7 +127,7 @@ func (s *S3) readsAnything(ctx context.Context, creds aws.Credentials) (bool, st
 }
 
 // touch reads an object's first byte; nil: it can be read.
-func (s *S3) touch(ctx context.Context, name string, creds aws.Credentials) *fault {
+func (s *S3) touch(ctx context.Context, name string, creds credentials) *fault {
 	answer, f := s.send(ctx, request{name: name, bytes: "bytes=0-0", creds: creds})
 	if f == nil {
 		_, _ = io.CopyN(io.Discard, answer.Body, 2) // up to its end, or the connection is lost

@@ -21,9 +21,14 @@ const minPresignLife = 20 * time.Second
 // window keeps what the URLs of one source are signed with, so that a refresh of the credentials doesn't
 // change a URL which browsers and CDNs have under its old name.
 type window struct {
-	mu    sync.Mutex
-	begun time.Time // by S3's clock; URLs are signed as of then
-	creds aws.Credentials
+	mu   sync.Mutex
+	kept signature
+}
+
+// signature is what a URL is signed with.
+type signature struct {
+	begun, expires time.Time // by S3's clock; it is signed as of begun
+	creds          credentials
 }
 
 var _ proxy.Presigner = (*S3)(nil)
@@ -31,28 +36,27 @@ var _ proxy.Presigner = (*S3)(nil)
 // Presign implements proxy.Presigner: the URL gets the object straight from S3. Within Options.PresignWindow it is
 // the same on every call. Errors: proxy.ErrNoCredentials, also when those held live less than 20 s.
 func (s *S3) Presign(ctx context.Context, key tilecache.Key) (proxy.Signed, error) {
-	opt := &s.aws.opt
-	skew := s.aws.clockSkew()
-	now := time.Now().Add(skew)
-	begun := now.Truncate(opt.PresignWindow)
-	creds, err := s.window.at(ctx, begun, now, skew, s.keeper)
+	sig, err := s.signature(ctx)
 	if err != nil {
 		return proxy.Signed{}, err
 	}
-	expires, constant := begun.Add(opt.PresignExpires), begun.Add(opt.PresignWindow)
-	if end := creds.Expires.Add(skew); creds.CanExpire {
-		expires = earlier(expires, end.Truncate(time.Second))
-		constant = earlier(constant, end.Add(-minPresignLife)) // others are used from then on
+	skew := s.aws.clockSkew()
+	constant := sig.begun.Add(s.aws.opt.PresignWindow)
+	if sig.creds.CanExpire {
+		constant = earlier(constant, sig.creds.Expires.Add(skew-minPresignLife)) // others are used from then on
+	}
+	if sig.creds.refused() {
+		constant = sig.begun // as soon as there are others
 	}
 	name := s.Key(key)
 	request, err := s.aws.presign.PresignGetObject(
-		context.WithValue(signWith(ctx, creds), signingTimeKey{}, begun),
+		context.WithValue(signWith(ctx, sig.creds.Credentials), signingTimeKey{}, sig.begun),
 		&s3.GetObjectInput{Bucket: &s.Bucket, Key: &name},
-		s3.WithPresignExpires(expires.Sub(begun)))
+		s3.WithPresignExpires(sig.expires.Sub(sig.begun)))
 	if err != nil {
 		return proxy.Signed{}, fmt.Errorf("presign s3://%s/%s: %w", s.Bucket, name, rootCause(err))
 	}
-	return proxy.Signed{URL: request.URL, Expires: expires.Add(-skew), Constant: constant.Sub(now)}, nil
+	return proxy.Signed{URL: request.URL, Expires: sig.expires.Add(-skew), Constant: max(0, time.Until(constant.Add(-skew)))}, nil
 }
 
 func earlier(a, b time.Time) time.Time {
@@ -62,32 +66,47 @@ func earlier(a, b time.Time) time.Time {
 	return a
 }
 
-// at returns the window's credentials: those of its first call, as long as they live.
-func (w *window) at(ctx context.Context, begun, now time.Time, skew time.Duration, k *keeper) (aws.Credentials, error) {
-	lives := func(c aws.Credentials) bool {
-		return c.HasKeys() && (!c.CanExpire || c.Expires.Add(skew).Sub(now) >= minPresignLife)
-	}
+// signature returns the window's: that of its first call, as long as its credentials live and are not refused.
+func (s *S3) signature(ctx context.Context) (signature, error) {
+	w := &s.window
 	w.mu.Lock()
-	kept := w.creds
-	current := w.begun.Equal(begun)
+	sig, good := w.now(s.aws)
 	w.mu.Unlock()
-	if current && lives(kept) && !k.wereRefused(kept) {
-		return kept, nil
+	if good {
+		return sig, nil
 	}
-	creds, err := k.Retrieve(ctx)
+	creds, err := s.keeper.Retrieve(ctx)
 	if err != nil {
-		return creds, err
-	}
-	if !lives(creds) {
-		return creds, fmt.Errorf("%w: those held live less than %s", proxy.ErrNoCredentials, minPresignLife)
+		return sig, err
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.begun.Equal(begun) && !same(w.creds, kept) {
-		return w.creds, nil // another call was first
+	if sig, good = w.now(s.aws); good { // another call was first, or the window has changed meanwhile
+		return sig, nil
 	}
-	w.begun, w.creds = begun, creds
-	return creds, nil
+	if sig.creds = creds; !s.aws.lives(creds) {
+		return sig, fmt.Errorf("%w: those held live less than %s", proxy.ErrNoCredentials, minPresignLife)
+	}
+	sig.expires = sig.begun.Add(s.aws.opt.PresignExpires)
+	if creds.CanExpire {
+		sig.expires = earlier(sig.expires, creds.Expires.Add(s.aws.clockSkew()).Truncate(time.Second))
+	}
+	if !creds.refused() {
+		w.kept = sig
+	}
+	return sig, nil
+}
+
+// now is the signature of this moment's window, and whether its credentials are good. It is called with the lock held.
+func (w *window) now(a *AWS) (sig signature, good bool) {
+	sig = w.kept
+	sig.begun = time.Now().Add(a.clockSkew()).Truncate(a.opt.PresignWindow)
+	return sig, sig.begun.Equal(w.kept.begun) && a.lives(sig.creds) && !sig.creds.refused()
+}
+
+// lives reports whether a URL signed with them does.
+func (a *AWS) lives(c credentials) bool {
+	return c.HasKeys() && (!c.CanExpire || time.Until(c.Expires) >= minPresignLife)
 }
 
 type signingTimeKey struct{}

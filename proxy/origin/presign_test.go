@@ -172,6 +172,89 @@ func TestPresignDropsRefusedCredentials(t *testing.T) {
 	})
 }
 
+func TestPresignDropsWhateverWasRefused(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		w.settled(t)
+		w.presign(t)
+		for range 3 { // within one window, and with no URL asked for between
+			w.ExpireSessions()
+			w.mustFetch(t)
+			time.Sleep(10 * time.Second)
+		}
+		address, _ := w.presign(t)
+		if status, _ := w.plainly(t, address); status != http.StatusOK {
+			t.Errorf("a URL signed after three refusals: %d", status)
+		}
+	})
+}
+
+// Credentials that have been refused sign while there are none better, and not for the rest of a window.
+func TestRefusedCredentialsAreNotKeptForAWindow(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		w.settled(t)
+		restore := w.Inject(fakeaws.Fault{Op: "AssumeRole", Status: http.StatusInternalServerError})
+		w.ExpireSessions()
+		w.mustFail(t, proxy.ErrNoCredentials)
+		if signed := w.sign(t); signed.Constant > 0 {
+			t.Errorf("a dead URL is said to stay for %s", signed.Constant)
+		}
+		restore()
+		time.Sleep(time.Minute)
+		address, _ := w.presign(t)
+		if status, _ := w.plainly(t, address); status != http.StatusOK {
+			t.Errorf("a URL signed once STS was back: %d", status)
+		}
+	})
+}
+
+// Whoever waited for credentials while a new window began gets a URL of that one.
+func TestWaitingForCredentialsSetsNoWindowBack(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		w.settled(t)
+		w.Inject(fakeaws.Fault{Op: "AssumeRole", Delay: 1500 * time.Millisecond})
+		time.Sleep(5*time.Minute - time.Second - time.Duration(time.Now().UnixNano())%(5*time.Minute))
+		w.restart(t)
+		urls := make(chan string, 2)
+		for range 2 {
+			go func() {
+				signed, err := w.tiles.Presign(t.Context(), tile101)
+				if err != nil {
+					t.Error(err)
+				}
+				urls <- signed.URL
+			}()
+			time.Sleep(1200 * time.Millisecond)
+		}
+		if first, second := <-urls, <-urls; first != second {
+			t.Errorf("got\n%s and\n%s", first, second)
+		}
+	})
+}
+
+// What an answer tells of S3's clock is as old as the answer.
+func TestSlowAnswerSetsNoWindowBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const ahead = 10 * time.Minute
+		w := startSkewed(t, ahead)
+		w.settled(t)
+		w.Inject(fakeaws.Fault{Op: "GetObject", Delay: 4 * time.Second, Times: 1})
+		time.Sleep(5*time.Minute - 2*time.Second - time.Duration(time.Now().UnixNano())%(5*time.Minute))
+		slow := make(chan struct{})
+		go func() {
+			defer close(slow)
+			if _, _, err := w.fetch(t.Context(), tile101, tilecache.Condition{}); err != nil {
+				t.Error(err)
+			}
+		}()
+		time.Sleep(3 * time.Second)
+		before, _ := w.presign(t)
+		<-slow
+		if after, _ := w.presign(t); after != before {
+			t.Errorf("got\n%s and then\n%s", before, after)
+		}
+	})
+}
+
 func TestPresignWithAWrongClock(t *testing.T) {
 	for _, ahead := range []time.Duration{-40 * time.Minute, 40 * time.Minute} {
 		synctest.Test(t, func(t *testing.T) {

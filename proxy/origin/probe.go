@@ -93,11 +93,11 @@ func (s *S3) check(ctx context.Context) Report {
 }
 
 // identity is empty where there is no STS to ask: AWS's own knows nothing of another service's users.
-func (a *AWS) identity(ctx context.Context, creds aws.Credentials) string {
+func (a *AWS) identity(ctx context.Context, creds credentials) string {
 	if a.foreignSTS() {
 		return ""
 	}
-	who, err := a.sts.GetCallerIdentity(signWith(ctx, creds), &sts.GetCallerIdentityInput{})
+	who, err := a.sts.GetCallerIdentity(signWith(ctx, creds.Credentials), &sts.GetCallerIdentityInput{})
 	if err != nil {
 		return ""
 	}
@@ -105,11 +105,11 @@ func (a *AWS) identity(ctx context.Context, creds aws.Credentials) string {
 }
 
 // anyObject reads one that a listing names, for a tileset without its lowest tile.
-func (s *S3) anyObject(ctx context.Context, creds aws.Credentials) string {
+func (s *S3) anyObject(ctx context.Context, creds credentials) string {
 	if s.isFile() {
 		return "" // no other is it
 	}
-	page, err := s.aws.s3.ListObjectsV2(signWith(ctx, creds), &s3.ListObjectsV2Input{Bucket: &s.Bucket, Prefix: &s.Prefix, MaxKeys: aws.Int32(10)})
+	page, err := s.aws.s3.ListObjectsV2(signWith(ctx, creds.Credentials), &s3.ListObjectsV2Input{Bucket: &s.Bucket, Prefix: &s.Prefix, MaxKeys: aws.Int32(10)})
 	if err != nil {
 		return ""
 	}

@@ -102,7 +102,7 @@ func (a *AWS) baseCredentials(ctx context.Context) (aws.Credentials, error) {
 }
 
 // provider is a keeper's Retrieve or first, as who waits is patient or not.
-type provider func(context.Context) (aws.Credentials, error)
+type provider func(context.Context) (credentials, error)
 
 // assume asks STS, once more when the first answer corrects the clock. policy "" is none.
 func (a *AWS) assume(ctx context.Context, from provider, role Role, session, policy string, d time.Duration) (aws.Credentials, error) {
@@ -130,7 +130,7 @@ func (a *AWS) assumeRole(ctx context.Context, from provider, role Role, session,
 	for _, k := range slices.Sorted(maps.Keys(role.Tags)) {
 		in.Tags = append(in.Tags, types.Tag{Key: aws.String(k), Value: aws.String(role.Tags[k])})
 	}
-	out, err := a.sts.AssumeRole(signWith(ctx, base), in)
+	out, err := a.sts.AssumeRole(signWith(ctx, base.Credentials), in)
 	if err != nil {
 		f := stsFault(ctx, err, base.SecretAccessKey, base.SessionToken)
 		if f.remedy == newCredentials {
