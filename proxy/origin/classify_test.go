@@ -124,7 +124,7 @@ func TestSecretsThatS3EchoesReachNoErrorAndNoLog(t *testing.T) {
 
 func TestOneLogLineAMinuteOfEachKind(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world) {
-		w.mustFetch(t)
+		w.settled(t)
 		w.Inject(fakeaws.Fault{Op: "GetObject", Status: http.StatusNotFound, Code: "NoSuchBucket"})
 		for range 100 {
 			w.mustFail(t, proxy.ErrBadAnswer)
