@@ -24,11 +24,12 @@ const (
 	attemptTimeout = 40 * time.Second
 	minBackoff     = time.Second
 	maxBackoff     = 30 * time.Second
-	// refusedPause and deniedPause are the least time between two forced refreshes, after
-	// ExpiredToken and its like, and after AccessDenied.
+	// refusedPause is the time between two refreshes that ExpiredToken and its like force, on average: the second
+	// of a pair may come at once, since what replaced the refused credentials may be refused for a reason of its own.
 	refusedPause = 5 * time.Second
-	deniedPause  = time.Minute
-	// never is the wait before the refresh of credentials that do not expire.
+	// deniedPause is the least time between two that AccessDenied forces.
+	deniedPause = time.Minute
+	// never is when credentials that do not expire are refreshed, and when the patient give up.
 	never = time.Duration(math.MaxInt64)
 )
 
@@ -43,13 +44,14 @@ type keeper struct {
 	wake    chan struct{} // an attempt has been asked for; capacity 1
 
 	mu       sync.Mutex
-	held     credentials // zero before the first
-	attempt  *attempt    // under way or asked for
-	forced   time.Time   // of the last refresh that was forced
-	failures int         // in a row
-	failed   error       // the last failure, nil after a success
-	since    time.Time   // of the first failure in the row
-	logged   time.Time   // of the last warning
+	held     credentials  // zero before the first
+	attempt  *attempt     // under way or asked for
+	refusals [2]time.Time // of the last two refreshes that a refusal forced
+	denial   time.Time    // of the last that a denial forced
+	failures int          // in a row
+	failed   error        // the last failure, nil after a success
+	since    time.Time    // of the first failure in the row
+	logged   time.Time    // of the last warning
 }
 
 // credentials are one set of them, and what has been said of it since: whoever has a copy learns of it.
@@ -82,12 +84,12 @@ func (k *keeper) Retrieve(ctx context.Context) (credentials, error) {
 // under way however long that takes.
 func (k *keeper) first(ctx context.Context) (credentials, error) { return k.retrieve(ctx, never) }
 
-func (k *keeper) retrieve(ctx context.Context, patience time.Duration) (credentials, error) {
-	creds, wait, err := k.look(patience)
+func (k *keeper) retrieve(ctx context.Context, most time.Duration) (credentials, error) {
+	creds, wait, err := k.look(most)
 	if wait.done == nil {
 		return creds, err
 	}
-	timer := time.NewTimer(time.Until(wait.begun.Add(patience)))
+	timer := time.NewTimer(time.Until(wait.begun.Add(most)))
 	defer timer.Stop()
 	select {
 	case <-wait.done:
@@ -95,12 +97,12 @@ func (k *keeper) retrieve(ctx context.Context, patience time.Duration) (credenti
 	case <-ctx.Done():
 		return credentials{}, fmt.Errorf("%w: %w", proxy.ErrNoCredentials, ctx.Err())
 	}
-	creds, _, err = k.look(patience)
+	creds, _, err = k.look(most)
 	return creds, err
 }
 
 // look returns what is held, and the attempt that is worth waiting for instead, if there is one.
-func (k *keeper) look(patience time.Duration) (credentials, attempt, error) {
+func (k *keeper) look(most time.Duration) (credentials, attempt, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	now := time.Now()
@@ -112,7 +114,7 @@ func (k *keeper) look(patience time.Duration) (credentials, attempt, error) {
 		k.ask(now) // the wall clock jumped past the refresh, as after a laptop's sleep
 	}
 	var wait attempt
-	if k.attempt != nil && now.Sub(k.attempt.begun) < patience {
+	if k.attempt != nil && now.Sub(k.attempt.begun) < most {
 		wait = *k.attempt
 	}
 	if valid {
@@ -135,8 +137,10 @@ func (k *keeper) refused(c credentials) {
 	c.dead.Store(true)
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if same(c, k.held) { // else they have been replaced already
-		k.force(refusedPause)
+	now := time.Now()
+	if same(c, k.held) && k.attempt == nil && now.Sub(k.refusals[0]) >= 2*refusedPause { // else they have been replaced, or will be
+		k.refusals = [2]time.Time{k.refusals[1], now}
+		k.ask(now)
 	}
 }
 
@@ -145,19 +149,11 @@ func (k *keeper) refused(c credentials) {
 func (k *keeper) denied(c credentials) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if same(c, k.held) {
-		k.force(deniedPause)
-	}
-}
-
-// force is called with the lock held.
-func (k *keeper) force(pause time.Duration) {
 	now := time.Now()
-	if k.attempt != nil || now.Sub(k.forced) < pause {
-		return
+	if same(c, k.held) && k.attempt == nil && now.Sub(k.denial) >= deniedPause {
+		k.denial = now
+		k.ask(now)
 	}
-	k.forced = now
-	k.ask(now)
 }
 
 // ask is called with the lock held, and no attempt under way.

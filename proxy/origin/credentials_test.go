@@ -222,6 +222,37 @@ func TestRefusedCredentialsCauseNoStormAtSTS(t *testing.T) {
 	})
 }
 
+// What S3 refuses after new credentials were asked for on a hunch is news, and so is what it refuses of those that
+// came in place of refused ones.
+func TestRefusalIsNews(t *testing.T) {
+	for name, before := range map[string]func(t *testing.T, w *world){
+		"after a denial": func(t *testing.T, w *world) {
+			w.Inject(fakeaws.Fault{Op: "GetObject", Status: http.StatusForbidden, Code: "AccessDenied", Times: 1})
+			w.mustFail(t, proxy.ErrDenied)
+		},
+		"after a refusal": func(t *testing.T, w *world) {
+			w.ExpireSessions()
+			w.mustFetch(t)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T, w *world) {
+				w.settled(t)
+				before(t, w)
+				time.Sleep(500 * time.Millisecond)
+				if n := w.assumed(); n != 1 {
+					t.Fatalf("%d calls of AssumeRole, want one", n)
+				}
+				w.ExpireSessions()
+				w.mustFetch(t)
+				if n := w.assumed(); n != 2 {
+					t.Errorf("%d calls of AssumeRole, want another", n)
+				}
+			}, forbid(origin.False))
+		})
+	}
+}
+
 func TestOldCredentialsServeWhileSTSGivesUselessOnes(t *testing.T) {
 	expired := -time.Minute
 	for name, fault := range map[string]fakeaws.Fault{
