@@ -185,11 +185,13 @@ func TestTimeouts(t *testing.T) {
 		want  error
 		took  time.Duration
 	}{
-		"no headers":         {fakeaws.Fault{HangBeforeHeaders: true}, proxy.ErrTimeout, 30 * time.Second},
-		"no more body":       {fakeaws.Fault{HangAt: &at}, proxy.ErrTimeout, 10 * time.Second},
-		"slow but moving":    {fakeaws.Fault{Drip: &fakeaws.Drip{Chunk: 2044, Pause: 9 * time.Second}}, nil, 90 * time.Second},
-		"slow first byte":    {fakeaws.Fault{Delay: 29 * time.Second}, nil, 29 * time.Second},
-		"hanging error page": {fakeaws.Fault{Status: http.StatusInternalServerError, HangAt: &at}, proxy.ErrTimeout, 10 * time.Second},
+		"no headers":          {fakeaws.Fault{HangBeforeHeaders: true}, proxy.ErrTimeout, 30 * time.Second},
+		"no more body":        {fakeaws.Fault{HangAt: &at}, proxy.ErrTimeout, 10 * time.Second},
+		"slow but moving":     {fakeaws.Fault{Drip: &fakeaws.Drip{Chunk: 2044, Pause: 9 * time.Second}}, nil, 90 * time.Second},
+		"slow first byte":     {fakeaws.Fault{Delay: 29 * time.Second}, nil, 29 * time.Second},
+		"dripping error page": {fakeaws.Fault{Status: http.StatusBadRequest, Code: "Whatever", Drip: &fakeaws.Drip{Chunk: 1, Pause: 9 * time.Second}}, proxy.ErrBadAnswer, 30 * time.Second},
+		"dripping 404":        {fakeaws.Fault{Status: http.StatusNotFound, Code: "NoSuchKey", Drip: &fakeaws.Drip{Chunk: 1, Pause: 9 * time.Second}}, proxy.ErrBadAnswer, 30 * time.Second},
+		"hanging error page":  {fakeaws.Fault{Status: http.StatusInternalServerError, HangAt: &at}, proxy.ErrTimeout, 10 * time.Second},
 	} {
 		t.Run(name, func(t *testing.T) {
 			inBubble(t, func(t *testing.T, w *world) {

@@ -40,7 +40,7 @@ type Options struct {
 	STSEndpoint string // URL; default: AWS's, except that a custom Endpoint needs one for its roles
 	PathStyle   bool   // bucket in the path, not in the host name
 
-	FirstByte time.Duration // to S3's headers; default 30 s
+	FirstByte time.Duration // to S3's headers, and for an error document to come whole; default 30 s
 	Progress  time.Duration // without a byte of a body; default 10 s
 
 	PresignExpires time.Duration // life of a presigned URL; default 15 min
@@ -243,7 +243,7 @@ func loadConfig(ctx context.Context, opt Options) (aws.Config, error) {
 
 func (a *AWS) newClients(cfg aws.Config) {
 	transport := cfg.HTTPClient.(*awshttp.BuildableClient).GetTransport()
-	a.client = &httpClient{transport: transport, progress: a.opt.Progress}
+	a.client = &httpClient{transport: transport, progress: a.opt.Progress, document: a.opt.FirstByte}
 	a.signer = newSigner()
 	a.s3 = s3.NewFromConfig(cfg, func(o *s3.Options) {
 		o.HTTPClient = a.client
@@ -265,7 +265,7 @@ func (a *AWS) newClients(cfg aws.Config) {
 	patient.ResponseHeaderTimeout = 0 // the attempt's context bounds it
 	a.transports = []*http.Transport{transport, patient}
 	a.sts = sts.NewFromConfig(cfg, func(o *sts.Options) {
-		o.HTTPClient = &httpClient{transport: patient, progress: a.opt.Progress}
+		o.HTTPClient = &httpClient{transport: patient, progress: a.opt.Progress, document: a.opt.FirstByte}
 		o.Credentials = aws.CredentialsProviderFunc(signedWith)
 		o.Retryer = aws.NopRetryer{} // the keeper tries again
 		o.RetryMaxAttempts = 0

@@ -21,8 +21,12 @@ const idlePerHost = maxConcurrency
 // maxErrorBody bounds an error document. The SDK reads it whole; S3's have a few hundred bytes.
 const maxErrorBody = 64 << 10
 
-// errStalled is what cancels a request whose body has stopped.
-var errStalled = fmt.Errorf("%w: the body stopped", proxy.ErrTimeout)
+var (
+	// errStalled is what cancels a request whose body has stopped.
+	errStalled = fmt.Errorf("%w: the body stopped", proxy.ErrTimeout)
+	// errDragged is what cancels one whose error document takes too long; its status tells enough.
+	errDragged = fmt.Errorf("%w: the error document", proxy.ErrTimeout)
+)
 
 // newHTTPClient returns a client in the SDK's own type, since only that takes AWS_CA_BUNDLE.
 // firstByte bounds the wait for an answer's headers; 0: the context alone does.
@@ -48,6 +52,7 @@ func newHTTPClient(firstByte time.Duration, dial func(context.Context, string, s
 type httpClient struct {
 	transport http.RoundTripper
 	progress  time.Duration // the longest that a body may stay silent
+	document  time.Duration // the longest that an error document may take
 }
 
 func (c *httpClient) Do(r *http.Request) (*http.Response, error) { return c.do(r.Context(), r) }
@@ -62,6 +67,7 @@ func (c *httpClient) do(ctx context.Context, r *http.Request) (*http.Response, e
 	body := &watchedBody{ReadCloser: resp.Body, ctx: ctx, cancel: cancel, progress: c.progress}
 	if resp.StatusCode >= http.StatusMultipleChoices {
 		body.ReadCloser = &shortBody{resp.Body, maxErrorBody}
+		body.end = time.AfterFunc(c.document, func() { cancel(errDragged) })
 	}
 	resp.Body = body
 	return resp, nil
@@ -75,6 +81,7 @@ type watchedBody struct {
 	cancel   context.CancelCauseFunc
 	progress time.Duration
 	timer    *time.Timer
+	end      *time.Timer // of an error document
 }
 
 func (b *watchedBody) Read(p []byte) (int, error) {
@@ -94,6 +101,9 @@ func (b *watchedBody) Read(p []byte) (int, error) {
 func (b *watchedBody) Close() error {
 	if b.timer != nil {
 		b.timer.Stop()
+	}
+	if b.end != nil {
+		b.end.Stop()
 	}
 	err := b.ReadCloser.Close()
 	b.cancel(nil)
