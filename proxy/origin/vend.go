@@ -78,6 +78,10 @@ func (a *AWS) Vend(ctx context.Context, subject string, ids []string, d time.Dur
 		return Vended{}, fmt.Errorf("%w: too many ask for credentials", proxy.ErrSlowDown)
 	}
 	creds, err := a.assume(ctx, a.base.Retrieve, role, sessionName(subject), policy, min(d, maxVended).Truncate(time.Second))
+	var f *fault
+	if errors.As(err, &f) && f.code == "PackedPolicyTooLarge" { // now and ever
+		return Vended{}, fmt.Errorf("%w for %d tilesets at once: %s", ErrCannotVend, len(ids), f.text)
+	}
 	if err != nil {
 		return Vended{}, err
 	}

@@ -179,9 +179,21 @@ func TestVendRefuses(t *testing.T) {
 				t.Errorf("%s: got %v", name, err)
 			}
 		}
-		w.Inject(fakeaws.Fault{Op: "AssumeRole", Status: http.StatusForbidden, Code: "AccessDenied"})
+		defer w.Inject(fakeaws.Fault{Op: "AssumeRole", Status: http.StatusForbidden, Code: "AccessDenied"})()
 		if _, err := w.origin.Vend(t.Context(), "ada", []string{"base"}, time.Hour); !errors.Is(err, proxy.ErrNoCredentials) {
 			t.Errorf("STS refuses: got %v", err)
+		}
+	}, vending)
+}
+
+// What STS packs is beyond our counting, and asking again won't make it fit.
+func TestTooManyTilesetsForSTS(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		w.settledOrNot(t)
+		w.Inject(fakeaws.Fault{Op: "AssumeRole", Status: http.StatusBadRequest, Code: "PackedPolicyTooLarge"})
+		_, err := w.origin.Vend(t.Context(), "ada", []string{"base", "roads"}, time.Hour)
+		if !errors.Is(err, origin.ErrCannotVend) || errors.Is(err, proxy.ErrNoCredentials) || !strings.Contains(err.Error(), "for 2 tilesets at once") {
+			t.Errorf("got %v", err)
 		}
 	}, vending)
 }
