@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net"
 	"os"
 	"path"
 	"slices"
@@ -132,7 +133,7 @@ func (a *AWS) assumeRole(ctx context.Context, from provider, role Role, session,
 	}
 	out, err := a.sts.AssumeRole(signWith(ctx, base.Credentials), in)
 	if err != nil {
-		f := stsFault(ctx, err, base.SecretAccessKey, base.SessionToken)
+		f := stsFault(ctx, err, assumeRoleHints, base.SecretAccessKey, base.SessionToken)
 		if f.remedy == newCredentials {
 			a.base.refused(base)
 		}
@@ -157,7 +158,7 @@ func (a *AWS) assumeRoleWithWebIdentity(ctx context.Context, role Role, session,
 	}
 	out, err := a.sts.AssumeRoleWithWebIdentity(ctx, in)
 	if err != nil {
-		return aws.Credentials{}, stsFault(ctx, err, *in.WebIdentityToken)
+		return aws.Credentials{}, stsFault(ctx, err, webIdentityHints, *in.WebIdentityToken)
 	}
 	return issued(out.Credentials, out.ResultMetadata, "AssumeRoleWithWebIdentity "+role.ARN), nil
 }
@@ -178,15 +179,17 @@ func issued(c *types.Credentials, answer middleware.Metadata, source string) aws
 	}
 }
 
-// stsHints say what to do about STS's errors; those of meanings stand for the rest.
+// hints say what to do about STS's errors, by code.
+type hints map[string]string
+
+// stsHints are those of both calls.
 // https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRole.html#API_AssumeRole_Errors
-var stsHints = map[string]string{ //nolint:gosec // advice, not credentials
-	"AccessDenied":            "the role's trust policy must name who asks, whose own policy must allow sts:AssumeRole on the role; external_id must be the one that the trust policy wants",
+// https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRoleWithWebIdentity.html#API_AssumeRoleWithWebIdentity_Errors
+var stsHints = hints{ //nolint:gosec // advice, not credentials
 	"PackedPolicyTooLarge":    "the session policy and the session tags are too large once packed: shorten prefixes, drop tags, give some tilesets a role of their own, or set scope_down: false",
 	"MalformedPolicyDocument": "the session policy is not understood: set scope_down: false for a service that is not AWS",
 	"ValidationError":         "look at role.duration (at most the role's maximum session duration, and 1h when the base credentials are a role's own), role.arn and role.session_name",
 	"RegionDisabledException": "STS is not activated in this region: activate it in the account, or set aws.sts_endpoint",
-	"ExpiredTokenException":   "the web identity token has expired: whatever writes the file has stopped",
 	"InvalidIdentityToken":    "the web identity token is not accepted: look at its issuer, and at the identity provider in IAM",
 	"IDPRejectedClaim":        "the identity provider refuses the token: look at its audience and expiry",
 	"IDPCommunicationError":   "AWS cannot reach the identity provider; it will be tried again",
@@ -194,14 +197,32 @@ var stsHints = map[string]string{ //nolint:gosec // advice, not credentials
 	"SignatureDoesNotMatch":   "the base credentials' secret key is wrong, or this machine's clock is",
 }
 
-func stsFault(ctx context.Context, err error, secrets ...string) *fault {
+const baseExpired = "the base credentials have expired: whatever provides them has stopped"
+
+var assumeRoleHints = hints{
+	"AccessDenied":          "the role's trust policy must name who asks, whose own policy must allow sts:AssumeRole on the role; external_id must be the one that the trust policy wants",
+	"ExpiredToken":          baseExpired,
+	"ExpiredTokenException": baseExpired,
+}
+
+var webIdentityHints = hints{
+	"AccessDenied":          "the role's trust policy must name the identity provider and allow sts:AssumeRoleWithWebIdentity, and its conditions must fit the token's audience and subject",
+	"ExpiredTokenException": "the web identity token has expired: whatever writes the file has stopped",
+}
+
+// stsFault has no hint of S3's, which would lead astray.
+func stsFault(ctx context.Context, err error, call hints, secrets ...string) *fault {
 	f := classify(ctx, err, secrets...)
 	f.class = proxy.ErrNoCredentials
 	if ctx.Err() != nil {
 		f.text = "no answer in time"
 	}
 	f.text = "STS: " + f.text
-	f.hint = cmp.Or(stsHints[f.code], f.hint)
+	f.hint = cmp.Or(call[f.code], stsHints[f.code])
+	var host *net.DNSError
+	if errors.As(err, &host) && host.IsNotFound {
+		f.hint = "look at aws.region and aws.sts_endpoint"
+	}
 	return f
 }
 

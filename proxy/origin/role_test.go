@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto"
 	"errors"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -72,6 +73,61 @@ func TestWebIdentityTokenIsReadAnewEachTime(t *testing.T) {
 			return aws.Credentials{}, errors.New("nobody should ask for these")
 		}
 		o.Sources[0].Role = origin.Role{ARN: roleARN, WebIdentityTokenFile: path, ScopeDown: true}
+	})
+}
+
+// Hints are about the call that failed: what helps with S3, or with the other way to a role, leads astray.
+func TestHintsFitTheCall(t *testing.T) {
+	const assume, web = "AssumeRole", "AssumeRoleWithWebIdentity"
+	path := filepath.Join(t.TempDir(), "token")
+	if err := os.WriteFile(path, []byte("token"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, tc := range []struct {
+		call           string
+		status         int
+		code, says, no string
+	}{
+		{assume, 403, "AccessDenied", "external_id", "identity provider"},
+		{web, 403, "AccessDenied", "identity provider", "external_id"},
+		{assume, 400, "ExpiredTokenException", "base credentials have expired", "web identity"},
+		{web, 400, "ExpiredTokenException", "web identity token has expired", "base credentials"},
+		{assume, 400, "Throttling", "", "cache.fresh"},
+		{web, 503, "ServiceUnavailable", "", "cache.fresh"},
+		{assume, 403, "Whatever", "", "S3"},
+		{assume, 400, "ExpiredToken", "base credentials have expired", "new ones"},
+	} {
+		t.Run(tc.call+" "+tc.code, func(t *testing.T) {
+			inBubble(t, func(t *testing.T, w *world) {
+				w.Inject(fakeaws.Fault{Op: tc.call, Status: tc.status, Code: tc.code})
+				w.restart(t)
+				text := w.mustFail(t, proxy.ErrNoCredentials)
+				if !strings.Contains(text, tc.code) || !strings.Contains(text, tc.says) || strings.Contains(text, tc.no) {
+					t.Errorf("got %q, want it to say %q and not %q", text, tc.says, tc.no)
+				}
+			}, func(_ *fakeaws.Role, o *origin.Options) {
+				if tc.call == web {
+					o.Sources[0].Role.WebIdentityTokenFile = path
+				}
+			})
+		})
+	}
+}
+
+func TestNoSuchSTS(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		if text := w.mustFail(t, proxy.ErrNoCredentials); !strings.Contains(text, "look at aws.region and aws.sts_endpoint") {
+			t.Errorf("got %q", text)
+		}
+	}, func(_ *fakeaws.Role, o *origin.Options) {
+		dial := o.Dial
+		o.STSEndpoint = "http://sts.nowhere.example"
+		o.Dial = func(ctx context.Context, network, address string) (net.Conn, error) {
+			if strings.HasPrefix(address, "sts.") {
+				return nil, &net.OpError{Op: "dial", Net: network, Err: &net.DNSError{Err: "no such host", Name: address, IsNotFound: true}}
+			}
+			return dial(ctx, network, address)
+		}
 	})
 }
 
