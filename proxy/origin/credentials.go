@@ -44,14 +44,15 @@ type keeper struct {
 	wake    chan struct{} // an attempt has been asked for; capacity 1
 
 	mu       sync.Mutex
-	held     credentials  // zero before the first
-	attempt  *attempt     // under way or asked for
-	refusals [2]time.Time // of the last two refreshes that a refusal forced
-	denial   time.Time    // of the last that a denial forced
-	failures int          // in a row
-	failed   error        // the last failure, nil after a success
-	since    time.Time    // of the first failure in the row
-	logged   time.Time    // of the last warning
+	held     credentials   // zero before the first
+	next     chan struct{} // closed when others are held
+	attempt  *attempt      // under way or asked for
+	refusals [2]time.Time  // of the last two refreshes that a refusal forced
+	denial   time.Time     // of the last that a denial forced
+	failures int           // in a row
+	failed   error         // the last failure, nil after a success
+	since    time.Time     // of the first failure in the row
+	logged   time.Time     // of the last warning
 }
 
 // credentials are one set of them, and what has been said of it since: whoever has a copy learns of it.
@@ -69,7 +70,7 @@ type attempt struct {
 }
 
 func newKeeper(name string, fetch func(context.Context) (aws.Credentials, error), log *slog.Logger, observe func(string, error)) *keeper {
-	k := &keeper{name: name, fetch: fetch, log: log, observe: observe, wake: make(chan struct{}, 1)}
+	k := &keeper{name: name, fetch: fetch, log: log, observe: observe, wake: make(chan struct{}, 1), next: make(chan struct{})}
 	k.ask(time.Now()) // the earliest requests wait for the first attempt, which run makes
 	return k
 }
@@ -240,6 +241,8 @@ func (k *keeper) keep(creds credentials, err error, now time.Time) time.Duration
 			k.log.Info("origin credentials are fresh again", "credentials", k.name, "expires", expiry(creds))
 		}
 		k.held, k.failures, k.failed = creds, 0, nil
+		close(k.next)
+		k.next = make(chan struct{})
 		if !creds.CanExpire {
 			return never
 		}
@@ -261,6 +264,13 @@ func (k *keeper) keep(creds credentials, err error, now time.Time) time.Duration
 	}
 	backoff := min(maxBackoff, minBackoff<<min(k.failures-1, 10))
 	return max(minBackoff, min(left, jitter(backoff, 1./2, 1)))
+}
+
+// renewed is closed when other credentials are there than now.
+func (k *keeper) renewed() <-chan struct{} {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.next
 }
 
 // status is for /ready, the metrics and `tilegate check`.

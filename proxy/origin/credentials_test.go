@@ -345,6 +345,24 @@ func TestReadinessAtStart(t *testing.T) {
 	}
 }
 
+// What waits for credentials to ask S3 with asks as soon as they are there.
+func TestReadyOnceCredentialsArrive(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		restore := w.Inject(fakeaws.Fault{Op: "AssumeRole", Status: http.StatusServiceUnavailable, Code: "ServiceUnavailable"})
+		w.restart(t)
+		time.Sleep(10 * time.Minute)
+		before := w.seen.count("refresh role tiles-reader true")
+		restore()
+		for w.seen.count("refresh role tiles-reader true") == before {
+			time.Sleep(100 * time.Millisecond)
+		}
+		time.Sleep(100 * time.Millisecond)
+		if err := w.origin.Ready(); err != nil {
+			t.Errorf("not ready: %v", err)
+		}
+	})
+}
+
 func TestRoleOptionsReachSTS(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world) {
 		w.mustFetch(t)

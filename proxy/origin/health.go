@@ -90,7 +90,7 @@ func (h *health) mayLog(class error, now time.Time) (skipped int, ok bool) {
 	return skipped, true
 }
 
-// reach asks for the canary until S3 answers anything at all.
+// reach asks for the canary until S3 answers anything at all: after a backoff, or with new credentials at once.
 func (s *S3) reach(ctx context.Context, places chan struct{}) {
 	for n := 0; ctx.Err() == nil && !s.health.reached.Load(); n++ {
 		select {
@@ -98,6 +98,7 @@ func (s *S3) reach(ctx context.Context, places chan struct{}) {
 		case <-ctx.Done():
 			return
 		}
+		renewed := s.keeper.renewed()
 		bounded, cancel := context.WithTimeout(ctx, attemptTimeout)
 		if object, err := s.Fetch(bounded, s.Canary, tilecache.Condition{}); err == nil {
 			_ = object.Body.Close()
@@ -110,9 +111,10 @@ func (s *S3) reach(ctx context.Context, places chan struct{}) {
 		timer := time.NewTimer(jitter(min(maxBackoff, minBackoff<<min(n, 10)), 1./2, 1))
 		select {
 		case <-timer.C:
+		case <-renewed:
 		case <-ctx.Done():
-			timer.Stop()
 		}
+		timer.Stop()
 	}
 }
 
