@@ -49,8 +49,11 @@ func (f *fault) detail() string {
 	return f.text + ": " + f.hint
 }
 
-// outcome is a metric's label.
+// outcome is a metric's label; nil: an object.
 func outcome(f *fault) string {
+	if f == nil {
+		return "ok"
+	}
 	for _, o := range outcomes {
 		if errors.Is(f, o.class) {
 			return o.label

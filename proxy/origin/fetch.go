@@ -17,10 +17,11 @@ import (
 // tilecache.Fetch and proxy's classes. Their text is for the log: it tells what S3 said and what to do,
 // and holds no secret.
 func (s *S3) Fetch(ctx context.Context, key tilecache.Key, cond tilecache.Condition) (*tilecache.Object, error) {
-	return s.get(ctx, s.Key(key), cond)
+	return s.get(ctx, request{name: s.Key(key), cond: cond})
 }
 
-func (s *S3) get(ctx context.Context, name string, cond tilecache.Condition) (*tilecache.Object, error) {
+// get sends a request until it has an answer, with the credentials that are good by then.
+func (s *S3) get(ctx context.Context, r request) (*tilecache.Object, error) {
 	s.budget.earn()
 	creds, err := s.keeper.Retrieve(ctx)
 	if err != nil {
@@ -28,7 +29,8 @@ func (s *S3) get(ctx context.Context, name string, cond tilecache.Condition) (*t
 	}
 	renewed, resigned := false, false
 	for n := 1; ; n++ {
-		object, f := s.attempt(ctx, request{name: name, cond: cond, creds: creds})
+		r.creds = creds
+		object, f := s.attempt(ctx, r)
 		if f == nil {
 			return object, nil
 		}
@@ -50,7 +52,7 @@ func (s *S3) get(ctx context.Context, name string, cond tilecache.Condition) (*t
 			retry, f = false, classifySilence(ctx, ctx.Err(), nil)
 		}
 		if !retry {
-			return nil, s.settle(name, f)
+			return nil, s.settle(r.name, f)
 		}
 		s.aws.opt.Observe.Retry(s.ID)
 	}
@@ -74,17 +76,17 @@ func (s *S3) attempt(ctx context.Context, r request) (*tilecache.Object, *fault)
 	case f != nil && f.code == "AccessDenied":
 		f = s.forbidden(ctx, r.name, f, r.creds)
 	case f == nil:
-		if object, f = s.object(ctx, answer, r.cond); f != nil {
+		if object, f = s.object(ctx, answer, r); f != nil {
 			_ = answer.Body.Close()
 		}
 	}
-	if f != nil {
+	if r.bytes == "" { // else it is nobody's tile
 		s.aws.opt.Observe.Request(s.ID, outcome(f), took)
-		return nil, f
 	}
-	s.aws.opt.Observe.Request(s.ID, "ok", took)
-	s.well(r.name)
-	return object, nil
+	if f == nil {
+		s.well(r.name)
+	}
+	return object, f
 }
 
 // conditional gives the answers to conditions and ranges their meaning (RFC 9110 sections 13 and 14).
@@ -100,8 +102,11 @@ func conditional(f *fault, cond tilecache.Condition) *fault {
 }
 
 // object checks what S3 says of the object that it sends.
-func (s *S3) object(ctx context.Context, answer *http.Response, cond tilecache.Condition) (*tilecache.Object, *fault) {
-	h := answer.Header
+func (s *S3) object(ctx context.Context, answer *http.Response, r request) (*tilecache.Object, *fault) {
+	if r.bytes != "" {
+		return &tilecache.Object{Body: answer.Body}, nil
+	}
+	h, cond := answer.Header, r.cond
 	modified, _ := http.ParseTime(h.Get("Last-Modified")) // else it is not known
 	b := &body{ReadCloser: answer.Body, s: s, ctx: ctx}
 	o := &tilecache.Object{

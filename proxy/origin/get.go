@@ -77,7 +77,7 @@ const emptyPayload = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b78
 type request struct {
 	name  string // the object's key
 	cond  tilecache.Condition
-	bytes string // a Range of one's own
+	bytes string // firstByte of a probe, whose answer is for taste
 	creds credentials
 }
 
@@ -112,7 +112,9 @@ func (s *S3) send(ctx context.Context, r request) (*http.Response, *fault) {
 		return nil, classifySilence(ctx, err, r.secrets())
 	}
 	s.aws.noteClock(answer.Header, sent)
-	if answer.StatusCode == http.StatusOK || answer.StatusCode == http.StatusPartialContent {
+	switch {
+	case answer.StatusCode == http.StatusOK, answer.StatusCode == http.StatusPartialContent,
+		answer.StatusCode == http.StatusRequestedRangeNotSatisfiable && r.bytes != "": // an empty object
 		return answer, nil
 	}
 	f := errorDocument(ctx, answer, r.secrets())
@@ -121,6 +123,12 @@ func (s *S3) send(ctx context.Context, r request) (*http.Response, *fault) {
 	}
 	return nil, f
 }
+
+// firstByte is the Range of whoever wants to know whether an object can be read.
+const firstByte = "bytes=0-0"
+
+// taste reads what firstByte asked for to its end, or the connection is lost.
+func taste(body io.Reader) { _, _ = io.CopyN(io.Discard, body, 2) }
 
 var userAgent = []string{"tilegate"}
 

@@ -100,7 +100,8 @@ func (s *S3) reach(ctx context.Context, places chan struct{}) {
 		}
 		renewed := s.keeper.renewed()
 		bounded, cancel := context.WithTimeout(ctx, attemptTimeout)
-		if object, err := s.Fetch(bounded, s.Canary, tilecache.Condition{}); err == nil {
+		if object, err := s.get(bounded, request{name: s.Key(s.Canary), bytes: firstByte}); err == nil {
+			taste(object.Body)
 			_ = object.Body.Close()
 		}
 		cancel()

@@ -5,8 +5,6 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"io"
-	"net/http"
 	"path"
 	"strings"
 	"sync"
@@ -128,12 +126,10 @@ func (s *S3) readsAnything(ctx context.Context, creds credentials) (bool, string
 
 // touch reads an object's first byte; nil: it can be read.
 func (s *S3) touch(ctx context.Context, name string, creds credentials) *fault {
-	answer, f := s.send(ctx, request{name: name, bytes: "bytes=0-0", creds: creds})
+	answer, f := s.send(ctx, request{name: name, bytes: firstByte, creds: creds})
 	if f == nil {
-		_, _ = io.CopyN(io.Discard, answer.Body, 2) // up to its end, or the connection is lost
+		taste(answer.Body)
 		_ = answer.Body.Close()
-	} else if f.status == http.StatusRequestedRangeNotSatisfiable { // an empty object
-		f = nil
 	}
 	return f
 }

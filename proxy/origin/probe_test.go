@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"net/http"
 	"strings"
 	"sync"
 	"testing"
@@ -172,4 +173,43 @@ func TestCheckWaitsForASlowSTS(t *testing.T) {
 			t.Errorf("got %+v", r)
 		}
 	})
+}
+
+// A file may be large, and its first byte tells as much.
+func TestFilesAreReachedByAByte(t *testing.T) {
+	for name, size := range map[string]int{"large": 8 << 20, "empty": 0} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T, w *world) {
+				w.stop()
+				w.Put("docs", "report.pdf", fakeaws.Object{Body: make([]byte, size)})
+				w.ResetRequests()
+				dialled, observed := w.dialled.Load(), w.seen.all("request")
+				w.restart(t)
+				time.Sleep(time.Second)
+				if err := w.origin.Ready(); err != nil {
+					t.Errorf("not ready: %v", err)
+				}
+				if lines := w.origin.Degraded(); len(lines) > 0 {
+					t.Errorf("degraded: %q", lines)
+				}
+				for _, r := range w.Requests() {
+					if r.Op == "GetObject" && (r.Header.Get("Range") != "bytes=0-0" || r.Status == http.StatusOK) {
+						t.Errorf("asked for %s with Range %q", r.Key, r.Header.Get("Range"))
+					}
+				}
+				w.mustFetch(t)
+				if n := w.dialled.Load() - dialled; n > 4 { // STS, and one for each source
+					t.Errorf("%d connections", n)
+				}
+				if n := w.seen.all("request") - observed; n != 1 {
+					t.Errorf("%d requests observed, want the tile's", n)
+				}
+			}, func(_ *fakeaws.Role, o *origin.Options) {
+				o.Sources = append(o.Sources, origin.Source{
+					ID: "file:report", Bucket: "docs", Prefix: "report.pdf", Role: o.Sources[0].Role,
+					Key: func(tilecache.Key) string { return "report.pdf" },
+				})
+			})
+		})
+	}
 }
