@@ -126,7 +126,11 @@ func (s *S3) readsAnything(ctx context.Context, creds credentials) (bool, string
 
 // touch reads an object's first byte; nil: it can be read.
 func (s *S3) touch(ctx context.Context, name string, creds credentials) *fault {
-	answer, f := s.send(ctx, request{name: name, bytes: firstByte, creds: creds})
+	r := request{name: name, bytes: firstByte, creds: creds}
+	answer, f := s.send(ctx, r)
+	if f != nil && f.remedy == newSignature {
+		answer, f = s.send(ctx, r)
+	}
 	if f == nil {
 		taste(answer.Body)
 		_ = answer.Body.Close()

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -86,6 +87,22 @@ func TestCheckOfAFile(t *testing.T) {
 				file := source("file:report", "docs", tc.key)
 				file.Key = func(tilecache.Key) string { return tc.key }
 				o.Sources = []origin.Source{file}
+			})
+		})
+	}
+}
+
+func TestCheckCorrectsAWrongClock(t *testing.T) {
+	for _, tc := range []struct {
+		name string
+		role origin.Role
+	}{{"with a role", origin.Role{ARN: roleARN}}, {"without", origin.Role{}}} {
+		t.Run(tc.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := startSkewed(t, 3*time.Hour, func(_ *fakeaws.Role, o *origin.Options) { o.Sources[0].Role = tc.role })
+				if r := w.origin.Check(t.Context())[0]; len(r.Faults) > 0 || r.Object == "" {
+					t.Errorf("got %+v", r)
+				}
 			})
 		})
 	}
