@@ -30,7 +30,7 @@ var ErrCannotVend = errors.New("credentials cannot be handed out")
 // Vended are temporary AWS credentials for a caller's own use.
 type Vended struct {
 	AccessKeyID, SecretAccessKey, SessionToken string
-	Expires                                    time.Time
+	Expires                                    time.Time // in whole seconds
 }
 
 // String keeps them out of logs.
@@ -88,7 +88,7 @@ func (a *AWS) Vend(ctx context.Context, subject string, ids []string, d time.Dur
 	if !creds.HasKeys() || !time.Now().Before(creds.Expires) {
 		return Vended{}, fmt.Errorf("%w: STS answered with none that are valid", proxy.ErrNoCredentials)
 	}
-	return Vended{creds.AccessKeyID, creds.SecretAccessKey, creds.SessionToken, creds.Expires}, nil
+	return Vended{creds.AccessKeyID, creds.SecretAccessKey, creds.SessionToken, creds.Expires.Truncate(time.Second)}, nil
 }
 
 // sessionName is the subject as CloudTrail is to show it: [\w+=,.@-]{2,64}. Where that changes it, a part of

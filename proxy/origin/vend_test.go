@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -222,6 +223,22 @@ func TestVendedLifeIsAnHourAtMost(t *testing.T) {
 			t.Errorf("they live %s, error %v", time.Until(v.Expires), err)
 		}
 	}, vending)
+}
+
+// Not everything that reads credential_process understands a fraction of a second, as a corrected clock makes it.
+func TestVendedLifeEndsAtAWholeSecond(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := startSkewed(t, 40*time.Minute, vending)
+		w.mustFetch(t)
+		time.Sleep(300 * time.Millisecond)
+		v, err := w.origin.Vend(t.Context(), "ada", []string{"base"}, time.Hour)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if left := time.Until(v.Expires); v.Expires.Nanosecond() != 0 || left > time.Hour || left < 59*time.Minute {
+			t.Errorf("they end at %s, in %s", v.Expires, left)
+		}
+	})
 }
 
 // A subject is what its token says; STS and CloudTrail must get a name that is allowed, and one of its own.
