@@ -185,10 +185,20 @@ func classifySilence(ctx context.Context, err error, secrets []string) *fault {
 		f.class, f.hint = proxy.ErrUnreachable, "look at aws.region and aws.endpoint"
 	case errors.As(err, &network) && network.Timeout():
 		f.class = proxy.ErrTimeout
+		if unasked(err) {
+			f.remedy = tryAgain
+		}
 	default:
 		f.class, f.remedy = proxy.ErrUnreachable, tryAgain
 	}
 	return f
+}
+
+// unasked tells the timeouts before a connection stands from the one for an answer's headers, to which net/http
+// gives the identity of a context's.
+func unasked(timeout error) bool {
+	var operation *net.OpError
+	return errors.As(timeout, &operation) && operation.Op == "dial" || !errors.Is(timeout, context.DeadlineExceeded)
 }
 
 // answerText is such as 403 AccessDenied "Access Denied" (request 4442587FB7D0A2F9).

@@ -1,8 +1,12 @@
 package origin_test
 
 import (
+	"context"
 	"errors"
+	"io"
+	"net"
 	"net/http"
+	"os"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -11,6 +15,7 @@ import (
 
 	"tilegate/internal/fakeaws"
 	"tilegate/proxy"
+	"tilegate/proxy/origin"
 	"tilegate/tilecache"
 )
 
@@ -28,6 +33,38 @@ func TestOnePassingFailureIsRetried(t *testing.T) {
 				if took := w.mustFetch(t); took > 300*time.Millisecond {
 					t.Errorf("it took %s", took)
 				}
+			})
+		})
+	}
+}
+
+// What has not been asked yet is the cheapest to ask for again.
+func TestConnectionsThatTakeTooLongAreTriedAgain(t *testing.T) {
+	for name, dial := range map[string]func(ctx context.Context) (net.Conn, error){
+		"connecting": func(ctx context.Context) (net.Conn, error) {
+			select {
+			case <-time.After(5 * time.Second):
+			case <-ctx.Done():
+			}
+			return nil, &net.OpError{Op: "dial", Net: "tcp", Err: os.ErrDeadlineExceeded}
+		},
+		"TLS": func(context.Context) (net.Conn, error) {
+			ours, theirs := net.Pipe()
+			go func() { _, _ = io.Copy(io.Discard, theirs) }()
+			return ours, nil
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T, w *world) {
+				begun := time.Now()
+				w.mustFail(t, proxy.ErrTimeout)
+				if took := time.Since(begun); took < 15*time.Second || took > 16*time.Second {
+					t.Errorf("it failed after %s, want three times 5s", took)
+				}
+			}, func(_ *fakeaws.Role, o *origin.Options) {
+				o.Endpoint = "https://localhost"
+				o.Sources[0].Role = origin.Role{}
+				o.Dial = func(ctx context.Context, _, _ string) (net.Conn, error) { return dial(ctx) }
 			})
 		})
 	}
