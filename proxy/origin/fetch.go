@@ -114,12 +114,14 @@ func (s *S3) object(ctx context.Context, answer *http.Response, r request) (*til
 		Encoding: storedEncoding(h.Get("Content-Encoding")),
 	}
 	if cond.Offset == 0 {
-		b.sum, b.want = checksumOf(h)
+		if b.sum, b.want = checksumOf(h); b.sum != nil {
+			o.Check = b.check
+		}
 	}
 	partial := h.Get("Content-Range")
 	switch {
-	case cond.Offset == 0 && partial != "":
-		return nil, badAnswer("a range, %s, of an object that was asked for whole", plain(partial, nil))
+	case cond.Offset == 0 && (partial != "" || answer.StatusCode == http.StatusPartialContent):
+		return nil, badAnswer("a part (%s) of an object that was asked for whole", plain(partial, nil))
 	case cond.Offset == 0:
 		return o, nil
 	case cond.IfMatch != "" && o.ETag != cond.IfMatch:

@@ -3,10 +3,14 @@ package origin_test
 import (
 	"bytes"
 	"context"
+	"encoding/base64"
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"io"
 	"net/http"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -309,5 +313,45 @@ func TestEndlessErrorDocumentIsCutOff(t *testing.T) {
 	_, err := tiles.Fetch(t.Context(), tile101, tilecache.Condition{})
 	if err == nil || sent.Load() > 8<<20 {
 		t.Errorf("got %v after %d bytes", err, sent.Load())
+	}
+}
+
+// A part that says nothing of its place is no whole object.
+func TestPartWithoutContentRangeIsABadAnswer(t *testing.T) {
+	tiles := stub(t, func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(http.StatusPartialContent)
+		_, _ = io.WriteString(w, "a part")
+	})
+	_, _, err := read(tiles.Fetch(t.Context(), tile101, tilecache.Condition{}))
+	if !errors.Is(err, proxy.ErrBadAnswer) {
+		t.Errorf("got %v, want %v", err, proxy.ErrBadAnswer)
+	}
+}
+
+// What S3 keeps as an object's checksum holds for the object in parts, too.
+func TestChecksumOfAnObjectInParts(t *testing.T) {
+	body := tile(1)
+	sum := base64.StdEncoding.EncodeToString(binary.BigEndian.AppendUint32(nil, crc32.ChecksumIEEE(body)))
+	tiles := stub(t, func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("X-Amz-Checksum-Crc32", sum)
+		w.Header().Set("Content-Length", strconv.Itoa(len(body)))
+		_, _ = w.Write(body[:1000])
+		_ = http.NewResponseController(w).Flush()
+		panic(http.ErrAbortHandler)
+	})
+	object, err := tiles.Fetch(t.Context(), tile101, tilecache.Condition{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = io.ReadAll(object.Body)
+	if !errors.Is(err, proxy.ErrUnreachable) {
+		t.Errorf("got %v, want %v", err, proxy.ErrUnreachable)
+	}
+	_ = object.Body.Close()
+	if err := object.Check(body); err != nil {
+		t.Errorf("the object itself: %v", err)
+	}
+	if err := object.Check(bytes.ToUpper(body)); !errors.Is(err, proxy.ErrBadAnswer) {
+		t.Errorf("got %v, want %v", err, proxy.ErrBadAnswer)
 	}
 }

@@ -214,10 +214,26 @@ func (b *body) Read(p []byte) (int, error) {
 		return n, nil
 	case err != io.EOF:
 		return n, b.failed(classifySilence(b.ctx, err, nil))
-	case b.sum != nil && base64.StdEncoding.EncodeToString(b.sum.Sum(nil)) != b.want:
-		return n, b.failed(badAnswer("the body doesn't have the checksum that S3 keeps of it"))
+	case b.sum != nil:
+		if err := b.verdict(); err != nil {
+			return n, err
+		}
 	}
 	return n, io.EOF
+}
+
+// check is tilecache.Object's Check: whole has come in several parts, of which this body was the first.
+func (b *body) check(whole []byte) error {
+	b.sum.Reset()
+	_, _ = b.sum.Write(whole) // never fails
+	return b.verdict()
+}
+
+func (b *body) verdict() error {
+	if base64.StdEncoding.EncodeToString(b.sum.Sum(nil)) == b.want {
+		return nil
+	}
+	return b.failed(badAnswer("the body doesn't have the checksum that S3 keeps of it"))
 }
 
 func (b *body) failed(f *fault) error {

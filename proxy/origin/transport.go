@@ -3,10 +3,12 @@ package origin
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptrace"
 	"time"
 
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
@@ -26,7 +28,13 @@ var (
 	errStalled = fmt.Errorf("%w: the body stopped", proxy.ErrTimeout)
 	// errDragged is what cancels one whose error document takes too long; its status tells enough.
 	errDragged = fmt.Errorf("%w: the error document", proxy.ErrTimeout)
+	// errBroken is what cancels one that has met maxBroken kept connections.
+	errBroken = errors.New("one kept connection after the other broke off without an answer")
 )
+
+// maxBroken is how many kept connections a request may meet. net/http sends a GET again whenever one breaks
+// off without an answer, and there are hundreds: an S3 that resets them would get hundreds of requests for one.
+const maxBroken = 2
 
 // newHTTPClient returns a client in the SDK's own type, since only that takes AWS_CA_BUNDLE.
 // firstByte bounds the wait for an answer's headers; 0: the context alone does.
@@ -50,7 +58,7 @@ func newHTTPClient(firstByte time.Duration, dial func(context.Context, string, s
 // httpClient is what the S3 client sends its requests with. It doesn't follow redirects: S3's 301
 // names another region, which is the operator's to configure, and a signature holds for one host.
 type httpClient struct {
-	transport http.RoundTripper
+	transport *http.Transport
 	progress  time.Duration // the longest that a body may stay silent
 	document  time.Duration // the longest that an error document may take
 }
@@ -59,8 +67,18 @@ func (c *httpClient) Do(r *http.Request) (*http.Response, error) { return c.do(r
 
 func (c *httpClient) do(ctx context.Context, r *http.Request) (*http.Response, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
-	resp, err := c.transport.RoundTrip(r.WithContext(ctx))
+	met := 0
+	traced := httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(conn httptrace.GotConnInfo) {
+		if met++; met > maxBroken && conn.Reused {
+			cancel(errBroken)
+		}
+	}})
+	resp, err := c.transport.RoundTrip(r.WithContext(traced))
 	if err != nil {
+		if errors.Is(context.Cause(ctx), errBroken) {
+			err = errBroken
+			c.transport.CloseIdleConnections() // the others are no better
+		}
 		cancel(nil)
 		return nil, err
 	}
