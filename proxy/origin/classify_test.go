@@ -96,6 +96,10 @@ func TestSecretsThatS3EchoesReachNoErrorAndNoLog(t *testing.T) {
 	var log logBuffer
 	const token, secret = "FwoGZXIvYXdzEXAMPLETOKEN", "wJalrXUtnFEMIEXAMPLEKEY"
 	tiles := stub(t, func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Range") != "" { // at start, or its line might still be on its way to the log
+			_, _ = fmt.Fprint(w, "x")
+			return
+		}
 		w.WriteHeader(http.StatusBadRequest)
 		_, _ = fmt.Fprintf(w, "<Error><Code>Odd%s</Code><Message>\nhttps://b.s3/k?X-Amz-Signature=abcdef0123&amp;X-Amz-Credential=AKIA%%2F1 and %s and %s and %s</Message></Error>",
 			secret, r.Header.Get("X-Amz-Security-Token"), secret, r.Header.Get("Authorization"))
