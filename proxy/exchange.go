@@ -1,9 +1,9 @@
 package proxy
 
 import (
+	"cmp"
 	"crypto/rand"
 	"crypto/tls"
-	"net"
 	"net/http"
 	"sync"
 	"time"
@@ -78,6 +78,18 @@ func (x *exchange) Write(b []byte) (int, error) {
 	}
 	x.bytes += int64(n)
 	return n, err
+}
+
+// writeWhole sends the whole body, over HTTP/1 in one write with the header.
+func (x *exchange) writeWhole(r *http.Request, b []byte) error {
+	joined := connectionOf(r).joined
+	if x.stream != nil || joined == nil {
+		_, err := x.Write(b)
+		return err
+	}
+	joined.hold()
+	_, err := x.Write(b)
+	return cmp.Or(err, joined.release())
 }
 
 // extendDeadline gives the client another stall's time to take what is written next: the deadline
@@ -172,7 +184,7 @@ func (x *exchange) reset(r *http.Request) {
 	if overTLS, ok := conn.(*tls.Conn); ok {
 		conn = overTLS.NetConn()
 	}
-	if overTCP, ok := conn.(*net.TCPConn); ok {
+	if overTCP, ok := conn.(interface{ SetLinger(sec int) error }); ok {
 		_ = overTCP.SetLinger(0) // closing then sends RST in place of FIN
 	}
 	_ = conn.Close() // it is going to fail, that is the point

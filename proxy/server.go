@@ -53,7 +53,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener, grace time.Duration)
 		if s.TLS != nil {
 			failed <- server.ServeTLS(l, "", "")
 		} else {
-			failed <- server.Serve(l)
+			failed <- server.Serve(joinedListener{l})
 		}
 	}()
 	select {

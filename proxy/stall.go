@@ -31,6 +31,7 @@ const (
 // connection is a client's, shared by its requests.
 type connection struct {
 	socket net.Conn     // below TLS; nil in tests without a listener
+	joined *joinedConn  // the same, where it can join writes
 	moved  atomic.Int64 // Unix nanoseconds: the last time that a stream got rid of a piece
 }
 
@@ -41,10 +42,14 @@ func withConnection(ctx context.Context, socket net.Conn) context.Context {
 	if overTLS, ok := socket.(*tls.Conn); ok {
 		socket = overTLS.NetConn()
 	}
-	if overTCP, ok := socket.(*net.TCPConn); ok {
-		limitUnsent(overTCP)
-	}
 	c := &connection{socket: socket}
+	switch overTCP := socket.(type) {
+	case *net.TCPConn:
+		limitUnsent(overTCP)
+	case *joinedConn:
+		limitUnsent(overTCP.TCPConn)
+		c.joined = overTCP
+	}
 	c.moved.Store(time.Now().UnixNano())
 	return context.WithValue(ctx, connectionKey{}, c)
 }
@@ -61,12 +66,17 @@ type stream struct {
 	ended bool
 }
 
-func newStream(r *http.Request, w http.ResponseWriter, stall time.Duration) *stream {
+// connectionOf finds a request's connection; tests may have none.
+func connectionOf(r *http.Request) *connection {
 	conn, ok := r.Context().Value(connectionKey{}).(*connection)
 	if !ok {
 		conn = &connection{}
 	}
-	s := &stream{conn: conn, stall: stall, controller: http.NewResponseController(w)}
+	return conn
+}
+
+func newStream(r *http.Request, w http.ResponseWriter, stall time.Duration) *stream {
+	s := &stream{conn: connectionOf(r), stall: stall, controller: http.NewResponseController(w)}
 	_ = s.controller.SetWriteDeadline(time.Time{}) // the server's own, which runs even while nothing is written
 	return s
 }

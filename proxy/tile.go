@@ -1,7 +1,6 @@
 package proxy
 
 import (
-	"context"
 	"errors"
 	"io"
 	"net/http"
@@ -172,21 +171,20 @@ func (p *Proxy) writeTile(x *exchange, r *http.Request, ts *tileset, edge bool, 
 		x.WriteHeader(code)
 		return nil
 	}
-	return p.copyTile(x, r.Context(), t, code, part)
+	return p.copyTile(x, r, t, code, part)
 }
 
 // copyTile writes the part of a tile that was asked for, as it arrives. Nothing goes out before its
 // first byte is there, so that a fill that fails until then is still an error with a status.
-func (p *Proxy) copyTile(x *exchange, ctx context.Context, t tilecache.Tile, code int, part byteRange) error {
+func (p *Proxy) copyTile(x *exchange, r *http.Request, t tilecache.Tile, code int, part byteRange) error {
 	if body, whole := t.Bytes(); whole && part.length <= atOnce {
 		x.WriteHeader(code)
-		_, err := x.Write(body[part.offset : part.offset+part.length])
-		return err
+		return x.writeWhole(r, body[part.offset:part.offset+part.length])
 	}
 	t.CutWith(x.cut())
 	offset, end := part.offset, part.offset+part.length
 	for part.length < 0 || offset < end {
-		chunk, err := t.Next(ctx, offset)
+		chunk, err := t.Next(r.Context(), offset)
 		if err != nil {
 			if part.length < 0 && errors.Is(err, io.EOF) {
 				break
