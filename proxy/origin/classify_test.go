@@ -136,7 +136,7 @@ func TestOneLogLineAMinuteOfEachKind(t *testing.T) {
 		if n := strings.Count(w.log.String(), "origin request failed"); n != 1 {
 			t.Errorf("%d lines for 100 alike failures", n)
 		}
-		time.Sleep(time.Minute)
+		pass(time.Minute)
 		w.mustFail(t, proxy.ErrBadAnswer)
 		if log := w.log.String(); !strings.Contains(log, "skipped=99") {
 			t.Errorf("got %q", log)

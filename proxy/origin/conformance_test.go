@@ -246,7 +246,7 @@ func conformPresign(t *testing.T, b backend, a *origin.AWS) {
 	for ago, want := range map[time.Duration]int{9 * time.Minute: http.StatusOK, 15*time.Minute + 5*time.Second: http.StatusForbidden} {
 		var address string
 		synctest.Test(t, func(t *testing.T) {
-			time.Sleep(time.Until(now.Add(-ago)))
+			pass(time.Until(now.Add(-ago)))
 			plain := b
 			plain.role = origin.Role{}
 			opt := plain.options(origin.Source{ID: "base", Bucket: "tiles", Prefix: "conform/base/", Key: keyOf("conform/base/")})

@@ -81,7 +81,7 @@ func TestCredentialsStayFreshForDays(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world) {
 		for range 3 * 24 * 2 {
 			w.mustFetch(t)
-			time.Sleep(30 * time.Minute)
+			pass(30 * time.Minute)
 		}
 		if n := w.assumed(); n < 3*24 || n > 3*24*2+1 {
 			t.Errorf("%d calls of AssumeRole in three days of one-hour sessions", n)
@@ -102,7 +102,7 @@ func TestSlowSTSDelaysNoRequest(t *testing.T) {
 			if took := w.mustFetch(t); took > 0 {
 				t.Fatalf("a request took %s while STS took its 30 s", took)
 			}
-			time.Sleep(3 * time.Second)
+			pass(3 * time.Second)
 		}
 		if n := w.seen.count("refresh role tiles-reader true"); n != 2 {
 			t.Errorf("%d refreshes succeeded, want the first and the slow one", n)
@@ -128,13 +128,13 @@ func TestSTSOutageFromMinute5To59FailsNothing(t *testing.T) {
 			inBubble(t, func(t *testing.T, w *world) {
 				w.mustFetch(t)
 				begun := time.Now()
-				time.Sleep(5 * time.Minute)
+				pass(5 * time.Minute)
 				restore := w.Inject(tc.fault)
 				for time.Since(begun) < tc.until {
 					if took := w.mustFetch(t); took > 0 {
 						t.Fatalf("minute %s: a request took %s", time.Since(begun), took)
 					}
-					time.Sleep(min(30*time.Second, tc.until-time.Since(begun)))
+					pass(min(30*time.Second, tc.until-time.Since(begun)))
 				}
 				if lines := strings.Join(w.origin.Degraded(), "\n"); !strings.Contains(lines, "refresh failing") || !strings.Contains(lines, "valid until") {
 					t.Errorf("degraded: %q", lines)
@@ -145,7 +145,7 @@ func TestSTSOutageFromMinute5To59FailsNothing(t *testing.T) {
 				restore()
 				for time.Since(begun) < 62*time.Minute { // past the end of the first session
 					w.mustFetch(t)
-					time.Sleep(5 * time.Second)
+					pass(5 * time.Second)
 				}
 				if lines := w.origin.Degraded(); len(lines) > 0 {
 					t.Errorf("degraded after the outage: %q", lines)
@@ -159,9 +159,9 @@ func TestAfterTrueExpiryRequestsFailAtOnceUntilSTSIsBack(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world) {
 		w.mustFetch(t)
 		restore := w.Inject(fakeaws.Fault{Op: "AssumeRole", Status: http.StatusForbidden, Code: "AccessDenied"})
-		time.Sleep(59*time.Minute + 59*time.Second)
+		pass(59*time.Minute + 59*time.Second)
 		w.mustFetch(t)
-		time.Sleep(2 * time.Second)
+		pass(2 * time.Second)
 		w.Inject(fakeaws.Fault{Op: "GetObject", Status: http.StatusTeapot, Code: "ShouldNotBeAsked"})
 		begun := time.Now()
 		text := w.mustFail(t, proxy.ErrNoCredentials)
@@ -175,12 +175,12 @@ func TestAfterTrueExpiryRequestsFailAtOnceUntilSTSIsBack(t *testing.T) {
 			t.Errorf("degraded: %q", lines)
 		}
 		calls := w.assumed()
-		time.Sleep(10 * time.Minute)
+		pass(10 * time.Minute)
 		if n := w.assumed() - calls; n < 10 || n > 60 {
 			t.Errorf("%d calls in ten minutes of outage, want a backoff of at most 30 s", n)
 		}
 		restore()
-		time.Sleep(31 * time.Second)
+		pass(31 * time.Second)
 		if got := w.mustFail(t, proxy.ErrBadAnswer); !strings.Contains(got, "ShouldNotBeAsked") {
 			t.Errorf("S3 is still not asked: %q", got)
 		}
@@ -190,7 +190,7 @@ func TestAfterTrueExpiryRequestsFailAtOnceUntilSTSIsBack(t *testing.T) {
 func TestThousandRequestsAtExpiredTokenMakeOneCallToSTS(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world) {
 		w.mustFetch(t)
-		time.Sleep(time.Minute)
+		pass(time.Minute)
 		w.ExpireSessions()
 		w.Inject(fakeaws.Fault{Op: "AssumeRole", Delay: time.Second}) // so that all of them meet it
 		var wg sync.WaitGroup
@@ -214,7 +214,7 @@ func TestRefusedCredentialsCauseNoStormAtSTS(t *testing.T) {
 		begun, calls := time.Now(), w.assumed()
 		for time.Since(begun) < time.Minute {
 			w.mustFail(t, proxy.ErrNoCredentials)
-			time.Sleep(300 * time.Millisecond)
+			pass(300 * time.Millisecond)
 		}
 		if n := w.assumed() - calls; n < 5 || n > 13 {
 			t.Errorf("%d calls of AssumeRole in a minute in which S3 refused all of them", n)
@@ -239,7 +239,7 @@ func TestRefusalIsNews(t *testing.T) {
 			inBubble(t, func(t *testing.T, w *world) {
 				w.settled(t)
 				before(t, w)
-				time.Sleep(500 * time.Millisecond)
+				pass(500 * time.Millisecond)
 				if n := w.assumed(); n != 1 {
 					t.Fatalf("%d calls of AssumeRole, want one", n)
 				}
@@ -267,13 +267,13 @@ func TestOldCredentialsServeWhileSTSGivesUselessOnes(t *testing.T) {
 				remove := w.Inject(fault)
 				for time.Since(begun) < 55*time.Minute {
 					w.mustFetch(t)
-					time.Sleep(time.Minute)
+					pass(time.Minute)
 				}
 				if w.seen.count("refresh role tiles-reader false") == 0 {
 					t.Error("the useless credentials do not count as a failure")
 				}
 				remove()
-				time.Sleep(time.Minute)
+				pass(time.Minute)
 				w.mustFetch(t)
 				if lines := w.origin.Degraded(); len(lines) > 0 {
 					t.Errorf("degraded: %q", lines)
@@ -301,7 +301,7 @@ func TestAtStartRequestsWaitShortlyForTheFirstCredentials(t *testing.T) {
 				if took := time.Since(begun); !errors.Is(err, tc.want) || took != tc.took {
 					t.Errorf("got %v after %s, want %v after %s", err, took, tc.want, tc.took)
 				}
-				time.Sleep(30 * time.Second)
+				pass(30 * time.Second)
 				w.mustFetch(t)
 			})
 		})
@@ -321,18 +321,18 @@ func TestReadinessAtStart(t *testing.T) {
 				restore := w.Inject(tc.fault)
 				w.restart(t)
 				for range 5 {
-					time.Sleep(time.Minute)
+					pass(time.Minute)
 					if err := w.origin.Ready(); err == nil || !strings.Contains(err.Error(), tc.says) {
 						t.Fatalf("ready: got %v, want %q", err, tc.says)
 					}
 				}
 				restore()
-				time.Sleep(time.Minute)
+				pass(time.Minute)
 				if err := w.origin.Ready(); err != nil {
 					t.Errorf("not ready: %v", err)
 				}
 				w.Inject(tc.fault)
-				time.Sleep(2 * time.Hour)
+				pass(2 * time.Hour)
 				_, _, _ = w.fetch(t.Context(), tile101, tilecache.Condition{})
 				if err := w.origin.Ready(); err != nil {
 					t.Errorf("not ready once it was: %v", err)
@@ -350,13 +350,13 @@ func TestReadyOnceCredentialsArrive(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world) {
 		restore := w.Inject(fakeaws.Fault{Op: "AssumeRole", Status: http.StatusServiceUnavailable, Code: "ServiceUnavailable"})
 		w.restart(t)
-		time.Sleep(10 * time.Minute)
+		pass(10 * time.Minute)
 		before := w.seen.count("refresh role tiles-reader true")
 		restore()
 		for w.seen.count("refresh role tiles-reader true") == before {
-			time.Sleep(100 * time.Millisecond)
+			pass(100 * time.Millisecond)
 		}
-		time.Sleep(100 * time.Millisecond)
+		pass(100 * time.Millisecond)
 		if err := w.origin.Ready(); err != nil {
 			t.Errorf("not ready: %v", err)
 		}
@@ -389,7 +389,7 @@ func TestStaticCredentialsAreAskedForOnce(t *testing.T) {
 	var calls atomic.Int32
 	inBubble(t, func(t *testing.T, w *world) {
 		w.mustFetch(t)
-		time.Sleep(30 * 24 * time.Hour)
+		pass(30 * 24 * time.Hour)
 		w.mustFetch(t)
 		if n := calls.Load(); n != 1 {
 			t.Errorf("the chain was asked %d times", n)
@@ -413,7 +413,7 @@ func TestExpiringBaseCredentialsAreFollowed(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world) {
 		for range 24 * 6 {
 			w.mustFetch(t)
-			time.Sleep(10 * time.Minute)
+			pass(10 * time.Minute)
 		}
 		if n := calls.Load(); n < 4 || n > 80 {
 			t.Errorf("the platform was asked %d times in a day of six-hour credentials", n)
@@ -435,10 +435,10 @@ func TestExpiringBaseCredentialsAreFollowed(t *testing.T) {
 func TestRevokedBaseCredentialsAreReadAnew(t *testing.T) {
 	var rotated atomic.Bool
 	inBubble(t, func(t *testing.T, w *world) {
-		time.Sleep(10 * time.Second)
+		pass(10 * time.Second)
 		w.mustFail(t, proxy.ErrNoCredentials)
 		rotated.Store(true)
-		time.Sleep(time.Minute)
+		pass(time.Minute)
 		w.mustFetch(t)
 	}, func(_ *fakeaws.Role, o *origin.Options) {
 		o.Base = func(ctx context.Context) (aws.Credentials, error) {
@@ -457,7 +457,7 @@ func TestWrongClockIsCorrectedFromWhatS3Says(t *testing.T) {
 				w := startSkewed(t, ahead)
 				for range 3 * 6 {
 					w.mustFetch(t)
-					time.Sleep(10 * time.Minute)
+					pass(10 * time.Minute)
 				}
 				if n := w.assumed(); n > 8 {
 					t.Errorf("%d calls of AssumeRole in three hours", n)

@@ -116,7 +116,7 @@ func TestDocumentedErrorsAreTheOnesOfTheLog(t *testing.T) {
 			inBubble(t, func(t *testing.T, w *world) {
 				w.Inject(fakeaws.Fault{Op: "AssumeRole", Status: 400, Code: found[1]})
 				w.restart(t)
-				time.Sleep(time.Second)
+				pass(time.Second)
 				if log := w.log.String(); !strings.Contains(log, "STS: 400 "+found[1]) || !strings.Contains(log, "): ") {
 					t.Errorf("%s: no hint in %s", found[1], log)
 				}

@@ -73,7 +73,7 @@ func TestVerdictIsWhatIsObserved(t *testing.T) {
 				before := w.seen.all("request")
 				for range 3 {
 					_, _, _ = w.fetch(t.Context(), absent, tilecache.Condition{})
-					time.Sleep(2 * time.Second) // for probes of its own
+					pass(2 * time.Second) // for probes of its own
 				}
 				if n := w.seen.count("request base " + tc.want); n != 3 {
 					t.Errorf("%d observed as %s, want 3", n, tc.want)
@@ -131,7 +131,7 @@ func TestProbesAreSharedAndHoldForASecond(t *testing.T) {
 			wait          time.Duration
 			misses, extra int
 		}{{0, 50, 2}, {500 * time.Millisecond, 20, 0}, {600 * time.Millisecond, 20, 2}, {time.Hour, 1, 2}} {
-			time.Sleep(step.wait)
+			pass(step.wait)
 			w.ResetRequests()
 			miss(step.misses)
 			if n := w.Count("GetObject", "", ""); n != step.misses+step.extra {
@@ -152,7 +152,7 @@ func TestRightsTakenAwayShowWithinASecond(t *testing.T) {
 			t.Fatalf("got %v", err)
 		}
 		w.Inject(fakeaws.Fault{Op: "GetObject", Status: http.StatusForbidden, Code: "AccessDenied"})
-		time.Sleep(time.Second)
+		pass(time.Second)
 		if _, _, err := w.fetch(t.Context(), absent, tilecache.Condition{}); !errors.Is(err, proxy.ErrDenied) {
 			t.Errorf("got %v", err)
 		}
@@ -167,7 +167,7 @@ func TestProbeFallsBackToTheCanary(t *testing.T) {
 		if _, _, err := w.fetch(t.Context(), absent, tilecache.Condition{}); !errors.Is(err, proxy.ErrDenied) {
 			t.Errorf("without anything known to be there: got %v", err)
 		}
-		time.Sleep(time.Second)
+		pass(time.Second)
 		w.mustFetch(t) // now this one is known
 		if _, _, err := w.fetch(t.Context(), absent, tilecache.Condition{}); !errors.Is(err, tilecache.ErrMissing) {
 			t.Errorf("got %v", err)
@@ -181,7 +181,7 @@ func TestAccessDeniedAsksForNewCredentialsOnceAMinute(t *testing.T) {
 		w.Inject(fakeaws.Fault{Op: "GetObject", Status: http.StatusForbidden, Code: "AccessDenied"})
 		for range 10 * 60 {
 			w.mustFail(t, proxy.ErrDenied)
-			time.Sleep(time.Second)
+			pass(time.Second)
 		}
 		if n := w.assumed(); n < 9 || n > 11 {
 			t.Errorf("%d calls of AssumeRole in ten minutes of AccessDenied", n)

@@ -72,7 +72,7 @@ func TestPresignedURLStaysTheSameWithinAWindow(t *testing.T) {
 			if last := order[len(order)-1]; last != address {
 				t.Fatal("an earlier URL came back")
 			}
-			time.Sleep(20 * time.Second)
+			pass(20 * time.Second)
 		}
 		if n := len(seen); n != 24 && n != 25 {
 			t.Errorf("%d different URLs in two hours, want one for each five minutes", n)
@@ -90,14 +90,14 @@ func TestPresignedURLStaysForAsLongAsItSays(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				w := startSkewed(t, ahead)
 				w.settled(t)
-				time.Sleep(time.Minute)
+				pass(time.Minute)
 				for range 5 {
 					first := w.sign(t)
-					time.Sleep(first.Constant - time.Second)
+					pass(first.Constant - time.Second)
 					if again := w.sign(t); again.URL != first.URL {
 						t.Errorf("another one %s before the time", again.Constant)
 					}
-					time.Sleep(time.Second)
+					pass(time.Second)
 					if next := w.sign(t); next.URL == first.URL || next.Constant != 5*time.Minute {
 						t.Errorf("after the time it is the same for %s more", next.Constant)
 					}
@@ -114,11 +114,11 @@ func TestPresignedURLWorksUntilItExpires(t *testing.T) {
 		if status, body := w.plainly(t, address); status != http.StatusOK || string(body) != string(tile(1)) {
 			t.Fatalf("got %d, %d bytes", status, len(body))
 		}
-		time.Sleep(time.Until(expires) - time.Second)
+		pass(time.Until(expires) - time.Second)
 		if status, _ := w.plainly(t, address); status != http.StatusOK {
 			t.Errorf("a second before it expires: %d", status)
 		}
-		time.Sleep(2 * time.Second)
+		pass(2 * time.Second)
 		if status, _ := w.plainly(t, address); status != http.StatusForbidden {
 			t.Errorf("a second after it expired: %d", status)
 		}
@@ -147,9 +147,9 @@ func TestPresignedURLNeverOutlivesItsCredentials(t *testing.T) {
 					t.Fatalf("%s before the end: %d", time.Until(end), status)
 				}
 			}
-			time.Sleep(20 * time.Second)
+			pass(20 * time.Second)
 		}
-		time.Sleep(5 * time.Second)
+		pass(5 * time.Second)
 		if _, err := w.tiles.Presign(t.Context(), tile101); !errors.Is(err, proxy.ErrNoCredentials) {
 			t.Errorf("with 16 s left of the credentials: %v", err)
 		}
@@ -179,7 +179,7 @@ func TestPresignDropsWhateverWasRefused(t *testing.T) {
 		for range 3 { // within one window, and with no URL asked for between
 			w.ExpireSessions()
 			w.mustFetch(t)
-			time.Sleep(10 * time.Second)
+			pass(10 * time.Second)
 		}
 		address, _ := w.presign(t)
 		if status, _ := w.plainly(t, address); status != http.StatusOK {
@@ -199,7 +199,7 @@ func TestRefusedCredentialsAreNotKeptForAWindow(t *testing.T) {
 			t.Errorf("a dead URL is said to stay for %s", signed.Constant)
 		}
 		restore()
-		time.Sleep(time.Minute)
+		pass(time.Minute)
 		address, _ := w.presign(t)
 		if status, _ := w.plainly(t, address); status != http.StatusOK {
 			t.Errorf("a URL signed once STS was back: %d", status)
@@ -212,7 +212,7 @@ func TestWaitingForCredentialsSetsNoWindowBack(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world) {
 		w.settled(t)
 		w.Inject(fakeaws.Fault{Op: "AssumeRole", Delay: 1500 * time.Millisecond})
-		time.Sleep(5*time.Minute - time.Second - time.Duration(time.Now().UnixNano())%(5*time.Minute))
+		pass(5*time.Minute - time.Second - time.Duration(time.Now().UnixNano())%(5*time.Minute))
 		w.restart(t)
 		urls := make(chan string, 2)
 		for range 2 {
@@ -223,7 +223,7 @@ func TestWaitingForCredentialsSetsNoWindowBack(t *testing.T) {
 				}
 				urls <- signed.URL
 			}()
-			time.Sleep(1200 * time.Millisecond)
+			pass(1200 * time.Millisecond)
 		}
 		if first, second := <-urls, <-urls; first != second {
 			t.Errorf("got\n%s and\n%s", first, second)
@@ -238,7 +238,7 @@ func TestSlowAnswerSetsNoWindowBack(t *testing.T) {
 		w := startSkewed(t, ahead)
 		w.settled(t)
 		w.Inject(fakeaws.Fault{Op: "GetObject", Delay: 4 * time.Second, Times: 1})
-		time.Sleep(5*time.Minute - 2*time.Second - time.Duration(time.Now().UnixNano())%(5*time.Minute))
+		pass(5*time.Minute - 2*time.Second - time.Duration(time.Now().UnixNano())%(5*time.Minute))
 		slow := make(chan struct{})
 		go func() {
 			defer close(slow)
@@ -246,7 +246,7 @@ func TestSlowAnswerSetsNoWindowBack(t *testing.T) {
 				t.Error(err)
 			}
 		}()
-		time.Sleep(3 * time.Second)
+		pass(3 * time.Second)
 		before, _ := w.presign(t)
 		<-slow
 		if after, _ := w.presign(t); after != before {
@@ -265,7 +265,7 @@ func TestPresignWithAWrongClock(t *testing.T) {
 				if status, _ := w.plainly(t, address); status != http.StatusOK {
 					t.Errorf("S3 is %s ahead: %d", ahead, status)
 				}
-				time.Sleep(100 * time.Second)
+				pass(100 * time.Second)
 			}
 		})
 	}

@@ -202,7 +202,7 @@ func TestFilesAreReachedByAByte(t *testing.T) {
 				w.ResetRequests()
 				dialled, observed := w.dialled.Load(), w.seen.all("request")
 				w.restart(t)
-				time.Sleep(time.Second)
+				pass(time.Second)
 				if err := w.origin.Ready(); err != nil {
 					t.Errorf("not ready: %v", err)
 				}

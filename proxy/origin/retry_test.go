@@ -113,7 +113,7 @@ func TestSlowDownShrinksConcurrencyAndGrowsItBack(t *testing.T) {
 		remove := w.Inject(fakeaws.Fault{Op: "GetObject", Status: http.StatusServiceUnavailable, Code: "SlowDown"})
 		for range 5 {
 			w.mustFail(t, proxy.ErrSlowDown)
-			time.Sleep(2 * time.Second)
+			pass(2 * time.Second)
 		}
 		remove()
 		least := atOnce()
@@ -138,7 +138,7 @@ func TestConcurrencyIsBackSoonAfterAnOutage(t *testing.T) {
 		remove := w.Inject(fakeaws.Fault{Op: "GetObject", Status: http.StatusServiceUnavailable, Code: "SlowDown"})
 		for range 8 {
 			w.mustFail(t, proxy.ErrSlowDown)
-			time.Sleep(time.Second)
+			pass(time.Second)
 		}
 		remove()
 		w.Inject(fakeaws.Fault{Op: "GetObject", Delay: 300 * time.Millisecond})
@@ -181,10 +181,10 @@ func TestWaitForATurnIsBounded(t *testing.T) {
 		if n := turned.Load(); n != 20 {
 			t.Errorf("%d were turned away at once, want those beyond the queue", n)
 		}
-		time.Sleep(5 * time.Second)
+		pass(5 * time.Second)
 		if n := refused.Load(); n < 1024 {
 			t.Errorf("%d gave up waiting within 5 s, want the whole queue", n)
 		}
-		time.Sleep(time.Minute)
+		pass(time.Minute)
 	})
 }

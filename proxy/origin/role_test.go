@@ -47,9 +47,9 @@ func TestWebIdentityTokenIsReadAnewEachTime(t *testing.T) {
 			t.Errorf("without the file: %q", text)
 		}
 		write(t, 10*time.Minute)
-		time.Sleep(time.Minute)
+		pass(time.Minute)
 		w.mustFetch(t)
-		time.Sleep(50 * time.Minute) // the refresh meets an expired token
+		pass(50 * time.Minute) // the refresh meets an expired token
 		w.mustFetch(t)
 		lines := strings.Join(w.origin.Degraded(), "\n")
 		if !strings.Contains(lines, "refresh failing, ") {
@@ -59,7 +59,7 @@ func TestWebIdentityTokenIsReadAnewEachTime(t *testing.T) {
 			t.Errorf("logged: %s", w.log.String())
 		}
 		write(t, 24*time.Hour)
-		time.Sleep(time.Hour)
+		pass(time.Hour)
 		w.mustFetch(t)
 		if lines := w.origin.Degraded(); len(lines) > 0 {
 			t.Errorf("degraded: %q", lines)

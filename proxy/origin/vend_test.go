@@ -98,7 +98,7 @@ func TestVendedCredentialsReadTheGrantedTilesetsAlone(t *testing.T) {
 		if len(names) == 0 {
 			t.Error("the session is not named after the subject")
 		}
-		time.Sleep(21 * time.Minute)
+		pass(21 * time.Minute)
 		if get("base/1/0/1.png") == nil {
 			t.Error("they work after their expiry")
 		}
@@ -230,7 +230,7 @@ func TestVendedLifeEndsAtAWholeSecond(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := startSkewed(t, 40*time.Minute, vending)
 		w.mustFetch(t)
-		time.Sleep(300 * time.Millisecond)
+		pass(300 * time.Millisecond)
 		v, err := w.origin.Vend(t.Context(), "ada", []string{"base"}, time.Hour)
 		if err != nil {
 			t.Fatal(err)
