@@ -69,26 +69,39 @@ func receiveBuffer(conn net.Conn, size int) { _ = conn.(*net.TCPConn).SetReadBuf
 // A client that has opened its windows and then reads nothing of the connection holds up neither the
 // streams, which could not even be reset on it, nor what others need the memory for.
 func TestHTTP2ClientThatReadsNothingIsCutOff(t *testing.T) {
-	w := start(t, func(s *setup) {
-		s.cache.MaxObject, s.proxy.WriteStall, s.server.WriteStall = 32<<20, 200*time.Millisecond, 200*time.Millisecond
-	})
 	const streams = 4
-	body := pngBody(16 << 20)
-	for x := range uint32(streams) {
-		w.origin.put("basemap", 3, x, 0, object{body: body, etag: `"x"`})
-	}
-	c := dialHTTP2(t, w, 1<<30, 1<<30)
-	receiveBuffer(c.conn, 16<<10)
-	for x := range streams {
-		c.get(fmt.Sprintf("/tiles/basemap/3/%d/0", x))
-	}
-	for _, line := range w.access.waitFor(streams) {
-		if !strings.Contains(line, `"aborted":`) {
-			t.Errorf("got line %s", line)
-		}
-	}
-	if retired := w.cache.Stats().Retired; retired != 0 {
-		t.Errorf("%d bytes are still held for it", retired)
+	for _, test := range []struct {
+		name   string
+		size   int
+		memory int64
+		stall  time.Duration
+	}{
+		{"after write_stall", 4 << 20, 256 << 20, 200 * time.Millisecond},
+		{"when others need the memory", 16 << 20, 40 << 20, time.Minute},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			w := start(t, func(s *setup) {
+				s.cache.Memory, s.cache.MaxObject = test.memory, 32<<20
+				s.proxy.WriteStall, s.server.WriteStall = test.stall, test.stall
+			})
+			body := pngBody(test.size)
+			for x := range uint32(streams) {
+				w.origin.put("basemap", 3, x, 0, object{body: body, etag: `"x"`})
+			}
+			c := dialHTTP2(t, w, 1<<30, 1<<30)
+			receiveBuffer(c.conn, 16<<10)
+			for x := range streams {
+				c.get(fmt.Sprintf("/tiles/basemap/3/%d/0", x))
+			}
+			for _, line := range w.access.waitFor(streams) {
+				if !strings.Contains(line, `"aborted":`) && !strings.Contains(line, `"status":499`) {
+					t.Errorf("got line %s", line)
+				}
+			}
+			if retired := w.cache.Stats().Retired; retired != 0 {
+				t.Errorf("%d bytes are still held for it", retired)
+			}
+		})
 	}
 }
 

@@ -23,8 +23,8 @@ const (
 	streamPiece = 8 << 10
 	// mostStalls is how many stalls long a stream may wait for its turn while others get theirs.
 	mostStalls = 10
-	// stuckAfter is how long nothing has moved on a connection that is closed when one of its readers
-	// must go: resetting a stream is itself something to send.
+	// stuckAfter is how long nothing has moved on a connection that is closed when one of its streams was
+	// to go: a reset is itself something to send.
 	stuckAfter = 500 * time.Millisecond
 )
 
@@ -146,13 +146,23 @@ func (s *stream) end() {
 	_ = s.controller.SetWriteDeadline(time.Now().Add(mostStalls * s.stall)) // as above
 }
 
-// cut makes a write that waits fail.
+// cut makes a write that waits fail: by resetting the stream, and where not even that can be sent, by
+// closing the connection.
 func (s *stream) cut() {
-	if s.conn.socket != nil && s.conn.quiet(time.Now()) >= stuckAfter {
-		_ = s.conn.socket.Close() // its readers see that it has failed
-		return
-	}
 	_ = s.controller.SetWriteDeadline(time.Unix(1, 0)) // as above
+	time.AfterFunc(stuckAfter, s.closeIfStuck)
+}
+
+func (s *stream) closeIfStuck() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.ended || s.conn.socket == nil:
+	case s.conn.quiet(time.Now()) >= stuckAfter:
+		_ = s.conn.socket.Close() // its readers see that it has failed
+	default:
+		time.AfterFunc(stuckAfter, s.closeIfStuck)
+	}
 }
 
 // quiet is for how long nothing has moved.
