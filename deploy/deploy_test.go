@@ -11,7 +11,6 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -20,6 +19,7 @@ import (
 	"go.yaml.in/yaml/v4"
 
 	"tilegate/configs"
+	"tilegate/internal/testenv"
 )
 
 func TestRecipesConfigureTilegate(t *testing.T) {
@@ -77,18 +77,7 @@ func TestContainerHasWhatTheREADMEConfigures(t *testing.T) {
 
 // A tile that the Worker has cached must not lie under an address that anybody can ask for without it.
 func TestCloudflareCacheIsNotReachedPastTheWorker(t *testing.T) {
-	node, err := exec.LookPath("node")
-	if err != nil {
-		const install = "Node.js is missing: apt-get install nodejs"
-		if os.Getenv("CI") == "true" {
-			t.Fatal(install)
-		}
-		t.Skip(install)
-	}
-	out, err := exec.CommandContext(t.Context(), node, "--test", "testdata/cloudflare.test.mjs").CombinedOutput()
-	if err != nil {
-		t.Errorf("node --test: %v\n%s", err, out)
-	}
+	testenv.NodeTest(t, "testdata/cloudflare.test.mjs")
 }
 
 // TestMetricsExist looks for each metric's name among the program's string literals.

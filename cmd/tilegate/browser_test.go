@@ -50,10 +50,7 @@ const browserDir = "../../.ci/browser"
 // expected of each case is in .ci/browser/maps.js; requests are counted where they arrive.
 func TestMapsInARealBrowser(t *testing.T) {
 	chromium := testenv.Chromium(t)
-	node, err := exec.LookPath("node")
-	if err != nil {
-		missing(t, "Node.js is missing; install it: apt-get install nodejs npm")
-	}
+	node := testenv.Node(t)
 	for _, module := range []string{"playwright-core", "leaflet", "maplibre-gl"} {
 		if _, err := os.Stat(filepath.Join(browserDir, "node_modules", module)); err != nil {
 			missing(t, module+" is missing; install it: make browser")

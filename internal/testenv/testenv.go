@@ -1,5 +1,5 @@
 // Package testenv starts the real servers that tests and benchmarks are held against: MinIO,
-// versitygw, nginx, Varnish; and finds a Chromium. Each runs on a free loopback port in a temporary
+// versitygw, nginx, Varnish; and finds a Chromium and Node.js. Each runs on a free loopback port in a temporary
 // directory, and ends with its test. Where a program is missing the test is skipped with the line
 // that installs it; with CI=true it fails instead.
 package testenv
@@ -51,4 +51,19 @@ func moduleRoot(t testing.TB) string {
 func Chromium(t testing.TB) string {
 	t.Helper()
 	return find(t, "apt-get install chromium", "chromium", "chromium-browser", "google-chrome")
+}
+
+// Node is the path of Node.js.
+func Node(t testing.TB) string {
+	t.Helper()
+	return find(t, "apt-get install nodejs npm", "node")
+}
+
+// NodeTest runs a file of tests that are written in JavaScript, as what they test is.
+func NodeTest(t testing.TB, file string) {
+	t.Helper()
+	out, err := exec.CommandContext(t.Context(), Node(t), "--test", file).CombinedOutput()
+	if err != nil {
+		t.Errorf("node --test: %v\n%s", err, out)
+	}
 }

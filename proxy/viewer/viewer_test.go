@@ -5,12 +5,12 @@ import (
 	"maps"
 	"net/http"
 	"os"
-	"os/exec"
 	"regexp"
 	"strings"
 	"testing"
 	"testing/fstest"
 
+	"tilegate/internal/testenv"
 	"tilegate/proxy/viewer"
 )
 
@@ -198,18 +198,7 @@ func TestTheHelperIsSmall(t *testing.T) {
 
 // What the helper does is tested in its own language.
 func TestTheHelperKeepsASession(t *testing.T) {
-	node, err := exec.LookPath("node")
-	if err != nil {
-		const install = "Node.js is missing: apt-get install nodejs"
-		if os.Getenv("CI") == "true" {
-			t.Fatal(install)
-		}
-		t.Skip(install)
-	}
-	out, err := exec.CommandContext(t.Context(), node, "--test", "testdata/tilegate.test.js").CombinedOutput()
-	if err != nil {
-		t.Errorf("node --test: %v\n%s", err, out)
-	}
+	testenv.NodeTest(t, "testdata/tilegate.test.js")
 }
 
 // A lock file that names a registry's host ties everyone to it.
