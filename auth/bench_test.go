@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"tilegate/auth"
+	"tilegate/internal/tile"
 )
 
 // hits are requests whose credential has been verified before, as all but the first of a map's are.
@@ -83,7 +84,7 @@ func BenchmarkAuthenticateRefused(b *testing.B) {
 
 func BenchmarkAdmits(b *testing.B) {
 	g, err := auth.NewGrant(auth.Limits{
-		Tilesets: []string{"acme-*", "roads", "basemap"}, BBox: &auth.BBox{West: 5, South: 45, East: 15, North: 55},
+		Tilesets: []string{"acme-*", "roads", "basemap"}, BBox: &tile.Box{West: 5, South: 45, East: 15, North: 55},
 	})
 	if err != nil {
 		b.Fatal(err)

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"time"
 	"unicode"
+
+	"tilegate/internal/tile"
 )
 
 // ClaimNames are the names under which tokens carry grants. Zero values are the defaults.
@@ -193,7 +195,7 @@ func (r *rules) limits(claims map[string]any) (Limits, error) {
 	zoom, hasZoom := claims[r.claims.Zoom]
 	if hasZoom {
 		text, _ := zoom.(string)
-		parsed, err := ParseZoom(text)
+		parsed, err := tile.ParseZoomRange(text)
 		if err != nil {
 			return Limits{}, refused(`the zoom claim must be a range such as '0-14', within 0-30`)
 		}
@@ -203,7 +205,7 @@ func (r *rules) limits(claims map[string]any) (Limits, error) {
 	if hasBBox {
 		parsed, err := parseBBoxClaim(bbox)
 		if err != nil {
-			return Limits{}, refused("the bbox claim is malformed: " + errBBox.Error())
+			return Limits{}, refused("the bbox claim is malformed: " + tile.ErrBox.Error())
 		}
 		limits.BBox = &parsed
 	}
@@ -235,19 +237,19 @@ func spaceSeparated(text string) []string {
 	return strings.FieldsFunc(text, func(c rune) bool { return c == ' ' })
 }
 
-func parseBBoxClaim(value any) (BBox, error) {
+func parseBBoxClaim(value any) (tile.Box, error) {
 	array, _ := value.([]any)
 	degrees := make([]float64, 0, 4)
 	for _, entry := range array {
 		number, ok := entry.(json.Number)
 		if !ok {
-			return BBox{}, errBBox
+			return tile.Box{}, tile.ErrBox
 		}
 		f, err := number.Float64()
 		if err != nil {
-			return BBox{}, errBBox
+			return tile.Box{}, tile.ErrBox
 		}
 		degrees = append(degrees, f)
 	}
-	return ParseBBox(degrees)
+	return tile.ParseBox(degrees)
 }

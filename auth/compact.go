@@ -10,6 +10,8 @@ import (
 	"errors"
 	"math"
 	"time"
+
+	"tilegate/internal/tile"
 )
 
 // Sessions and path tokens are not JWTs, since one must fit into a cookie and the other into
@@ -83,12 +85,13 @@ func (a *Authenticator) seal(g *Grant, parents []ref) (string, error) {
 		body = appendList(body, list)
 	}
 	body = append(body, g.MinZoom, g.MaxZoom)
-	if g.area == nil {
+	if g.area.Whole() {
 		body = append(body, 0)
 	} else {
-		body = append(body, byte(len(g.area)+1))
-		for _, b := range g.area {
-			for _, degrees := range [...]float64{b.West, b.South, b.East, b.North} {
+		boxes := g.area.Boxes()
+		body = append(body, byte(len(boxes)+1))
+		for _, b := range boxes {
+			for _, degrees := range b.Degrees() {
 				body = binary.BigEndian.AppendUint64(body, math.Float64bits(degrees))
 			}
 		}
@@ -156,20 +159,21 @@ func parseCompact(kind Kind, body []byte) (*Grant, error) {
 		g.within = append(g.within, r.list())
 	}
 	g.MinZoom, g.MaxZoom = r.byte(), r.byte()
-	r.ok(g.MaxZoom <= maxZoom)
-	if boxes := int(r.byte()); boxes > 0 {
-		g.area = area{}
-		for range boxes - 1 {
+	r.ok(g.MaxZoom <= tile.MaxZoom)
+	if n := int(r.byte()); n > 0 {
+		boxes := make([]tile.Box, 0, n-1)
+		for range n - 1 {
 			var d [4]float64
 			for i := range d {
 				if b := r.bytes(8); len(b) == 8 {
 					d[i] = math.Float64frombits(binary.BigEndian.Uint64(b))
 				}
 			}
-			b, err := ParseBBox(d[:])
-			r.ok(err == nil && b.West < b.East)
-			g.area = append(g.area, newBox(b))
+			b, err := tile.ParseBox(d[:])
+			r.ok(err == nil && !b.CrossesAntimeridian())
+			boxes = append(boxes, b)
 		}
+		g.area = tile.AreaOf(boxes)
 	}
 	r.ok(len(r.rest) == 0)
 	if r.failed {
@@ -240,7 +244,7 @@ func (r *reader) length(limit int) int {
 }
 
 func (r *reader) list() []string {
-	list := make([]string, r.length(2*maxEntries))
+	list := make([]string, r.length(2*tile.MaxPatterns))
 	for i := range list {
 		list[i] = string(r.bytes(r.length(maxName)))
 	}

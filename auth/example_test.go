@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"tilegate/auth"
+	"tilegate/internal/tile"
 )
 
 func Example() {
@@ -15,7 +16,7 @@ func Example() {
 	}
 	token, _, err := a.NewAccessToken(auth.AccessRequest{
 		Subject: "alice", TTL: time.Hour,
-		Limits: auth.Limits{Tilesets: []string{"acme-*"}, Zoom: &auth.ZoomRange{Max: 10}},
+		Limits: auth.Limits{Tilesets: []string{"acme-*"}, Zoom: &tile.ZoomRange{Max: 10}},
 	})
 	if err != nil {
 		panic(err)

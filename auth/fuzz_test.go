@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"tilegate/auth"
+	"tilegate/internal/tile"
 )
 
 // FuzzToken: no token that the key did not sign is accepted, nothing panics, and every refusal is
@@ -37,7 +38,7 @@ func FuzzClaims(f *testing.F) {
 	o := testOptions(c, rsaSigner(""))
 	o.Issuers[0].PublicKeyPEM, o.Issuers[0].Secret, o.Issuers[0].Algorithms = nil, s.private.([]byte), []string{"HS256"}
 	o.Issuers[0].Allow = auth.Limits{
-		Tilesets: []string{"acme-*", "file:acme-*"}, Zoom: &auth.ZoomRange{Min: 2, Max: 10}, BBox: &auth.BBox{West: 170, South: -10, East: -170, North: 60},
+		Tilesets: []string{"acme-*", "file:acme-*"}, Zoom: &tile.ZoomRange{Min: 2, Max: 10}, BBox: &tile.Box{West: 170, South: -10, East: -170, North: 60},
 	}
 	a := newAuth(f, o)
 	for _, attack := range dishonest {

@@ -3,6 +3,8 @@ package auth
 import (
 	"strings"
 	"time"
+
+	"tilegate/internal/tile"
 )
 
 // Kind is what a credential is, which decides what it may ask for.
@@ -43,10 +45,10 @@ type Grant struct {
 	Expires          time.Time // the token's exp; zero: none, for a grant that came from no token
 
 	within   [][]string // further lists, each of which must admit an id too (see cut)
-	area     area
-	issuedAt int64 // Unix seconds of the access token that all came from; 0: it did not say
-	mintedAt int64 // Unix seconds of the session that it is or came from; 0: none
-	lineage  []ref // own id and the ids it was minted from
+	area     tile.Area  // what the grant is limited to
+	issuedAt int64      // Unix seconds of the access token that all came from; 0: it did not say
+	mintedAt int64      // Unix seconds of the session that it is or came from; 0: none
+	lineage  []ref      // own id and the ids it was minted from
 	subject  ref
 }
 
@@ -60,7 +62,7 @@ func NewGrant(l Limits) (*Grant, error) {
 }
 
 func grantOf(l Limits) *Grant {
-	g := &Grant{Tilesets: l.Tilesets, MaxZoom: maxZoom, area: newArea(l.BBox)}
+	g := &Grant{Tilesets: l.Tilesets, MaxZoom: tile.MaxZoom, area: tile.NewArea(l.BBox)}
 	if l.Zoom != nil {
 		g.MinZoom, g.MaxZoom = l.Zoom.Min, l.Zoom.Max
 	}
@@ -79,19 +81,19 @@ func (g *Grant) cutTo(limits Limits) {
 	if limits.Zoom != nil {
 		g.MinZoom, g.MaxZoom = max(g.MinZoom, limits.Zoom.Min), min(g.MaxZoom, limits.Zoom.Max)
 	}
-	g.area = g.area.intersect(newArea(limits.BBox))
+	g.area = g.area.Intersect(tile.NewArea(limits.BBox))
 }
 
 // empty reports whether no tile at all can be admitted, for want of a zoom or of area.
 func (g *Grant) empty() bool {
-	return g.MinZoom > g.MaxZoom || g.area != nil && len(g.area) == 0
+	return g.MinZoom > g.MaxZoom || g.area.Empty()
 }
 
 // Admits reports whether tile z/x/y of the tileset may be seen: the tileset is granted, z is
 // within the zooms, and the tile shares area with the box. It does not look at Expires, which
 // Authenticate has checked.
 func (g *Grant) Admits(tileset string, z uint8, x, y uint32) bool {
-	return z >= g.MinZoom && z <= g.MaxZoom && g.area.meets(z, x, y) && g.AdmitsTileset(tileset)
+	return z >= g.MinZoom && z <= g.MaxZoom && g.area.Meets(z, x, y) && g.AdmitsTileset(tileset)
 }
 
 // AdmitsTileset reports whether anything of the tileset may be seen, some tiles at least.
@@ -110,11 +112,11 @@ func (g *Grant) AdmitsTileset(id string) bool {
 // AdmitsFile reports whether the file may be seen: only entries that begin with "file:" say so.
 // Zooms and box, which a file has not, do not matter.
 func (g *Grant) AdmitsFile(id string) bool {
-	if !admitsID(g.Tilesets, filePrefix, id) {
+	if !admitsID(g.Tilesets, tile.FilePrefix, id) {
 		return false
 	}
 	for _, list := range g.within {
-		if !admitsID(list, filePrefix, id) {
+		if !admitsID(list, tile.FilePrefix, id) {
 			return false
 		}
 	}
@@ -140,31 +142,31 @@ func admitsID(list []string, prefix, id string) bool {
 // WholeTilesets reports whether the grant has neither a zoom range nor a box: what can be
 // enforced by a prefix alone, by S3 or by a CDN.
 func (g *Grant) WholeTilesets() bool {
-	return g.MinZoom == 0 && g.MaxZoom == maxZoom && g.area == nil
+	return g.MinZoom == 0 && g.MaxZoom == tile.MaxZoom && g.area.Whole()
 }
 
 // BBox is the smallest box around what the grant admits, nil for the whole world. For display;
 // Admits decides.
-func (g *Grant) BBox() *BBox {
-	if len(g.area) == 0 {
+func (g *Grant) BBox() *tile.Box {
+	if g.area.Whole() || g.area.Empty() {
 		return nil
 	}
-	h := g.area.hull()
+	h := g.area.Hull()
 	return &h
 }
 
 // Clip narrows a tileset's zooms and bounds to the grant, for its TileJSON; false if nothing remains.
-func (g *Grant) Clip(zoom ZoomRange, bounds BBox) (ZoomRange, BBox, bool) {
-	zoom = ZoomRange{Min: max(zoom.Min, g.MinZoom), Max: min(zoom.Max, g.MaxZoom)}
-	if zoom.Min > zoom.Max {
-		return ZoomRange{}, BBox{}, false
+func (g *Grant) Clip(zoom tile.ZoomRange, bounds tile.Box) (tile.ZoomRange, tile.Box, bool) {
+	zoom = zoom.Intersect(tile.ZoomRange{Min: g.MinZoom, Max: g.MaxZoom})
+	if !zoom.Valid() {
+		return tile.ZoomRange{}, tile.Box{}, false
 	}
-	if g.area == nil {
+	if g.area.Whole() {
 		return zoom, bounds, true
 	}
-	shared := g.area.intersect(newArea(&bounds))
-	if len(shared) == 0 {
-		return ZoomRange{}, BBox{}, false
+	shared := g.area.Intersect(tile.NewArea(&bounds))
+	if shared.Empty() {
+		return tile.ZoomRange{}, tile.Box{}, false
 	}
-	return zoom, shared.hull(), true
+	return zoom, shared.Hull(), true
 }

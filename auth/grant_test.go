@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"tilegate/auth"
+	"tilegate/internal/tile"
 )
 
 func TestGrantComesFromTheClaims(t *testing.T) {
@@ -39,7 +40,7 @@ func TestGrantComesFromTheClaims(t *testing.T) {
 		{
 			name: "no claims, a default", claims: map[string]any{"tilesets": nil, "scope": "openid profile"},
 			issuer: func(i *auth.Issuer) {
-				i.Default = auth.Limits{Tilesets: []string{"public-*"}, Zoom: &auth.ZoomRange{Max: 5}}
+				i.Default = auth.Limits{Tilesets: []string{"public-*"}, Zoom: &tile.ZoomRange{Max: 5}}
 			},
 			tilesets: []string{"public-x"}, none: []string{"basemap"}, zoom: "0-5",
 		},
@@ -56,7 +57,7 @@ func TestGrantComesFromTheClaims(t *testing.T) {
 		{
 			name: "cut to allow", claims: map[string]any{"tilesets": "* file:*", "zoom": "3-14", "bbox": europe},
 			issuer: func(i *auth.Issuer) {
-				i.Allow = auth.Limits{Tilesets: []string{"acme-*"}, Zoom: &auth.ZoomRange{Max: 10}, BBox: &auth.BBox{West: 0, South: 0, East: 90, North: 80}}
+				i.Allow = auth.Limits{Tilesets: []string{"acme-*"}, Zoom: &tile.ZoomRange{Max: 10}, BBox: &tile.Box{West: 0, South: 0, East: 90, North: 80}}
 			},
 			tilesets: []string{"acme-roads"}, none: []string{"basemap", "acme"}, zoom: "3-10", bbox: "{0 35 30 70}",
 		},
@@ -173,7 +174,7 @@ func TestGlobsAgainstTheirDefinition(t *testing.T) {
 }
 
 func TestGrantAdmits(t *testing.T) {
-	box := func(w, s, e, n float64) *auth.BBox { return &auth.BBox{West: w, South: s, East: e, North: n} }
+	box := func(w, s, e, n float64) *tile.Box { return &tile.Box{West: w, South: s, East: e, North: n} }
 	for _, tt := range []struct {
 		name    string
 		limits  auth.Limits
@@ -184,9 +185,9 @@ func TestGrantAdmits(t *testing.T) {
 	}{
 		{name: "no limits", z: 30, x: 1<<30 - 1, y: 1<<30 - 1, want: true},
 		{name: "another tileset", tileset: "roads"},
-		{name: "least zoom", limits: auth.Limits{Zoom: &auth.ZoomRange{Min: 3, Max: 5}}, z: 3, want: true},
-		{name: "below it", limits: auth.Limits{Zoom: &auth.ZoomRange{Min: 3, Max: 5}}, z: 2},
-		{name: "beyond the greatest", limits: auth.Limits{Zoom: &auth.ZoomRange{Min: 3, Max: 5}}, z: 6},
+		{name: "least zoom", limits: auth.Limits{Zoom: &tile.ZoomRange{Min: 3, Max: 5}}, z: 3, want: true},
+		{name: "below it", limits: auth.Limits{Zoom: &tile.ZoomRange{Min: 3, Max: 5}}, z: 2},
+		{name: "beyond the greatest", limits: auth.Limits{Zoom: &tile.ZoomRange{Min: 3, Max: 5}}, z: 6},
 		{name: "the world's tile meets every box", limits: auth.Limits{BBox: box(8, 47, 8.1, 47.1)}, want: true},
 		{name: "inside the box", limits: auth.Limits{BBox: box(0, 0, 90, 66)}, z: 3, x: 5, y: 3, want: true},
 		{name: "touching its west edge alone", limits: auth.Limits{BBox: box(0, 0, 90, 66)}, z: 3, x: 3, y: 3},
@@ -230,7 +231,7 @@ func TestBoxOfATileAdmitsItsNeighboursNever(t *testing.T) {
 		latitude := func(row int64) float64 {
 			return math.Atan(math.Sinh(math.Pi*(1-2*float64(row)/float64(n)))) * 180 / math.Pi
 		}
-		g, err := auth.NewGrant(auth.Limits{Tilesets: []string{"*"}, BBox: &auth.BBox{
+		g, err := auth.NewGrant(auth.Limits{Tilesets: []string{"*"}, BBox: &tile.Box{
 			West: float64(x)/float64(n)*360 - 180, East: float64(x+1)/float64(n)*360 - 180,
 			North: latitude(y), South: latitude(y + 1),
 		}})
@@ -258,7 +259,7 @@ func TestAdmitsAgainstAnExactReference(t *testing.T) {
 		// A box near the tile, so that both answers are frequent.
 		lon := float64(x)/float64(n)*360 - 180 + random.NormFloat64()*360/float64(n)
 		lat := math.Atan(math.Sinh(math.Pi*(1-2*(float64(y)+random.NormFloat64())/float64(n)))) * 180 / math.Pi
-		b := auth.BBox{
+		b := tile.Box{
 			West: lon, East: lon + random.ExpFloat64()*360/float64(n),
 			South: lat, North: lat + random.ExpFloat64()*100/float64(n),
 		}
@@ -285,7 +286,7 @@ func TestAdmitsAgainstAnExactReference(t *testing.T) {
 	}
 }
 
-func exactlyMeets(b auth.BBox, z uint8, x, y int64) bool {
+func exactlyMeets(b tile.Box, z uint8, x, y int64) bool {
 	n := int64(1) << z
 	// Longitudes are rational: a tile's edge is 360·x/n − 180.
 	edge := func(column int64) *big.Rat {
@@ -344,20 +345,20 @@ func exactSeries(v *big.Float, d func(k int64) (int64, bool)) *big.Float {
 }
 
 func TestClipNarrowsATilesetToTheGrant(t *testing.T) {
-	world := auth.BBox{West: -180, South: -85.0511, East: 180, North: 85.0511}
+	world := tile.Box{West: -180, South: -85.0511, East: 180, North: 85.0511}
 	for _, tt := range []struct {
 		name   string
 		limits auth.Limits
-		bounds auth.BBox
+		bounds tile.Box
 		want   string
 	}{
 		{"no limits", auth.Limits{}, world, "{2 14} {-180 -85.0511 180 85.0511} true"},
-		{"zooms", auth.Limits{Zoom: &auth.ZoomRange{Min: 0, Max: 7}}, world, "{2 7} {-180 -85.0511 180 85.0511} true"},
-		{"no zoom left", auth.Limits{Zoom: &auth.ZoomRange{Min: 0, Max: 1}}, world, "{0 0} {0 0 0 0} false"},
-		{"a box", auth.Limits{BBox: &auth.BBox{West: 5, South: 45, East: 15, North: 90}}, world, "{2 14} {5 45 15 85.0511} true"},
-		{"a box elsewhere", auth.Limits{BBox: &auth.BBox{West: 5, South: 45, East: 15, North: 50}}, auth.BBox{West: 20, South: 0, East: 30, North: 10}, "{0 0} {0 0 0 0} false"},
-		{"across the antimeridian", auth.Limits{BBox: &auth.BBox{West: 170, South: -10, East: -170, North: 10}}, world, "{2 14} {-180 -10 180 10} true"},
-		{"across it, one side", auth.Limits{BBox: &auth.BBox{West: 170, South: -10, East: -170, North: 10}}, auth.BBox{West: 0, South: 0, East: 180, North: 80}, "{2 14} {170 0 180 10} true"},
+		{"zooms", auth.Limits{Zoom: &tile.ZoomRange{Min: 0, Max: 7}}, world, "{2 7} {-180 -85.0511 180 85.0511} true"},
+		{"no zoom left", auth.Limits{Zoom: &tile.ZoomRange{Min: 0, Max: 1}}, world, "{0 0} {0 0 0 0} false"},
+		{"a box", auth.Limits{BBox: &tile.Box{West: 5, South: 45, East: 15, North: 90}}, world, "{2 14} {5 45 15 85.0511} true"},
+		{"a box elsewhere", auth.Limits{BBox: &tile.Box{West: 5, South: 45, East: 15, North: 50}}, tile.Box{West: 20, South: 0, East: 30, North: 10}, "{0 0} {0 0 0 0} false"},
+		{"across the antimeridian", auth.Limits{BBox: &tile.Box{West: 170, South: -10, East: -170, North: 10}}, world, "{2 14} {-180 -10 180 10} true"},
+		{"across it, one side", auth.Limits{BBox: &tile.Box{West: 170, South: -10, East: -170, North: 10}}, tile.Box{West: 0, South: 0, East: 180, North: 80}, "{2 14} {170 0 180 10} true"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			tt.limits.Tilesets = []string{"*"}
@@ -365,7 +366,7 @@ func TestClipNarrowsATilesetToTheGrant(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			zoom, bounds, ok := g.Clip(auth.ZoomRange{Min: 2, Max: 14}, tt.bounds)
+			zoom, bounds, ok := g.Clip(tile.ZoomRange{Min: 2, Max: 14}, tt.bounds)
 			if got := fmt.Sprint(zoom, bounds, ok); got != tt.want {
 				t.Errorf("got %s, want %s", got, tt.want)
 			}
@@ -376,10 +377,10 @@ func TestClipNarrowsATilesetToTheGrant(t *testing.T) {
 func TestNewGrantRefusesMalformedLimits(t *testing.T) {
 	for name, limits := range map[string]auth.Limits{
 		"entry": {Tilesets: []string{"a/b"}},
-		"zoom":  {Zoom: &auth.ZoomRange{Min: 5, Max: 4}},
-		"deep":  {Zoom: &auth.ZoomRange{Max: 31}},
-		"bbox":  {BBox: &auth.BBox{}},
-		"NaN":   {BBox: &auth.BBox{West: math.NaN(), South: 0, East: 1, North: 1}},
+		"zoom":  {Zoom: &tile.ZoomRange{Min: 5, Max: 4}},
+		"deep":  {Zoom: &tile.ZoomRange{Max: 31}},
+		"bbox":  {BBox: &tile.Box{}},
+		"NaN":   {BBox: &tile.Box{West: math.NaN(), South: 0, East: 1, North: 1}},
 	} {
 		if _, err := auth.NewGrant(limits); err == nil {
 			t.Errorf("%s: accepted", name)
@@ -392,7 +393,7 @@ func TestParseZoom(t *testing.T) {
 		"0-0": "{0 0}", "0-14": "{0 14}", "30-30": "{30 30}",
 		"": "", "-": "", "5": "", "0-": "", "-5": "", "5-4": "", "0-31": "", "01-2": "", "0-1-2": "", "0x1-2": "", "0–5": "", " 0-5": "", "٠-٥": "",
 	} {
-		got, err := auth.ParseZoom(in)
+		got, err := tile.ParseZoomRange(in)
 		if (err == nil) != (want != "") || err == nil && fmt.Sprint(got) != want {
 			t.Errorf("%q: got %v, %v, want %q", in, got, err, want)
 		}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"tilegate/auth"
+	"tilegate/internal/tile"
 )
 
 func cookieOf(a *auth.Authenticator, token string) (*auth.Grant, error) {
@@ -52,7 +53,7 @@ func newPath(t *testing.T, a *auth.Authenticator, parent *auth.Grant, r auth.Pat
 func TestSessionCarriesTheGrant(t *testing.T) {
 	c, s := newClock(), rsaSigner("")
 	o := testOptions(c, s)
-	o.Issuers[0].Allow = auth.Limits{Tilesets: []string{"acme-*", "file:*"}, BBox: &auth.BBox{West: 170, South: -10, East: -100, North: 60}}
+	o.Issuers[0].Allow = auth.Limits{Tilesets: []string{"acme-*", "file:*"}, BBox: &tile.Box{West: 170, South: -10, East: -100, North: 60}}
 	a := newAuth(t, o)
 	access := authenticate(t, a, s.token(claims(map[string]any{
 		"tilesets": "*-roads acme-x file:report", "zoom": "2-9", "bbox": []any{-175.5, -90, 175, 45.25},
@@ -193,8 +194,8 @@ func TestPathTokenIsNeverWiderThanItsParent(t *testing.T) {
 		{"an overlapping glob", limits("*-roads"), auth.ErrNotGranted},
 		{"another file", limits("file:*"), auth.ErrNotGranted},
 		{"an empty list", auth.PathRequest{Limits: auth.Limits{Tilesets: []string{}}}, auth.ErrNotGranted},
-		{"other zooms", auth.PathRequest{Limits: auth.Limits{Zoom: &auth.ZoomRange{Min: 10, Max: 12}}}, auth.ErrNotGranted},
-		{"a box elsewhere", auth.PathRequest{Limits: auth.Limits{BBox: &auth.BBox{West: 30, South: 30, East: 40, North: 40}}}, auth.ErrNotGranted},
+		{"other zooms", auth.PathRequest{Limits: auth.Limits{Zoom: &tile.ZoomRange{Min: 10, Max: 12}}}, auth.ErrNotGranted},
+		{"a box elsewhere", auth.PathRequest{Limits: auth.Limits{BBox: &tile.Box{West: 30, South: 30, East: 40, North: 40}}}, auth.ErrNotGranted},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			_, g, err := a.NewPathToken(parent, tt.request)
@@ -207,13 +208,13 @@ func TestPathTokenIsNeverWiderThanItsParent(t *testing.T) {
 		})
 	}
 	_, g := newPath(t, a, parent, auth.PathRequest{Limits: auth.Limits{
-		Zoom: &auth.ZoomRange{Min: 0, Max: 30}, BBox: &auth.BBox{West: 10, South: -80, East: -10, North: 80},
+		Zoom: &tile.ZoomRange{Min: 0, Max: 30}, BBox: &tile.Box{West: 10, South: -80, East: -10, North: 80},
 	}})
 	if g.MinZoom != 2 || g.MaxZoom != 9 || fmt.Sprint(*g.BBox()) != "{10 0 20 20}" {
 		t.Errorf("got zoom %d-%d, bbox %v", g.MinZoom, g.MaxZoom, *g.BBox())
 	}
 	for _, bad := range []auth.PathRequest{
-		limits("Basemap"), {TTL: -1}, {TTL: time.Millisecond}, {Limits: auth.Limits{BBox: &auth.BBox{}}},
+		limits("Basemap"), {TTL: -1}, {TTL: time.Millisecond}, {Limits: auth.Limits{BBox: &tile.Box{}}},
 	} {
 		if _, _, err := a.NewPathToken(parent, bad); err == nil || errors.Is(err, auth.ErrNotGranted) {
 			t.Errorf("%+v: got %v", bad, err)
@@ -370,7 +371,7 @@ func TestGrantTooLargeForACookieIsRefused(t *testing.T) {
 func TestOwnAccessToken(t *testing.T) {
 	a, c, s := standard(t)
 	request := auth.AccessRequest{Subject: "ops", TTL: time.Hour, Limits: auth.Limits{
-		Tilesets: []string{"roads", "file:report"}, Zoom: &auth.ZoomRange{Min: 1, Max: 9}, BBox: &auth.BBox{West: 170, South: -10, East: -170, North: 10},
+		Tilesets: []string{"roads", "file:report"}, Zoom: &tile.ZoomRange{Min: 1, Max: 9}, BBox: &tile.Box{West: 170, South: -10, East: -170, North: 10},
 	}}
 	token, made, err := a.NewAccessToken(request)
 	if err != nil {

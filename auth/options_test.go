@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"tilegate/auth"
+	"tilegate/internal/tile"
 )
 
 func TestNewReportsEveryFault(t *testing.T) {
@@ -59,7 +60,7 @@ func TestNewReportsEveryFault(t *testing.T) {
 		}, []string{"jwks_refresh"}},
 		{"malformed allow and grant", func(o *auth.Options) {
 			o.Issuers[0].Allow = auth.Limits{Tilesets: []string{"A"}}
-			o.Issuers[0].Default = auth.Limits{Zoom: &auth.ZoomRange{Min: 9, Max: 1}}
+			o.Issuers[0].Default = auth.Limits{Zoom: &tile.ZoomRange{Min: 9, Max: 1}}
 		}, []string{"allow: tilesets: entry 1", "grant: zoom"}},
 		{"two issuers without allow", func(o *auth.Options) {
 			o.Issuers = append(o.Issuers, o.Issuers[0])

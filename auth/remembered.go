@@ -83,7 +83,7 @@ func (r *remembered) put(e entry) {
 
 // size estimates the bytes that g holds beyond its own struct.
 func (g *Grant) size() int {
-	n := len(g.Subject) + len(g.ID) + len(g.area)*64 + len(g.lineage)*len(ref{})
+	n := len(g.Subject) + len(g.ID) + g.area.Size() + len(g.lineage)*len(ref{})
 	for _, list := range append([][]string{g.Tilesets}, g.within...) {
 		for _, entry := range list {
 			n += 16 + len(entry)

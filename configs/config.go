@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"tilegate/internal/tile"
 )
 
 // Config is the whole configuration, as Load returns it: every default is filled in, every path is
@@ -150,9 +152,9 @@ func (i Issuer) HMAC() bool {
 
 // Limits is tilesets, zooms and an area.
 type Limits struct {
-	Tilesets []string   `yaml:"tilesets"` // ids or globs, "file:" before those of files; nil when not given
-	Zoom     *ZoomRange `yaml:"zoom"`     // nil: all
-	BBox     *Bounds    `yaml:"bbox"`     // nil: the world; west > east crosses the antimeridian
+	Tilesets []string        `yaml:"tilesets"` // ids or globs, "file:" before those of files; nil when not given
+	Zoom     *tile.ZoomRange `yaml:"zoom"`     // nil: all
+	BBox     *tile.Box       `yaml:"bbox"`     // nil: the world; west > east crosses the antimeridian
 }
 
 // Claims names the claims that grants are read from.
@@ -194,7 +196,7 @@ type Tileset struct {
 	Version      string        `yaml:"version"`
 	MinZoom      uint8         `yaml:"minzoom"`
 	MaxZoom      uint8         `yaml:"maxzoom"`
-	Bounds       Bounds        `yaml:"bounds"`
+	Bounds       tile.Box      `yaml:"bounds"`
 	Name         string        `yaml:"name"`
 	Attribution  string        `yaml:"attribution"`
 	VectorLayers []VectorLayer `yaml:"vector_layers"`

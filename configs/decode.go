@@ -11,6 +11,8 @@ import (
 	"strings"
 	"time"
 
+	"tilegate/internal/tile"
+
 	"go.yaml.in/yaml/v4"
 )
 
@@ -48,6 +50,9 @@ func (d *decoder) value(n *yaml.Node, key string, into reflect.Value) {
 	case *SigningKey:
 		d.signingKey(n, key, p)
 		return
+	case *tile.Box:
+		d.box(n, key, p)
+		return
 	}
 	if parse := scalarParser(into.Addr().Interface()); parse != nil {
 		d.scalar(n, key, parse)
@@ -60,8 +65,6 @@ func (d *decoder) value(n *yaml.Node, key string, into reflect.Value) {
 		into.Set(target)
 	case reflect.Struct:
 		d.section(n, key, into)
-	case reflect.Array:
-		d.array(n, key, into)
 	case reflect.Map:
 		d.pairs(n, key, into)
 	default:
@@ -172,15 +175,16 @@ func (d *decoder) list(n *yaml.Node, key string, into reflect.Value) {
 	}
 }
 
-// array reads a sequence of a fixed length.
-func (d *decoder) array(n *yaml.Node, key string, into reflect.Value) {
-	if n.Kind != yaml.SequenceNode || len(n.Content) != into.Len() {
-		d.unreadable(key, fmt.Sprintf("must be a list of %d numbers", into.Len()), "write [west, south, east, north]")
+// box reads [west, south, east, north].
+func (d *decoder) box(n *yaml.Node, key string, into *tile.Box) {
+	degrees := []*float64{&into.West, &into.South, &into.East, &into.North}
+	if n.Kind != yaml.SequenceNode || len(n.Content) != len(degrees) {
+		d.unreadable(key, fmt.Sprintf("must be a list of %d numbers", len(degrees)), "write [west, south, east, north]")
 		return
 	}
 	for i, v := range n.Content {
 		d.mark(element(key, i), v)
-		d.value(v, element(key, i), into.Index(i))
+		d.value(v, element(key, i), reflect.ValueOf(degrees[i]).Elem())
 	}
 }
 
@@ -248,7 +252,7 @@ func scalarParser(target any) func(text string) (hint string, err error) {
 		return set(p, parseDuration, durationHint)
 	case *Size:
 		return set(p, parseSize, sizeHint)
-	case *ZoomRange:
+	case *tile.ZoomRange:
 		return set(p, parseZoomRange, zoomRangeHint)
 	case *netip.Prefix:
 		return set(p, parseNetwork, "write 10.0.0.0/8 or 192.0.2.7")

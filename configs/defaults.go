@@ -3,10 +3,11 @@ package configs
 import (
 	"log/slog"
 	"maps"
-	"path"
 	"path/filepath"
 	"strings"
 	"time"
+
+	"tilegate/internal/tile"
 )
 
 // defaults is the configuration of an empty file.
@@ -55,8 +56,8 @@ func (c *Config) prefill(element any) {
 	case *VectorLayer:
 		e.Fields = map[string]string{}
 	case *Tileset:
-		e.MaxZoom = maxZoom
-		e.Bounds = world
+		e.MaxZoom = tile.MaxZoom
+		e.Bounds = tile.World
 		e.Missing = "404"
 		e.MissingOn403 = "auto"
 		e.Browser = "balanced"
@@ -79,7 +80,9 @@ func (c *Config) derive(dir string) {
 			t.Name = t.ID
 		}
 		if t.Format == "" && !t.Source.Archive {
-			t.Format = formatOf(t.Source.Key)
+			if f := tile.FormatOf(t.Source.Key); f != nil {
+				t.Format = f.Name
+			}
 		}
 	}
 	for _, p := range paths {
@@ -93,19 +96,4 @@ func within(dir, file string) string {
 		return file
 	}
 	return filepath.Join(dir, file)
-}
-
-var formats = []string{"png", "jpg", "webp", "avif", "mvt", "json"}
-
-// formatOf tells a tile's format from its key's extension; "" when that says nothing.
-func formatOf(key string) string {
-	switch ext := strings.TrimPrefix(path.Ext(key), "."); ext {
-	case "jpeg":
-		return "jpg"
-	case "pbf":
-		return "mvt"
-	case "png", "jpg", "webp", "avif", "mvt", "json":
-		return ext
-	}
-	return ""
 }

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"tilegate/configs"
+	"tilegate/internal/tile"
 )
 
 var update = flag.Bool("update", false, "rewrite the golden files")
@@ -201,7 +202,7 @@ files: {report-1: {source: s3://acme/a b/report.pdf}}
 		{"memory", c.Cache.Memory, configs.Size(1 << 30)},
 		{"max_object", c.Cache.MaxObject, configs.Size(65536)},
 		{"allow", *c.Auth.Issuers[0].Allow, configs.Limits{
-			Tilesets: []string{"acme-*", "*", "file:*"}, Zoom: &configs.ZoomRange{Min: 3, Max: 12}, BBox: &configs.Bounds{170, -10.5, -170, 10},
+			Tilesets: []string{"acme-*", "*", "file:*"}, Zoom: &tile.ZoomRange{Min: 3, Max: 12}, BBox: &tile.Box{West: 170, South: -10.5, East: -170, North: 10},
 		}},
 		{"grant", c.Auth.Issuers[0].Grant, (*configs.Limits)(nil)},
 		{"HMAC", []bool{c.Auth.Issuers[0].HMAC(), c.Auth.Issuers[1].HMAC()}, []bool{false, true}},

@@ -14,6 +14,7 @@ import (
 	"go.yaml.in/yaml/v4"
 
 	"tilegate/configs"
+	"tilegate/internal/tile"
 )
 
 // TestTenLines: the file that the documentation opens with is ten lines long and valid.
@@ -226,8 +227,10 @@ func leaves(c *configs.Config) map[string]string {
 
 func show(v reflect.Value) string {
 	switch value := v.Interface().(type) {
-	case configs.Secret, *configs.Limits, *configs.ZoomRange, *configs.Bounds, *uint8:
+	case configs.Secret, *configs.Limits, *tile.ZoomRange, *tile.Box, *uint8:
 		return "none"
+	case tile.Box:
+		return "`" + strings.ReplaceAll(fmt.Sprint(value.Degrees()), " ", ", ") + "`"
 	case time.Duration:
 		s := value.String()
 		if strings.HasSuffix(s, "m0s") {

@@ -6,6 +6,8 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+
+	"tilegate/internal/tile"
 )
 
 // Source is where in S3 a tileset's tiles are, s3://bucket/key with placeholders in the key, or the
@@ -42,7 +44,7 @@ const (
 )
 
 // widths is the most bytes that a placeholder becomes.
-var widths = map[placeholder]int{zoom: 2, column: 10, row: 10, tmsRow: 10, quadkey: maxZoom, scale: 3, atScale: 5}
+var widths = map[placeholder]int{zoom: 2, column: 10, row: 10, tmsRow: 10, quadkey: tile.MaxZoom, scale: 3, atScale: 5}
 
 // maxKey is the length of S3's longest key in bytes.
 const maxKey = 1024

@@ -2,10 +2,13 @@ package configs
 
 import (
 	"errors"
+	"fmt"
 	"math"
 	"strconv"
 	"strings"
 	"time"
+
+	"tilegate/internal/tile"
 )
 
 // Size is a number of bytes, written 512MiB.
@@ -66,41 +69,27 @@ func parseDuration(text string) (time.Duration, error) {
 	return d, nil
 }
 
-// maxZoom is the deepest zoom of a tile path.
-const maxZoom = 30
-
-var errZoom = errors.New("is not a zoom from 0 to 30")
+var errZoom = fmt.Errorf("is not a zoom from 0 to %d", tile.MaxZoom)
 
 func parseZoom(text string) (uint8, error) {
-	n, err := strconv.ParseUint(text, 10, 8)
-	if err != nil || n > maxZoom {
+	z, err := tile.ParseZoom(text)
+	if err != nil {
 		return 0, errZoom
 	}
-	return uint8(n), nil
+	return z, nil
 }
 
-// ZoomRange is a range of zooms, both ends included, written 0-14.
-type ZoomRange struct{ Min, Max uint8 }
-
-var errZoomRange = errors.New("is not a range of zooms within 0 to 30")
+var errZoomRange = fmt.Errorf("is not a range of zooms within 0 to %d", tile.MaxZoom)
 
 const zoomRangeHint = `write "0-14"`
 
-func parseZoomRange(text string) (ZoomRange, error) {
-	low, high, _ := strings.Cut(text, "-")
-	minimum, err1 := parseZoom(low)
-	maximum, err2 := parseZoom(high)
-	if err1 != nil || err2 != nil || minimum > maximum {
-		return ZoomRange{}, errZoomRange
+func parseZoomRange(text string) (tile.ZoomRange, error) {
+	r, err := tile.ParseZoomRange(text)
+	if err != nil {
+		return r, errZoomRange
 	}
-	return ZoomRange{Min: minimum, Max: maximum}, nil
+	return r, nil
 }
-
-// Bounds is west, south, east, north in degrees of WGS 84.
-type Bounds [4]float64
-
-// world is the square that Web Mercator shows.
-var world = Bounds{-180, -85.0511, 180, 85.0511}
 
 var errNumber = errors.New("is not a number")
 

@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"tilegate/internal/tile"
 )
 
 var algorithms = []string{
@@ -15,13 +17,8 @@ var algorithms = []string{
 }
 
 var (
-	// entry is an id or a glob over them; files have a prefix of their own.
-	entry          = regexp.MustCompile(`^(file:)?[a-z0-9*][a-z0-9*_-]{0,63}$`)
 	queryParameter = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9_.-]{0,63}$`)
 )
-
-// maxEntries is how many tilesets one grant may name.
-const maxEntries = 256
 
 func (v *validator) auth() {
 	a := &v.Auth
@@ -188,26 +185,26 @@ func (v *validator) limits(key string, l *Limits) {
 	if l == nil {
 		return
 	}
-	if len(l.Tilesets) > maxEntries {
-		v.fault(child(key, "tilesets"), fmt.Sprintf("names more than %d", maxEntries), "use globs")
+	if len(l.Tilesets) > tile.MaxPatterns {
+		v.fault(child(key, "tilesets"), fmt.Sprintf("names more than %d", tile.MaxPatterns), "use globs")
 	}
 	for n, e := range l.Tilesets {
-		if !entry.MatchString(e) {
+		if !tile.ValidPattern(e) {
 			v.fault(element(child(key, "tilesets"), n), "is neither an id nor a glob over ids", "write basemap, acme-*, * or file:report; * is the only wildcard")
 		}
 	}
 	if b := l.BBox; b != nil {
-		west, south, east, north := b[0], b[1], b[2], b[3]
-		if v.degrees(child(key, "bbox"), *b) && (south >= north || west == east || west == 180 && east == -180) {
+		if v.degrees(child(key, "bbox"), *b) && b.Validate() != nil {
 			v.fault(child(key, "bbox"), "has no area", "write [west, south, east, north]; west > east crosses the antimeridian")
 		}
 	}
 }
 
 // degrees holds a box to the range of longitudes and latitudes.
-func (v *validator) degrees(key string, b Bounds) bool {
+func (v *validator) degrees(key string, b tile.Box) bool {
+	degrees := b.Degrees()
 	for i, limit := range [4]float64{180, 90, 180, 90} {
-		if math.Abs(b[i]) > limit {
+		if math.Abs(degrees[i]) > limit {
 			v.fault(element(key, i), fmt.Sprintf("is not within -%g to %g degrees", limit, limit), "write [west, south, east, north]")
 			return false
 		}

@@ -6,16 +6,17 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"tilegate/internal/tile"
 )
 
 var (
-	id      = regexp.MustCompile(`^[a-z0-9][a-z0-9_-]{0,63}$`)
 	version = regexp.MustCompile(`^[A-Za-z0-9._-]{0,64}$`)
 )
 
 // id holds a name to the form of ids, whatever became of what stands under it.
 func (v *validator) id(key, name string) {
-	if !id.MatchString(name) {
+	if !tile.ValidID(name) {
 		v.add(key, "is not an id: a lower-case letter or digit, then at most 63 of those, _ and -", "")
 	}
 }
@@ -51,7 +52,7 @@ func (v *validator) archives() {
 func (v *validator) tileset(key string, t *Tileset) {
 	v.source(key, t)
 	if t.Format != "" {
-		v.oneOf(child(key, "format"), t.Format, formats...)
+		v.oneOf(child(key, "format"), t.Format, tile.FormatNames()...)
 	}
 	if !version.MatchString(t.Version) {
 		v.fault(child(key, "version"), "must be at most 64 letters, digits or ._-", "")
@@ -59,7 +60,7 @@ func (v *validator) tileset(key string, t *Tileset) {
 	if t.MinZoom > t.MaxZoom {
 		v.conflict(child(key, "minzoom"), child(key, "maxzoom"), fmt.Sprintf("minzoom (%d) is beyond maxzoom (%d)", t.MinZoom, t.MaxZoom), "")
 	}
-	if b := t.Bounds; v.degrees(child(key, "bounds"), b) && (b[0] >= b[2] || b[1] >= b[3]) {
+	if b := t.Bounds; v.degrees(child(key, "bounds"), b) && (b.Validate() != nil || b.CrossesAntimeridian()) {
 		v.fault(child(key, "bounds"), "has no area", "write [west, south, east, north]; TileJSON's bounds never cross the antimeridian")
 	}
 	v.vectorLayers(child(key, "vector_layers"), t)
@@ -110,7 +111,7 @@ func (v *validator) source(key string, t *Tileset) {
 	case !t.Source.tiled() && !t.Source.Archive:
 		v.fault(path, "has no placeholders and is no .pmtiles archive", "write s3://bucket/{z}/{x}/{y}.png; single objects belong under files")
 	case t.Format == "" && !t.Source.Archive:
-		v.fault(child(key, "format"), "is not told by the source's extension", "set one of "+strings.Join(formats, ", "))
+		v.fault(child(key, "format"), "is not told by the source's extension", "set one of "+strings.Join(tile.FormatNames(), ", "))
 	case t.Source.has(quadkey) && t.MinZoom == 0:
 		v.fault(child(key, "minzoom"), "must be 1 or more with {q}: zoom 0 has no quadkey", "")
 	}

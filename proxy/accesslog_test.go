@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"tilegate/proxy"
+	"tilegate/internal/tile"
 )
 
 type accessLine struct {
@@ -38,7 +38,7 @@ func parseLine(t *testing.T, line string) (l accessLine) {
 func TestOneAccessLineARequest(t *testing.T) {
 	w := start(t, func(s *setup) {
 		s.proxy.CORS.Origins = []string{"https://app.example.com"}
-		s.tileset("secret").Origin = failing{proxy.ErrBadAnswer}
+		s.tileset("secret").Origin = failing{tile.ErrBadAnswer}
 	})
 	requests := everyStatus(w)
 	before := len(w.access.waitFor(1)) // the requests that prepared these

@@ -96,7 +96,11 @@ func (p *Proxy) purge(w http.ResponseWriter, r *http.Request) error {
 	if p.tilesets[asked.Tileset] == nil {
 		return refuse(http.StatusNotFound, "No tileset has this id.")
 	}
-	purged := p.cache.Purge(asked.Tileset)
+	purged, err := p.cache.Purge(r.Context(), asked.Tileset)
+	if err != nil {
+		p.logger.ErrorContext(r.Context(), "purge incomplete", "tileset", asked.Tileset, "entries", purged, "error", err)
+		return refuse(http.StatusBadGateway, "The memory of this instance has been purged; a level of cache behind it could not be. Purge again.")
+	}
 	p.logger.InfoContext(r.Context(), "tileset purged", "tileset", asked.Tileset, "entries", purged)
 	w.Header()["Content-Type"] = []string{"application/json"}
 	return json.NewEncoder(w).Encode(map[string]int{"purged": purged})

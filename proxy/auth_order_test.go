@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"tilegate/auth"
-	"tilegate/proxy"
+	"tilegate/internal/tile"
 )
 
 func withQuery(s *setup) { s.proxy.QueryParameter = "access_token" }
@@ -241,7 +241,7 @@ func unsigned(header, payload string) string {
 // All routes that need a credential take the same ones and refuse alike.
 func TestEveryPrivateRouteAsksWho(t *testing.T) {
 	w := start(t, func(s *setup) { s.proxy.VerifyHeader = "" })
-	w.origin.presign = func(tileKey) (proxy.Signed, error) { t.Error("presigned for nobody"); return proxy.Signed{}, nil }
+	w.origin.presign = func(tileKey) (tile.Signed, error) { t.Error("presigned for nobody"); return tile.Signed{}, nil }
 	for _, route := range []struct{ method, path string }{
 		{"GET", "/tiles/basemap/1/0/0"},
 		{"GET", "/tiles/basemap.json"},

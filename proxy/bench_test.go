@@ -13,7 +13,7 @@ import (
 
 	"tilegate/auth"
 	"tilegate/internal/issuer"
-	"tilegate/tilecache"
+	"tilegate/internal/tile"
 )
 
 // sink is a response writer that a benchmark can use again and again, as net/http's own is but for the network.
@@ -149,13 +149,15 @@ func BenchmarkNotModified(b *testing.B) {
 func BenchmarkMiss(b *testing.B) {
 	w, r := busy(b)
 	body := pngBody(20_000)
-	w.origin.respond(func(context.Context, tilecache.Key, tilecache.Condition) (*tilecache.Object, error) {
+	w.origin.respond(func(context.Context, tile.Key, tile.Condition) (*tile.Object, error) {
 		return wholeObject(body), nil
 	})
 	s := &sink{header: http.Header{}}
 	b.ReportAllocs()
 	for b.Loop() {
-		w.cache.Purge("basemap")
+		if _, err := w.cache.Purge(context.Background(), "basemap"); err != nil {
+			b.Fatal(err)
+		}
 		serveOnce(b, w, s, r, 200)
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"tilegate/internal/tile"
 	"tilegate/proxy"
 )
 
@@ -17,8 +18,8 @@ func everyStatus(w *world) []struct {
 	want                     int
 } {
 	w.origin.put("basemap", 1, 0, 0, tilePNG)
-	w.origin.presign = func(tileKey) (proxy.Signed, error) {
-		return proxy.Signed{URL: "https://bucket.s3.amazonaws.com/x?X-Amz-Signature=0", Expires: noon.Add(time.Hour), Constant: time.Minute}, nil
+	w.origin.presign = func(tileKey) (tile.Signed, error) {
+		return tile.Signed{URL: "https://bucket.s3.amazonaws.com/x?X-Amz-Signature=0", Expires: noon.Add(time.Hour), Constant: time.Minute}, nil
 	}
 	bearer := w.bearer()
 	return []struct {
@@ -88,7 +89,7 @@ func TestCORSOnEveryStatusAndRoute(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			w := start(t, func(s *setup) {
 				s.proxy.CORS = proxy.CORS{Origins: test.configured, MaxAge: 2 * time.Hour}
-				s.tileset("secret").Origin = failing{proxy.ErrBadAnswer}
+				s.tileset("secret").Origin = failing{tile.ErrBadAnswer}
 			})
 			for _, r := range everyStatus(w) {
 				header := r.header
@@ -242,7 +243,7 @@ func TestEveryAnswerHasAResourcePolicy(t *testing.T) {
 	} {
 		w := start(t, withViewer, func(s *setup) {
 			s.proxy.PublicURL, s.proxy.CORS.Origins = "https://tiles.example.com", test.origins
-			s.tileset("secret").Origin = failing{proxy.ErrBadAnswer}
+			s.tileset("secret").Origin = failing{tile.ErrBadAnswer}
 		})
 		check := func(what string, got reply, want string) {
 			t.Helper()

@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"tilegate/tilecache"
+	"tilegate/internal/tile"
 )
 
 // cancellable sends a request that the test can abandon.
@@ -29,7 +29,7 @@ func TestClientLeavesBeforeTheAnswer(t *testing.T) {
 	w := start(t)
 	asked := make(chan struct{})
 	ended := make(chan struct{})
-	w.origin.respond(func(ctx context.Context, _ tilecache.Key, _ tilecache.Condition) (*tilecache.Object, error) {
+	w.origin.respond(func(ctx context.Context, _ tile.Key, _ tile.Condition) (*tile.Object, error) {
 		close(asked)
 		<-ctx.Done()
 		close(ended)

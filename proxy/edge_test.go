@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"tilegate/internal/tile"
 	"tilegate/proxy"
 )
 
@@ -128,7 +129,7 @@ func TestSharedCacheHeaders(t *testing.T) {
 			t.Errorf("absent: got %s %q", name, v)
 		}
 	}
-	w.origin.respond(fails(proxy.ErrBadAnswer))
+	w.origin.respond(fails(tile.ErrBadAnswer))
 	if failed := w.get("/tiles/basemap/1/0/1.png", throughEdge, string(edgeSecret)); failed.status != 502 || shared(failed) {
 		t.Errorf("a failure: got %d %v", failed.status, failed.header)
 	}

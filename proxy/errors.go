@@ -9,24 +9,8 @@ import (
 	"strconv"
 
 	"tilegate/auth"
+	"tilegate/internal/tile"
 	"tilegate/tilecache"
-)
-
-// The classes of origin failure. An origin wraps one of them with %w around what happened; the
-// text is for the operator's log, never for a client. Proven absence is tilecache.ErrMissing.
-var (
-	// ErrDenied: the origin refused our credentials, or the key that encrypts the object. 502.
-	ErrDenied = errors.New("origin denied access")
-	// ErrBadAnswer: the origin answered with something that it should not have. 502.
-	ErrBadAnswer = errors.New("origin gave a bad answer")
-	// ErrUnreachable: the origin refused or dropped the connection, or failed with a 5xx. 502.
-	ErrUnreachable = errors.New("origin unreachable")
-	// ErrSlowDown: the origin asked for fewer requests. 503 with Retry-After.
-	ErrSlowDown = errors.New("origin asks to slow down")
-	// ErrNoCredentials: no valid credentials for the origin are held. 503 with Retry-After.
-	ErrNoCredentials = errors.New("no valid origin credentials")
-	// ErrTimeout: the origin did not answer in time. 504.
-	ErrTimeout = errors.New("origin timed out")
 )
 
 // refusal is an answer that the proxy itself decided on. Its text goes to the client.
@@ -79,17 +63,17 @@ var failures = []struct {
 	{auth.ErrTooLarge, failure{status: http.StatusBadRequest, detail: "The grant names too many tilesets for a cookie or a URL; globs are shorter."}},
 	{auth.ErrTooManyRevocations, failure{status: http.StatusServiceUnavailable, detail: "The list of revocations is full.", retryAfter: 5}},
 	{auth.ErrKeysUnavailable, failure{status: http.StatusServiceUnavailable, detail: "The keys that verify tokens have not been fetched yet.", retryAfter: 2}},
-	{tilecache.ErrMissing, failure{status: http.StatusNotFound, detail: "There is no such tile."}},
+	{tile.ErrMissing, failure{status: http.StatusNotFound, detail: "There is no such tile."}},
 	{tilecache.ErrOverloaded, failure{status: http.StatusServiceUnavailable, detail: "Too many tiles are being fetched at once.", retryAfter: 1}},
 	{tilecache.ErrClosed, failure{status: http.StatusServiceUnavailable, detail: "The server is shutting down.", retryAfter: 1}},
 	{tilecache.ErrCutOff, failure{status: http.StatusServiceUnavailable, detail: "This connection read too slowly.", retryAfter: 1}},
-	{ErrNoCredentials, failure{status: http.StatusServiceUnavailable, detail: "The tile store's credentials are being renewed.", retryAfter: 5}},
-	{ErrSlowDown, failure{status: http.StatusServiceUnavailable, detail: "The tile store asks for fewer requests.", retryAfter: 2}},
-	{ErrTimeout, failure{status: http.StatusGatewayTimeout, detail: "The tile store did not answer in time."}},
-	{ErrDenied, failure{status: http.StatusBadGateway, detail: "The tile store refused the proxy's credentials."}},
-	{ErrUnreachable, failure{status: http.StatusBadGateway, detail: "The tile store cannot be reached."}},
-	{ErrBadAnswer, failure{status: http.StatusBadGateway, detail: "The tile store's answer makes no sense."}},
-	{tilecache.ErrChanged, failure{status: http.StatusBadGateway, detail: "The tile changed while it was being fetched."}},
+	{tile.ErrNoCredentials, failure{status: http.StatusServiceUnavailable, detail: "The tile store's credentials are being renewed.", retryAfter: 5}},
+	{tile.ErrSlowDown, failure{status: http.StatusServiceUnavailable, detail: "The tile store asks for fewer requests.", retryAfter: 2}},
+	{tile.ErrTimeout, failure{status: http.StatusGatewayTimeout, detail: "The tile store did not answer in time."}},
+	{tile.ErrDenied, failure{status: http.StatusBadGateway, detail: "The tile store refused the proxy's credentials."}},
+	{tile.ErrUnreachable, failure{status: http.StatusBadGateway, detail: "The tile store cannot be reached."}},
+	{tile.ErrBadAnswer, failure{status: http.StatusBadGateway, detail: "The tile store's answer makes no sense."}},
+	{tile.ErrChanged, failure{status: http.StatusBadGateway, detail: "The tile changed while it was being fetched."}},
 	{errNotFetched, failure{status: http.StatusBadGateway, detail: "The tile store's answer cannot be used."}},
 }
 

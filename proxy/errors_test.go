@@ -10,8 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"tilegate/proxy"
-	"tilegate/tilecache"
+	"tilegate/internal/tile"
 )
 
 func TestOriginFailures(t *testing.T) {
@@ -22,16 +21,16 @@ func TestOriginFailures(t *testing.T) {
 		err  error
 		want int
 	}{
-		{"denied", wrap(proxy.ErrDenied), 502},
-		{"bad answer", wrap(proxy.ErrBadAnswer), 502},
-		{"unreachable", wrap(proxy.ErrUnreachable), 502},
-		{"slow down", wrap(proxy.ErrSlowDown), 503},
-		{"no credentials", wrap(proxy.ErrNoCredentials), 503},
-		{"timeout", wrap(proxy.ErrTimeout), 504},
-		{"missing", wrap(tilecache.ErrMissing), 404},
-		{"timeout, without more ado", proxy.ErrTimeout, 504},
-		{"not modified, though nothing was held", wrap(tilecache.ErrNotModified), 502},
-		{"changed, though nothing had begun", wrap(tilecache.ErrChanged), 502},
+		{"denied", wrap(tile.ErrDenied), 502},
+		{"bad answer", wrap(tile.ErrBadAnswer), 502},
+		{"unreachable", wrap(tile.ErrUnreachable), 502},
+		{"slow down", wrap(tile.ErrSlowDown), 503},
+		{"no credentials", wrap(tile.ErrNoCredentials), 503},
+		{"timeout", wrap(tile.ErrTimeout), 504},
+		{"missing", wrap(tile.ErrMissing), 404},
+		{"timeout, without more ado", tile.ErrTimeout, 504},
+		{"not modified, though nothing was held", wrap(tile.ErrNotModified), 502},
+		{"changed, though nothing had begun", wrap(tile.ErrChanged), 502},
 		{"of no class", errors.New(inner), 502},
 		{"its own cancellation", fmt.Errorf("%s: %w", inner, context.Canceled), 502},
 		{"its own deadline", fmt.Errorf("%s: %w", inner, context.DeadlineExceeded), 502},
@@ -96,8 +95,8 @@ func TestWrongBody(t *testing.T) {
 // A body that breaks before its first byte is still an error with a status.
 func TestBodyThatBreaksAtOnce(t *testing.T) {
 	w := start(t)
-	w.origin.respond(func(context.Context, tilecache.Key, tilecache.Condition) (*tilecache.Object, error) {
-		return &tilecache.Object{Body: io.NopCloser(strings.NewReader("")), Size: 1000}, nil
+	w.origin.respond(func(context.Context, tile.Key, tile.Condition) (*tile.Object, error) {
+		return &tile.Object{Body: io.NopCloser(strings.NewReader("")), Size: 1000}, nil
 	})
 	if got := w.get("/tiles/basemap/1/0/0", w.bearer()...); got.status != 502 {
 		t.Errorf("got %d %s, want 502", got.status, got.body)
@@ -126,7 +125,7 @@ func TestClosedCacheIsUnavailable(t *testing.T) {
 
 func TestPanicCostsOneRequest(t *testing.T) {
 	w := start(t)
-	w.origin.presign = func(tileKey) (proxy.Signed, error) { panic("boom with a secret") }
+	w.origin.presign = func(tileKey) (tile.Signed, error) { panic("boom with a secret") }
 	got := w.get("/presign/basemap/1/0/0", w.bearer()...)
 	if got.status != http.StatusInternalServerError || strings.Contains(got.body, "boom") {
 		t.Errorf("got %d %s", got.status, got.body)
@@ -147,7 +146,7 @@ func TestPanicCostsOneRequest(t *testing.T) {
 // A fill that panics fails its waiters, not the process.
 func TestPanicInAFetch(t *testing.T) {
 	w := start(t)
-	w.origin.respond(func(context.Context, tilecache.Key, tilecache.Condition) (*tilecache.Object, error) { panic("boom") })
+	w.origin.respond(func(context.Context, tile.Key, tile.Condition) (*tile.Object, error) { panic("boom") })
 	if got := w.get("/tiles/basemap/1/0/0", w.bearer()...); got.status != 500 && got.status != 502 || strings.Contains(got.body, "boom") {
 		t.Errorf("got %d %s", got.status, got.body)
 	}

@@ -8,15 +8,15 @@ import (
 	"strings"
 	"testing"
 
-	"tilegate/tilecache"
+	"tilegate/internal/tile"
 )
 
 var errConnectionReset = errors.New("connection reset by the store")
 
 // breaksOnce answers with the stored tiles, but its first body breaks off at a byte.
-func breaksOnce(o *origin, key tilecache.Key, at int) {
+func breaksOnce(o *origin, key tile.Key, at int) {
 	broken := false
-	o.respond(func(ctx context.Context, asked tilecache.Key, cond tilecache.Condition) (*tilecache.Object, error) {
+	o.respond(func(ctx context.Context, asked tile.Key, cond tile.Condition) (*tile.Object, error) {
 		o.mu.Lock()
 		v := o.tiles[key]
 		first := !broken
@@ -26,7 +26,7 @@ func breaksOnce(o *origin, key tilecache.Key, at int) {
 		if first {
 			rest = io.MultiReader(strings.NewReader(v.body[:at]), failingReader{errConnectionReset})
 		}
-		return &tilecache.Object{Body: io.NopCloser(rest), Size: int64(len(v.body)), ETag: v.etag, Encoding: v.encoding}, nil
+		return &tile.Object{Body: io.NopCloser(rest), Size: int64(len(v.body)), ETag: v.etag, Encoding: v.encoding}, nil
 	})
 }
 
@@ -51,7 +51,7 @@ func TestBodyThatBreaksOffAnywhereIsMended(t *testing.T) {
 			t.Run(fmt.Sprintf("%s/at byte %d", test.name, at), func(t *testing.T) {
 				w := start(t)
 				test.object.etag = `"stored"`
-				key := tilecache.Key{Tileset: test.tileset, Z: 1, Scale: 1}
+				key := tile.Key{Tileset: test.tileset, Z: 1, Scale: 1}
 				w.origin.putKey(key, test.object)
 				breaksOnce(w.origin, key, at)
 				for _, ask := range []string{"a miss", "a hit"} {
@@ -80,7 +80,7 @@ func TestWrongBodyIsNeverKept(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := start(t)
-			key := tilecache.Key{Tileset: "basemap", Z: 1, Scale: 1}
+			key := tile.Key{Tileset: "basemap", Z: 1, Scale: 1}
 			w.origin.putKey(key, object{body: document, etag: `"x"`, encoding: test.encoding})
 			if test.breakAt >= 0 {
 				breaksOnce(w.origin, key, test.breakAt)

@@ -2,6 +2,7 @@ package proxy_test
 
 import (
 	"bufio"
+	"context"
 	"fmt"
 	"net/http"
 	"testing"
@@ -21,7 +22,9 @@ func TestTileOfAnySizeArrivesWhole(t *testing.T) {
 	answers := bufio.NewReader(conn)
 	for _, size := range sizes {
 		w.origin.put("basemap", 1, 0, 0, object{body: body[:size], etag: fmt.Sprintf(`"%d"`, size)})
-		w.cache.Purge("basemap")
+		if _, err := w.cache.Purge(context.Background(), "basemap"); err != nil {
+			t.Fatal(err)
+		}
 		for _, ask := range []string{"a miss", "a hit", "a part"} {
 			part := ""
 			if ask == "a part" {

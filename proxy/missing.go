@@ -7,7 +7,7 @@ import (
 	"image/png"
 	"net/http"
 
-	"tilegate/tilecache"
+	"tilegate/internal/tile"
 )
 
 // missingAnswers are a tileset's choices for a tile that provably does not exist, by status.
@@ -45,9 +45,9 @@ func (p *Proxy) writeMissing(x *exchange, r *http.Request, ts *tileset, edge boo
 		return nil
 	case status == http.StatusNotFound:
 		x.identify()
-		body = problemBody(failureOf(tilecache.ErrMissing), x.requestID)
+		body = problemBody(failureOf(tile.ErrMissing), x.requestID)
 		h["Content-Type"] = problemType
-	case ts.format.vector:
+	case ts.format.Vector:
 		// A vector tile of no bytes is one of no layers.
 		h["Content-Type"] = ts.contentType
 	default:

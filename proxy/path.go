@@ -3,15 +3,14 @@ package proxy
 import (
 	"path"
 	"strings"
-)
 
-// maxZoom is the deepest zoom whose tile numbers the proxy accepts; x and y then fit 30 bits.
-const maxZoom = 30
+	"tilegate/internal/tile"
+)
 
 // tilePath is what the path of a tile says. It is syntax alone: the tileset may not exist.
 type tilePath struct {
 	tileset string // "": the default tileset
-	z       uint8  // 0..maxZoom
+	z       uint8  // 0 to tile.MaxZoom
 	x, y    uint32 // each below 1<<z
 	scale   uint8  // 1 without "@{n}x"
 	ext     string // without its dot; "" when the path has none
@@ -27,7 +26,7 @@ func parseTilePath(s string) (tilePath, bool) {
 		return p, false
 	}
 	if strings.Count(rest, "/") == 2 {
-		if !isID(first) {
+		if !tile.ValidID(first) {
 			return p, false
 		}
 		p.tileset = first
@@ -37,7 +36,7 @@ func parseTilePath(s string) (tilePath, bool) {
 	if !ok {
 		return p, false
 	}
-	z, ok := parseNumber(first, maxZoom)
+	z, ok := parseNumber(first, tile.MaxZoom)
 	if !ok {
 		return p, false
 	}
@@ -80,20 +79,6 @@ func parseNumber(s string, limit uint32) (uint32, bool) {
 		n = n*10 + uint64(s[i]-'0')
 	}
 	return uint32(n), n <= uint64(limit)
-}
-
-// isID tells whether s is a tileset's or file's id: [a-z0-9][a-z0-9_-]{0,63}.
-func isID(s string) bool {
-	if s == "" || len(s) > 64 || s[0] == '_' || s[0] == '-' {
-		return false
-	}
-	for i := range len(s) {
-		c := s[i]
-		if (c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '_' && c != '-' {
-			return false
-		}
-	}
-	return true
 }
 
 // isExtension tells whether s could be an extension at all; whether it is the right one is the tileset's to say.

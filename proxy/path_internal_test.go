@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+
+	"tilegate/internal/tile"
 )
 
 func TestTilePath(t *testing.T) {
@@ -71,7 +73,7 @@ func FuzzTilePathIsCanonical(f *testing.F) {
 		if p.ext != "" {
 			back += "." + p.ext
 		}
-		if back != path || p.z > maxZoom || p.x>>p.z != 0 || p.y>>p.z != 0 {
+		if back != path || p.z > tile.MaxZoom || p.x>>p.z != 0 || p.y>>p.z != 0 {
 			t.Fatalf("%q was read as %+v", path, p)
 		}
 	})

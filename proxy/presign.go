@@ -8,25 +8,13 @@ import (
 	"strings"
 	"time"
 
-	"tilegate/tilecache"
+	"tilegate/internal/tile"
 )
-
-// Signed is a URL that opens one object in the bucket.
-type Signed struct {
-	URL      string
-	Expires  time.Time
-	Constant time.Duration // how much longer asking again gives this very URL
-}
-
-// Presigner is an Origin that can hand out URLs of its own.
-type Presigner interface {
-	Presign(ctx context.Context, key tilecache.Key) (Signed, error)
-}
 
 // File is a single private object, handed out as a presigned URL.
 type File struct {
 	ID      string
-	Presign func(ctx context.Context) (Signed, error)
+	Presign func(ctx context.Context) (tile.Signed, error)
 }
 
 // presignedAnswer is what /presign and /files answer.
@@ -45,14 +33,13 @@ func (p *Proxy) presignTile(x *exchange, r *http.Request, rest string) error {
 	if err := p.authorizeViewer(x, r, ts, want, ""); err != nil {
 		return err
 	}
-	signer, ok := ts.Origin.(Presigner)
-	if !ok || !ts.offers(want) {
+	if ts.Presign == nil || !ts.offers(want) {
 		return errNotFound
 	}
 	if !ts.covers(want.z, want.x, want.y) {
-		return tilecache.ErrMissing
+		return tile.ErrMissing
 	}
-	signed, err := signer.Presign(r.Context(), ts.key(want))
+	signed, err := ts.Presign(r.Context(), ts.key(want))
 	if err != nil {
 		return err
 	}
@@ -62,7 +49,7 @@ func (p *Proxy) presignTile(x *exchange, r *http.Request, rest string) error {
 // presignFile answers GET /files/{id}/url.
 func (p *Proxy) presignFile(x *exchange, r *http.Request, rest string) error {
 	id, ok := strings.CutSuffix(rest, "/url")
-	if !ok || !isID(id) || r.URL.RawPath != "" {
+	if !ok || !tile.ValidID(id) || r.URL.RawPath != "" {
 		return errNotFound
 	}
 	grant, err := p.auth.Authenticate(r, "")
@@ -86,7 +73,7 @@ func (p *Proxy) presignFile(x *exchange, r *http.Request, rest string) error {
 
 // writeSigned tells the URL, or sends the caller there. The caller, and nobody else, may keep the
 // answer for as long as it would be the same.
-func writeSigned(x *exchange, r *http.Request, s Signed) error {
+func writeSigned(x *exchange, r *http.Request, s tile.Signed) error {
 	h := x.Header()
 	if keep := min(s.Constant, time.Until(s.Expires)); keep >= time.Second {
 		h["Cache-Control"] = []string{fmt.Sprintf("private, max-age=%d", int(keep.Seconds()))}
@@ -113,11 +100,10 @@ type Credentials struct {
 	Expiration      time.Time `json:"Expiration"`
 }
 
-// Vendor hands out credentials that open exactly the named tilesets.
-type Vendor interface {
-	// Vend names the session after subject; until is the latest that the caller's own grant allows.
-	Vend(ctx context.Context, subject string, tilesets []string, until time.Time) (Credentials, error)
-}
+// Vend hands out credentials that open exactly the named tilesets. It names the session after subject;
+// until is the latest that the caller's own grant allows. Errors: ErrNotVended, ErrTooShort, and the
+// classes of package tile.
+type Vend func(ctx context.Context, subject string, tilesets []string, until time.Time) (Credentials, error)
 
 // vendCredentials gives the caller temporary AWS credentials of its own, for what reads S3 by itself.
 func (p *Proxy) vendCredentials(x *exchange, r *http.Request) error {
@@ -129,7 +115,7 @@ func (p *Proxy) vendCredentials(x *exchange, r *http.Request) error {
 		return err
 	}
 	x.grant = grant
-	if p.vendor == nil {
+	if p.vend == nil {
 		return errNotFound
 	}
 	if !grant.WholeTilesets() {
@@ -144,7 +130,7 @@ func (p *Proxy) vendCredentials(x *exchange, r *http.Request) error {
 	if ids == nil {
 		return errForbidden
 	}
-	credentials, err := p.vendor.Vend(r.Context(), grant.Subject, ids, grant.Expires)
+	credentials, err := p.vend(r.Context(), grant.Subject, ids, grant.Expires)
 	if errors.Is(err, ErrNotVended) {
 		return fmt.Errorf("%w: %w", refuse(http.StatusForbidden, "No one set of credentials can open all of these tilesets and nothing else."), err)
 	}
@@ -157,8 +143,8 @@ func (p *Proxy) vendCredentials(x *exchange, r *http.Request) error {
 	return writeJSON(x, r, http.StatusOK, credentials)
 }
 
-// ErrNotVended is a Vendor's answer when no one set of credentials can open just these tilesets.
+// ErrNotVended is what a Vend answers when no one set of credentials can open just these tilesets.
 var ErrNotVended = errors.New("no credentials for just these tilesets")
 
-// ErrTooShort is a Vendor's answer when the caller's grant ends before any credentials could.
+// ErrTooShort is what a Vend answers when the caller's grant ends before any credentials could.
 var ErrTooShort = errors.New("grant ends before the shortest life that AWS gives credentials")

@@ -9,14 +9,15 @@ import (
 	"time"
 
 	"tilegate/auth"
+	"tilegate/internal/tile"
 	"tilegate/proxy"
 )
 
 const signedURL = "https://acme.s3.eu-central-1.amazonaws.com/basemap/1/0/0.png?X-Amz-Signature=abc&X-Amz-Security-Token=d%2Fe"
 
 func presigns(w *world) {
-	w.origin.presign = func(tileKey) (proxy.Signed, error) {
-		return proxy.Signed{URL: signedURL, Expires: noon.Add(15 * time.Minute).Truncate(time.Second), Constant: 90 * time.Second}, nil
+	w.origin.presign = func(tileKey) (tile.Signed, error) {
+		return tile.Signed{URL: signedURL, Expires: noon.Add(15 * time.Minute).Truncate(time.Second), Constant: 90 * time.Second}, nil
 	}
 }
 
@@ -64,8 +65,8 @@ func TestPresignedURLIsCachedWithinItsWindow(t *testing.T) {
 		want     string
 	}{{90 * time.Second, "private, max-age=90"}, {90*time.Second + 900*time.Millisecond, "private, max-age=90"}, {0, "private, no-store"}, {300 * time.Millisecond, "private, no-store"}} {
 		w := start(t)
-		w.origin.presign = func(tileKey) (proxy.Signed, error) {
-			return proxy.Signed{URL: signedURL, Expires: noon.Add(time.Hour), Constant: test.constant}, nil
+		w.origin.presign = func(tileKey) (tile.Signed, error) {
+			return tile.Signed{URL: signedURL, Expires: noon.Add(time.Hour), Constant: test.constant}, nil
 		}
 		for _, query := range []string{"", "?redirect=1"} {
 			if got := w.get("/presign/basemap/1/0/0"+query, w.bearer()...).header.Get("Cache-Control"); got != test.want && got != "private, no-store" {
@@ -76,9 +77,9 @@ func TestPresignedURLIsCachedWithinItsWindow(t *testing.T) {
 }
 
 func TestPresignForWhom(t *testing.T) {
-	w := start(t, func(s *setup) { s.tileset("retina").Origin = failing{errors.New("no presigner")} })
+	w := start(t, func(s *setup) { s.tileset("retina").Presign = nil })
 	presigns(w)
-	narrow := w.tokenFor("alice", time.Hour, auth.Limits{Tilesets: []string{"basemap", "file:*"}, Zoom: &auth.ZoomRange{Min: 2, Max: 3}})
+	narrow := w.tokenFor("alice", time.Hour, auth.Limits{Tilesets: []string{"basemap", "file:*"}, Zoom: &tile.ZoomRange{Min: 2, Max: 3}})
 	for _, test := range []struct {
 		name, path string
 		header     []string
@@ -113,8 +114,8 @@ func TestPresignForWhom(t *testing.T) {
 
 func TestPresignFails(t *testing.T) {
 	w := start(t)
-	for want, err := range map[int]error{503: proxy.ErrNoCredentials, 500: errors.New("AKIASECRET")} {
-		w.origin.presign = func(tileKey) (proxy.Signed, error) { return proxy.Signed{}, err }
+	for want, err := range map[int]error{503: tile.ErrNoCredentials, 500: errors.New("AKIASECRET")} {
+		w.origin.presign = func(tileKey) (tile.Signed, error) { return tile.Signed{}, err }
 		for path, header := range map[string][]string{"/presign/basemap/1/0/0": w.bearer(), "/files/report/url": {"Authorization", "Bearer " + w.token("file:report")}} {
 			got := w.get(path, header...)
 			if got.status != want && (want != 500 || got.status != 502) || strings.Contains(got.body, "AKIA") || (want == 503) != (got.header.Get("Retry-After") != "") {
@@ -140,7 +141,7 @@ func (v *vendor) Vend(_ context.Context, subject string, tilesets []string, unti
 func TestCredentials(t *testing.T) {
 	v := &vendor{}
 	w := start(t, func(s *setup) {
-		s.proxy.Vendor = v
+		s.proxy.Vend = v.Vend
 		s.tileset("basemap").Vend, s.tileset("roads").Vend = true, true
 	})
 	all := w.tokenFor("alice", 2*time.Hour, auth.Limits{Tilesets: []string{"basemap", "secret"}})
@@ -165,11 +166,11 @@ func TestCredentials(t *testing.T) {
 		want   int
 	}{
 		"nobody":            {nil, nil, 401},
-		"zoom range":        {[]string{"Authorization", "Bearer " + w.tokenFor("a", time.Hour, auth.Limits{Tilesets: []string{"basemap"}, Zoom: &auth.ZoomRange{Min: 0, Max: 3}})}, nil, 403},
-		"box":               {[]string{"Authorization", "Bearer " + w.tokenFor("a", time.Hour, auth.Limits{Tilesets: []string{"basemap"}, BBox: &auth.BBox{East: 1, North: 1}})}, nil, 403},
+		"zoom range":        {[]string{"Authorization", "Bearer " + w.tokenFor("a", time.Hour, auth.Limits{Tilesets: []string{"basemap"}, Zoom: &tile.ZoomRange{Min: 0, Max: 3}})}, nil, 403},
+		"box":               {[]string{"Authorization", "Bearer " + w.tokenFor("a", time.Hour, auth.Limits{Tilesets: []string{"basemap"}, BBox: &tile.Box{East: 1, North: 1}})}, nil, 403},
 		"nothing opted in":  {[]string{"Authorization", "Bearer " + w.token("secret")}, nil, 403},
 		"too short":         {[]string{"Authorization", "Bearer " + all}, proxy.ErrTooShort, 403},
-		"no credentials":    {[]string{"Authorization", "Bearer " + all}, proxy.ErrNoCredentials, 503},
+		"no credentials":    {[]string{"Authorization", "Bearer " + all}, tile.ErrNoCredentials, 503},
 		"path token":        {[]string{"Authorization", "Bearer " + w.pathToken(all)}, nil, 401},
 		"from another site": {[]string{"Authorization", "Bearer " + all, "Origin", "https://evil.example"}, nil, 403},
 		"from a null one":   {[]string{"Authorization", "Bearer " + all, "Origin", "null"}, nil, 403},

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"tilegate/auth"
+	"tilegate/internal/tile"
 	"tilegate/tilecache"
 )
 
@@ -33,7 +34,7 @@ type Options struct {
 	QueryParameter string         // the query parameter that may carry a token; "": none
 	VerifyHeader   string         // X-Original-URI or X-Forwarded-Uri; "": /auth/verify refuses
 	CloudFront     CookieSigner   // needs an https PublicURL; nil: POST /session?cdn=cloudfront is refused
-	Vendor         Vendor         // nil: POST /credentials is refused
+	Vend           Vend           // nil: POST /credentials is refused
 	Viewer         Viewer         // the map page and /tilegate.js; nil: none
 	Readiness      []Readiness    // what /ready asks
 	ReadBody       time.Duration  // how long a request's body may take; 0: 10 s
@@ -63,7 +64,7 @@ type Proxy struct {
 	queryParameter string
 	verifyHeader   string
 	cloudFront     CookieSigner
-	vendor         Vendor
+	vend           Vend
 	routes         map[string]methods
 	readiness      []Readiness
 	drain          drain
@@ -94,7 +95,7 @@ func New(o Options) (*Proxy, error) {
 		queryParameter: o.QueryParameter,
 		verifyHeader:   o.VerifyHeader,
 		cloudFront:     o.CloudFront,
-		vendor:         o.Vendor,
+		vend:           o.Vend,
 		readiness:      o.Readiness,
 		readBody:       or(o.ReadBody, 10*time.Second),
 		stall:          or(o.WriteStall, 30*time.Second),
@@ -276,7 +277,7 @@ func (p *Proxy) underTiles(x *exchange, r *http.Request, rest, pathToken string)
 	if r.URL.RawPath != "" {
 		return errBadPath
 	}
-	if id, ok := strings.CutSuffix(rest, ".json"); ok && isID(id) {
+	if id, ok := strings.CutSuffix(rest, ".json"); ok && tile.ValidID(id) {
 		return p.tileJSON(x, r, id, pathToken)
 	}
 	return p.tile(x, r, rest, pathToken)

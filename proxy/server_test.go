@@ -12,8 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"tilegate/internal/tile"
 	"tilegate/proxy"
-	"tilegate/tilecache"
 )
 
 func cleartextHTTP2(t testing.TB) *http.Client {
@@ -200,7 +200,7 @@ func TestSlowOriginIsNotAStalledClient(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			const stall = 50 * time.Millisecond
 			w := start(t, func(s *setup) { s.proxy.WriteStall, s.server.WriteStall = stall, stall })
-			w.origin.respond(func(context.Context, tilecache.Key, tilecache.Condition) (*tilecache.Object, error) {
+			w.origin.respond(func(context.Context, tile.Key, tile.Condition) (*tile.Object, error) {
 				<-time.After(4 * stall)
 				return wholeObject(pngBody(200_000)), nil
 			})

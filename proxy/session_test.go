@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"tilegate/auth"
+	"tilegate/internal/tile"
 	"tilegate/proxy"
 )
 
@@ -409,8 +410,8 @@ func TestCloudFrontCookies(t *testing.T) {
 		t.Errorf("got %d cookies, want ours and a triplet for each of two tilesets: %v", len(set), set)
 	}
 	for name, limits := range map[string]auth.Limits{
-		"zoom": {Tilesets: []string{"*"}, Zoom: &auth.ZoomRange{Min: 0, Max: 9}},
-		"box":  {Tilesets: []string{"*"}, BBox: &auth.BBox{West: 0, South: 0, East: 1, North: 1}},
+		"zoom": {Tilesets: []string{"*"}, Zoom: &tile.ZoomRange{Min: 0, Max: 9}},
+		"box":  {Tilesets: []string{"*"}, BBox: &tile.Box{West: 0, South: 0, East: 1, North: 1}},
 	} {
 		if got := post(limits); got.status != 403 || len(cookies(got)) != 0 {
 			t.Errorf("grant with a %s, which CloudFront cannot enforce: got %d %v", name, got.status, cookies(got))

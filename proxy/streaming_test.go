@@ -12,8 +12,7 @@ import (
 	"sync"
 	"testing"
 
-	"tilegate/proxy"
-	"tilegate/tilecache"
+	"tilegate/internal/tile"
 )
 
 // open sends a request and returns its answer as soon as the header is there.
@@ -106,7 +105,7 @@ func TestThousandClientsOneFetch(t *testing.T) {
 	w := start(t)
 	const clients = 1000
 	gate := make(chan struct{})
-	w.origin.respond(func(context.Context, tilecache.Key, tilecache.Condition) (*tilecache.Object, error) {
+	w.origin.respond(func(context.Context, tile.Key, tile.Condition) (*tile.Object, error) {
 		<-gate
 		return wholeObject(tilePNG.body), nil
 	})
@@ -154,7 +153,7 @@ func TestBrokenBodyIsAnErrorForEveryClient(t *testing.T) {
 					t.Fatal(err)
 				}
 				readFull(t, response.Body, 30_000)
-				w.origin.respond(fails(proxy.ErrUnreachable))
+				w.origin.respond(fails(tile.ErrUnreachable))
 				_ = (<-fills).CloseWithError(errors.New("connection reset by peer"))
 				if got := readAll(response); got.err == nil {
 					t.Errorf("the client believes that it has all, after %d more bytes", len(got.body))
@@ -200,8 +199,8 @@ func TestBrokenBodyIsAnErrorInHTTP10(t *testing.T) {
 func TestSlowReadersMakeRoom(t *testing.T) {
 	const size = 12 << 20 // more than the kernel takes on its way
 	w := start(t, func(s *setup) { s.cache.Memory, s.cache.MaxObject = 40<<20, 16<<20 })
-	w.origin.respond(func(_ context.Context, key tilecache.Key, _ tilecache.Condition) (*tilecache.Object, error) {
-		return &tilecache.Object{Body: io.NopCloser(io.MultiReader(strings.NewReader(pngMagic), io.LimitReader(zeros{}, size-int64(len(pngMagic))))), Size: size, ETag: `"x"`}, nil
+	w.origin.respond(func(_ context.Context, key tile.Key, _ tile.Condition) (*tile.Object, error) {
+		return &tile.Object{Body: io.NopCloser(io.MultiReader(strings.NewReader(pngMagic), io.LimitReader(zeros{}, size-int64(len(pngMagic))))), Size: size, ETag: `"x"`}, nil
 	})
 	for x := range 3 {
 		response := w.open(fmt.Sprintf("/tiles/basemap/4/%d/0", x), w.bearer()...)
@@ -226,11 +225,11 @@ func TestBrokenBodyIsResumed(t *testing.T) {
 	go func() { l := <-started; fills <- l; send(t, l, body[:30_000]) }()
 	response := w.open("/tiles/basemap/1/0/0", w.bearer()...)
 	readFull(t, response.Body, 30_000)
-	w.origin.respond(func(_ context.Context, _ tilecache.Key, cond tilecache.Condition) (*tilecache.Object, error) {
+	w.origin.respond(func(_ context.Context, _ tile.Key, cond tile.Condition) (*tile.Object, error) {
 		if cond.IfMatch != `"live"` || cond.Offset != 30_000 {
 			t.Errorf("resumed with %+v", cond)
 		}
-		return &tilecache.Object{Body: io.NopCloser(bytes.NewReader([]byte(body[cond.Offset:]))), Size: 100_000, ETag: `"live"`}, nil
+		return &tile.Object{Body: io.NopCloser(bytes.NewReader([]byte(body[cond.Offset:]))), Size: 100_000, ETag: `"live"`}, nil
 	})
 	_ = (<-fills).CloseWithError(errors.New("connection reset by peer"))
 	if got := readAll(response); got.err != nil || got.body != body[30_000:] {

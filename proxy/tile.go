@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"time"
 
+	"tilegate/internal/tile"
 	"tilegate/tilecache"
 )
 
@@ -52,7 +53,7 @@ func (p *Proxy) tile(x *exchange, r *http.Request, path, pathToken string) error
 			x.timing.cache = d
 		}
 	}
-	if errors.Is(err, tilecache.ErrMissing) {
+	if errors.Is(err, tile.ErrMissing) {
 		x.Header()[statusHeader] = p.hits.value(status)
 		return p.writeMissing(x, r, ts, edge)
 	}

@@ -12,8 +12,7 @@ import (
 	"time"
 
 	"tilegate/auth"
-	"tilegate/proxy"
-	"tilegate/tilecache"
+	"tilegate/internal/tile"
 )
 
 var (
@@ -50,7 +49,7 @@ func TestTileArrivesByteForByte(t *testing.T) {
 		}
 	}
 	w.origin.wantAsked(t, 1)
-	want := fetch{key: tilecache.Key{Tileset: "basemap", Version: "2026-11", Z: 7, X: 66, Y: 44, Scale: 1}}
+	want := fetch{key: tile.Key{Tileset: "basemap", Version: "2026-11", Z: 7, X: 66, Y: 44, Scale: 1}}
 	if asked := w.origin.asked(); asked[0] != want {
 		t.Errorf("the origin was asked for %+v, want %+v", asked[0], want)
 	}
@@ -67,7 +66,7 @@ func TestContentTypeIsTheFormatsNeverTheObjects(t *testing.T) {
 	} {
 		t.Run(test.format, func(t *testing.T) {
 			w := start(t, func(s *setup) { s.tileset("basemap").Format = test.format })
-			w.origin.respond(func(_ context.Context, _ tilecache.Key, _ tilecache.Condition) (*tilecache.Object, error) {
+			w.origin.respond(func(_ context.Context, _ tile.Key, _ tile.Condition) (*tile.Object, error) {
 				o := wholeObject(test.body)
 				o.Header = http.Header{"Content-Type": {"text/html"}}
 				return o, nil
@@ -104,7 +103,7 @@ func TestScale(t *testing.T) {
 	w := start(t)
 	for scale, path := range map[uint8]string{1: "/tiles/retina/1/0/0.png", 2: "/tiles/retina/1/0/0@2x.png", 3: "/tiles/retina/1/0/0@3x"} {
 		body := pngBody(100 + int(scale))
-		w.origin.putKey(tilecache.Key{Tileset: "retina", Z: 1, Scale: scale}, object{body: body, etag: fmt.Sprintf(`"%d"`, scale)})
+		w.origin.putKey(tile.Key{Tileset: "retina", Z: 1, Scale: scale}, object{body: body, etag: fmt.Sprintf(`"%d"`, scale)})
 		if got := w.get(path, w.bearer()...); got.status != http.StatusOK || got.body != body {
 			t.Errorf("%s: got %d, %d bytes", path, got.status, len(got.body))
 		}
@@ -256,13 +255,13 @@ func TestFreshness(t *testing.T) {
 	if got := status(); got != "tilegate; hit; ttl=287" {
 		t.Errorf("got %q, want ttl=287", got)
 	}
-	asked := make(chan tilecache.Condition)
-	w.origin.respond(func(c context.Context, _ tilecache.Key, cond tilecache.Condition) (*tilecache.Object, error) {
+	asked := make(chan tile.Condition)
+	w.origin.respond(func(c context.Context, _ tile.Key, cond tile.Condition) (*tile.Object, error) {
 		select {
 		case asked <- cond:
 		case <-c.Done():
 		}
-		return nil, tilecache.ErrNotModified
+		return nil, tile.ErrNotModified
 	})
 	w.clock.Advance(5 * time.Minute)
 	if got := status(); got != "tilegate; hit; ttl=-13" {
@@ -304,7 +303,7 @@ func TestStaleWhileTheOriginFails(t *testing.T) {
 	w := start(t)
 	w.origin.put("basemap", 1, 0, 0, tilePNG)
 	w.get("/tiles/basemap/1/0/0", w.bearer()...)
-	w.origin.respond(fails(proxy.ErrNoCredentials))
+	w.origin.respond(fails(tile.ErrNoCredentials))
 	w.clock.Advance(policy.Fresh + policy.Stale - time.Minute)
 	got := w.get("/tiles/basemap/1/0/0", w.bearer()...)
 	if got.status != 200 || got.body != tilePNG.body || !strings.HasPrefix(got.header.Get("Cache-Status"), "tilegate; hit; ttl=-") {
@@ -354,7 +353,7 @@ func TestMissingTile(t *testing.T) {
 				s.tileset("basemap").Missing = test.missing
 				s.tileset("basemap").MinZoom = 1
 				s.tileset("basemap").MaxZoom = 9
-				s.tileset("basemap").Bounds = [4]float64{-180, 0, 180, 85}
+				s.tileset("basemap").Bounds = tile.Box{West: -180, South: 0, East: 180, North: 85}
 			})
 			for _, path := range []string{
 				"/tiles/basemap/3/1/1.png", "/tiles/basemap/3/1/1.png", // NoSuchKey, and remembered
@@ -430,7 +429,7 @@ func TestTransparentTileOfEachFormat(t *testing.T) {
 // A map must keep a base layer that fails visible to its maker: absence is told, a failure never passes for one.
 func TestMissingIsNeverMadeOfAFailure(t *testing.T) {
 	w := start(t, func(s *setup) { s.tileset("basemap").Missing = "transparent" })
-	w.origin.respond(fails(proxy.ErrDenied))
+	w.origin.respond(fails(tile.ErrDenied))
 	if got := w.get("/tiles/basemap/1/0/0", w.bearer()...); got.status != http.StatusBadGateway {
 		t.Errorf("got %d, want 502", got.status)
 	}
@@ -465,7 +464,7 @@ func TestGrantBoundsTiles(t *testing.T) {
 	w := start(t)
 	w.origin.respond(always(pngBody(50)))
 	token := w.tokenFor("alice", time.Hour, auth.Limits{
-		Tilesets: []string{"base*"}, Zoom: &auth.ZoomRange{Min: 2, Max: 5}, BBox: &auth.BBox{West: 5, South: 45, East: 15, North: 55},
+		Tilesets: []string{"base*"}, Zoom: &tile.ZoomRange{Min: 2, Max: 5}, BBox: &tile.Box{West: 5, South: 45, East: 15, North: 55},
 	})
 	for _, test := range []struct {
 		path string

@@ -7,6 +7,7 @@ import (
 	"net/url"
 
 	"tilegate/auth"
+	"tilegate/internal/tile"
 )
 
 // tileJSON3 describes a tileset (TileJSON 3.0.0, https://github.com/mapbox/tilejson-spec).
@@ -41,12 +42,11 @@ func (p *Proxy) tileJSON(x *exchange, r *http.Request, id, pathToken string) err
 	if !some {
 		return errForbidden
 	}
-	if bounds.West > bounds.East {
-		// TileJSON's boxes do not cross the antimeridian.
+	if bounds.CrossesAntimeridian() { // which no box of TileJSON does
 		bounds.West, bounds.East = -180, 180
 	}
 	layers := ts.VectorLayers
-	if ts.format.vector && layers == nil {
+	if ts.format.Vector && layers == nil {
 		layers = json.RawMessage("[]")
 	}
 	return writeJSON(x, r, http.StatusOK, tileJSON3{
@@ -57,7 +57,7 @@ func (p *Proxy) tileJSON(x *exchange, r *http.Request, id, pathToken string) err
 		Tiles:        []string{ts.template(base, pathToken)},
 		MinZoom:      zooms.Min,
 		MaxZoom:      zooms.Max,
-		Bounds:       [4]float64{bounds.West, bounds.South, bounds.East, bounds.North},
+		Bounds:       bounds.Degrees(),
 		VectorLayers: layers,
 	})
 }
@@ -85,9 +85,9 @@ func (p *Proxy) authorizeTileset(x *exchange, r *http.Request, id, pathToken str
 }
 
 // visible is what of the tileset a grant admits; nil stands for everybody's, which is all of it.
-func (ts *tileset) visible(grant *auth.Grant) (zooms auth.ZoomRange, bounds auth.BBox, some bool) {
-	zooms = auth.ZoomRange{Min: ts.MinZoom, Max: ts.MaxZoom}
-	bounds = auth.BBox{West: ts.Bounds[0], South: ts.Bounds[1], East: ts.Bounds[2], North: ts.Bounds[3]}
+func (ts *tileset) visible(grant *auth.Grant) (zooms tile.ZoomRange, bounds tile.Box, some bool) {
+	zooms = tile.ZoomRange{Min: ts.MinZoom, Max: ts.MaxZoom}
+	bounds = ts.Bounds
 	if grant == nil {
 		return zooms, bounds, true
 	}
@@ -103,7 +103,7 @@ func (ts *tileset) template(base, pathToken string) string {
 	if pathToken != "" {
 		base += "/t/" + pathToken
 	}
-	s := base + "/tiles/" + ts.ID + "/{z}/{x}/{y}." + ts.format.extension
+	s := base + "/tiles/" + ts.ID + "/{z}/{x}/{y}." + ts.format.Name
 	if ts.Version != "" {
 		s += "?v=" + url.QueryEscape(ts.Version)
 	}
@@ -137,7 +137,7 @@ func (p *Proxy) catalog(x *exchange, r *http.Request) error {
 			_, _, seen = ts.visible(grant)
 		}
 		if seen {
-			entries = append(entries, catalogEntry{ts.ID, ts.Name, ts.format.extension, base + "/tiles/" + ts.ID + ".json"})
+			entries = append(entries, catalogEntry{ts.ID, ts.Name, ts.format.Name, base + "/tiles/" + ts.ID + ".json"})
 		}
 	}
 	return writeJSON(x, r, http.StatusOK, map[string]any{"tilesets": entries})

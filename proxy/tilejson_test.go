@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"tilegate/auth"
+	"tilegate/internal/tile"
 	"tilegate/proxy"
 )
 
@@ -40,7 +41,7 @@ func TestTileJSON(t *testing.T) {
 	w := start(t, func(s *setup) {
 		s.proxy.PublicURL = "https://tiles.example.com"
 		roads := s.tileset("roads")
-		roads.VectorLayers, roads.Attribution, roads.MinZoom, roads.MaxZoom, roads.Bounds = json.RawMessage(layers), "© <Acme>", 2, 12, [4]float64{5, 45, 15, 55}
+		roads.VectorLayers, roads.Attribution, roads.MinZoom, roads.MaxZoom, roads.Bounds = json.RawMessage(layers), "© <Acme>", 2, 12, tile.Box{West: 5, South: 45, East: 15, North: 55}
 		s.tileset("retina").Version = ""
 		s.tileset("open").Version = "a b&c=d#e/ü"
 	})
@@ -86,7 +87,7 @@ func TestTileJSONCanBeFollowed(t *testing.T) {
 
 func TestTileJSONIsClippedToTheGrant(t *testing.T) {
 	w := start(t, func(s *setup) {
-		s.tileset("roads").MinZoom, s.tileset("roads").MaxZoom, s.tileset("roads").Bounds = 3, 10, [4]float64{0, 40, 10, 50}
+		s.tileset("roads").MinZoom, s.tileset("roads").MaxZoom, s.tileset("roads").Bounds = 3, 10, tile.Box{West: 0, South: 40, East: 10, North: 50}
 	})
 	for _, test := range []struct {
 		name     string
@@ -96,12 +97,12 @@ func TestTileJSONIsClippedToTheGrant(t *testing.T) {
 		status   int
 	}{
 		{"no limits", auth.Limits{}, 3, 10, []float64{0, 40, 10, 50}, 200},
-		{"zoom within", auth.Limits{Zoom: &auth.ZoomRange{Min: 5, Max: 7}}, 5, 7, []float64{0, 40, 10, 50}, 200},
-		{"zoom beyond", auth.Limits{Zoom: &auth.ZoomRange{Min: 0, Max: 30}}, 3, 10, []float64{0, 40, 10, 50}, 200},
-		{"box overlaps", auth.Limits{BBox: &auth.BBox{West: 5, South: 45, East: 20, North: 60}}, 3, 10, []float64{5, 45, 10, 50}, 200},
-		{"box around", auth.Limits{BBox: &auth.BBox{West: -20, South: 0, East: 20, North: 60}}, 3, 10, []float64{0, 40, 10, 50}, 200},
-		{"box across the antimeridian", auth.Limits{BBox: &auth.BBox{West: 170, South: 0, East: 5, North: 60}}, 3, 10, []float64{0, 40, 5, 50}, 200},
-		{"zoom apart", auth.Limits{Zoom: &auth.ZoomRange{Min: 0, Max: 2}}, 0, 0, nil, 403},
+		{"zoom within", auth.Limits{Zoom: &tile.ZoomRange{Min: 5, Max: 7}}, 5, 7, []float64{0, 40, 10, 50}, 200},
+		{"zoom beyond", auth.Limits{Zoom: &tile.ZoomRange{Min: 0, Max: 30}}, 3, 10, []float64{0, 40, 10, 50}, 200},
+		{"box overlaps", auth.Limits{BBox: &tile.Box{West: 5, South: 45, East: 20, North: 60}}, 3, 10, []float64{5, 45, 10, 50}, 200},
+		{"box around", auth.Limits{BBox: &tile.Box{West: -20, South: 0, East: 20, North: 60}}, 3, 10, []float64{0, 40, 10, 50}, 200},
+		{"box across the antimeridian", auth.Limits{BBox: &tile.Box{West: 170, South: 0, East: 5, North: 60}}, 3, 10, []float64{0, 40, 5, 50}, 200},
+		{"zoom apart", auth.Limits{Zoom: &tile.ZoomRange{Min: 0, Max: 2}}, 0, 0, nil, 403},
 	} {
 		test.limits.Tilesets = []string{"roads"}
 		r := w.get("/tiles/roads.json", "Authorization", "Bearer "+w.tokenFor("alice", time.Hour, test.limits))
@@ -252,8 +253,8 @@ func TestCatalogue(t *testing.T) {
 		"by cookie":           {[]string{"Cookie", w.cookie(w.token("re*"))}, []string{"retina", "open"}},
 		"files are none":      {[]string{"Authorization", "Bearer " + w.token("file:report")}, []string{"open"}},
 		"without credential":  {nil, []string{"open"}},
-		"a zoom of its own":   {[]string{"Authorization", "Bearer " + w.tokenFor("a", time.Hour, auth.Limits{Tilesets: []string{"roads"}, Zoom: &auth.ZoomRange{Min: 3, Max: 4}})}, []string{"roads", "open"}},
-		"zooms that are none": {[]string{"Authorization", "Bearer " + w.tokenFor("a", time.Hour, auth.Limits{Tilesets: []string{"roads"}, Zoom: &auth.ZoomRange{Min: 20, Max: 21}})}, []string{"open"}},
+		"a zoom of its own":   {[]string{"Authorization", "Bearer " + w.tokenFor("a", time.Hour, auth.Limits{Tilesets: []string{"roads"}, Zoom: &tile.ZoomRange{Min: 3, Max: 4}})}, []string{"roads", "open"}},
+		"zooms that are none": {[]string{"Authorization", "Bearer " + w.tokenFor("a", time.Hour, auth.Limits{Tilesets: []string{"roads"}, Zoom: &tile.ZoomRange{Min: 20, Max: 21}})}, []string{"open"}},
 	} {
 		got := w.get("/catalog", test.header...)
 		var catalogue struct{ Tilesets []entry }

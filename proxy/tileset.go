@@ -7,20 +7,19 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math"
 	"net/http"
 	"strconv"
-	"strings"
 	"time"
 
+	"tilegate/internal/tile"
 	"tilegate/tilecache"
 )
 
 // Origin is where one tileset's tiles come from.
 type Origin interface {
-	// Fetch asks for a tile's object. Its errors are tilecache.ErrMissing, ErrNotModified and ErrChanged,
+	// Fetch asks for a tile's object. Its errors are tile.ErrMissing, ErrNotModified and ErrChanged,
 	// or wrap one of this package's classes.
-	Fetch(ctx context.Context, key tilecache.Key, cond tilecache.Condition) (*tilecache.Object, error)
+	Fetch(ctx context.Context, key tile.Key, cond tile.Condition) (*tile.Object, error)
 }
 
 // Tileset is one private pyramid and how it is served.
@@ -32,7 +31,7 @@ type Tileset struct {
 	Scalable     bool   // the source has {scale}: "@2x" means something
 	MinZoom      uint8
 	MaxZoom      uint8
-	Bounds       [4]float64 // west, south, east, north in degrees
+	Bounds       tile.Box // must not cross the antimeridian
 	Name         string
 	Attribution  string
 	VectorLayers json.RawMessage  // as TileJSON has them; nil for none
@@ -42,13 +41,14 @@ type Tileset struct {
 	Public       bool             // no token needed
 	Vend         bool             // POST /credentials may hand out credentials for it
 	Origin       Origin
+	Presign      func(ctx context.Context, key tile.Key) (tile.Signed, error) // a URL of the tile's object; nil: none is handed out
 }
 
 // tileset is a Tileset made ready: every header value that does not depend on the request exists once.
 type tileset struct {
 	Tileset
-	format                        *format
-	minX, minY, maxX, maxY        float64 // the bounds in the unit square of Web Mercator, y down
+	format                        *tile.Format
+	area                          tile.Area // of the bounds
 	contentType                   []string
 	cacheControl                  []string
 	missingCacheControl           []string
@@ -58,65 +58,13 @@ type tileset struct {
 	missingCDNCacheControl        []string
 	resourcePolicy                []string
 	metrics                       tilesetMetrics
-	fetcher                       tilecache.Fetch // fetch, bound once
-}
-
-// format is what a tileset's tiles are.
-type format struct {
-	extension string
-	mediaType string
-	vector    bool
-	begins    func(head []byte) bool // nil where anything that is not markup may begin one
-}
-
-var formats = map[string]*format{
-	"png": {extension: "png", mediaType: "image/png", begins: magic("\x89PNG\r\n\x1a\n")},
-	"jpg": {extension: "jpg", mediaType: "image/jpeg", begins: magic("\xff\xd8\xff")},
-	"webp": {extension: "webp", mediaType: "image/webp", begins: func(b []byte) bool {
-		return len(b) >= 12 && string(b[:4]) == "RIFF" && string(b[8:12]) == "WEBP"
-	}},
-	"avif": {extension: "avif", mediaType: "image/avif", begins: func(b []byte) bool {
-		return len(b) >= 8 && string(b[4:8]) == "ftyp"
-	}},
-	"mvt":  {extension: "mvt", mediaType: "application/vnd.mapbox-vector-tile", vector: true},
-	"json": {extension: "json", mediaType: "application/json"},
-}
-
-func magic(prefix string) func([]byte) bool {
-	return func(head []byte) bool { return strings.HasPrefix(string(head), prefix) }
-}
-
-// sniffLength is how many bytes of an object are looked at before any of it is sent.
-const sniffLength = 16
-
-// contradiction names what the first bytes of an object are where they cannot be a tile of this
-// format: the error document of a store that answers 200, or another format altogether. What it
-// does not recognise it lets pass: it guards against wrong answers, not against odd pictures.
-func (f *format) contradiction(head []byte) string {
-	if f.begins != nil && f.begins(head) {
-		return ""
-	}
-	for name, other := range formats {
-		if other != f && other.begins != nil && other.begins(head) {
-			return name
-		}
-	}
-	text := strings.TrimLeft(strings.TrimPrefix(string(head), "\ufeff"), " \t\r\n")
-	switch lower := strings.ToLower(text); {
-	case strings.HasPrefix(lower, "<?xml"), strings.HasPrefix(lower, "<error"):
-		return "XML"
-	case strings.HasPrefix(lower, "<!doctype"), strings.HasPrefix(lower, "<html"):
-		return "HTML"
-	case f.extension != "json" && strings.HasPrefix(text, `{"`):
-		return "JSON"
-	}
-	return ""
+	fetcher                       tile.Fetch // fetch, bound once
 }
 
 // fetch asks the tileset's origin and looks at the answer before anybody else does: what the object
 // is stored as, whether it can be a tile of this set at all, and the header values that every client
 // of it will get.
-func (ts *tileset) fetch(ctx context.Context, key tilecache.Key, cond tilecache.Condition) (*tilecache.Object, error) {
+func (ts *tileset) fetch(ctx context.Context, key tile.Key, cond tile.Condition) (*tile.Object, error) {
 	if cond.Offset > 0 {
 		o, err := ts.Origin.Fetch(ctx, key, cond)
 		if err == nil {
@@ -137,12 +85,12 @@ func (ts *tileset) fetch(ctx context.Context, key tilecache.Key, cond tilecache.
 		}
 	default:
 		_ = o.Body.Close()
-		return nil, fmt.Errorf("%w: stored with Content-Encoding %q; only gzip is understood", ErrBadAnswer, o.Encoding)
+		return nil, fmt.Errorf("%w: stored with Content-Encoding %q; only gzip is understood", tile.ErrBadAnswer, o.Encoding)
 	}
 	if o.Encoding == "" {
-		if what := ts.format.contradiction(head); what != "" {
+		if what := ts.format.Contradiction(head); what != "" {
 			_ = o.Body.Close()
-			return nil, fmt.Errorf("%w: the object begins like %s, but the tileset's format is %s", ErrBadAnswer, what, ts.format.extension)
+			return nil, fmt.Errorf("%w: the object begins like %s, but the tileset's format is %s", tile.ErrBadAnswer, what, ts.format.Name)
 		}
 	}
 	o.Body = struct {
@@ -164,22 +112,22 @@ func (ts *tileset) fetch(ctx context.Context, key tilecache.Key, cond tilecache.
 
 // open fetches an object and shows its first bytes. A body that breaks off within them cannot be judged, and
 // must not be resumed unjudged: it is fetched once more.
-func (ts *tileset) open(ctx context.Context, key tilecache.Key, cond tilecache.Condition) (o *tilecache.Object, body *bufio.Reader, head []byte, err error) {
+func (ts *tileset) open(ctx context.Context, key tile.Key, cond tile.Condition) (o *tile.Object, body *bufio.Reader, head []byte, err error) {
 	for range 2 {
 		if o, err = ts.Origin.Fetch(ctx, key, cond); err != nil {
 			return nil, nil, nil, err
 		}
 		body = bufio.NewReaderSize(o.Body, 512)
-		head, err = body.Peek(sniffLength)
+		head, err = body.Peek(tile.SniffLength)
 		if n := int64(len(head)); err == nil || n == o.Size || o.Size < 0 && errors.Is(err, io.EOF) {
 			return o, body, head, nil
 		}
 		_ = o.Body.Close()
 		if errors.Is(err, io.EOF) {
-			err = ErrUnreachable
+			err = tile.ErrUnreachable
 		}
 		err = fmt.Errorf("the body broke off at byte %d of %d: %w", len(head), o.Size, err)
-		if ctx.Err() != nil || errors.Is(err, ErrTimeout) {
+		if ctx.Err() != nil || errors.Is(err, tile.ErrTimeout) {
 			break
 		}
 	}
@@ -190,8 +138,8 @@ func formatLength(n int64) string { return strconv.FormatInt(n, 10) }
 
 // prepare checks a tileset and makes its constant header values.
 func (p *Proxy) prepare(t Tileset, o *Options) (*tileset, error) {
-	f := formats[t.Format]
-	if !isID(t.ID) || f == nil || t.Origin == nil || t.MinZoom > t.MaxZoom || t.MaxZoom > maxZoom {
+	f := tile.FormatNamed(t.Format)
+	if !tile.ValidID(t.ID) || f == nil || t.Origin == nil || t.MinZoom > t.MaxZoom || t.MaxZoom > tile.MaxZoom {
 		return nil, fmt.Errorf("tileset %q: its id, format %q, zooms %d-%d or origin will not do", t.ID, t.Format, t.MinZoom, t.MaxZoom)
 	}
 	if t.Missing == "" {
@@ -203,8 +151,8 @@ func (p *Proxy) prepare(t Tileset, o *Options) (*tileset, error) {
 	if t.Missing == "transparent" && t.Format == "json" {
 		return nil, fmt.Errorf("tileset %q: json has no transparent tile", t.ID)
 	}
-	if t.Bounds[0] >= t.Bounds[2] || t.Bounds[1] >= t.Bounds[3] {
-		return nil, errors.New("tileset " + t.ID + ": its bounds are empty")
+	if t.Bounds.Validate() != nil || t.Bounds.CrossesAntimeridian() {
+		return nil, fmt.Errorf("tileset %q: its bounds have no area or cross the antimeridian", t.ID)
 	}
 	browser := browserCacheControl(t.Browser)
 	absent := fmt.Sprintf("private, max-age=%d", int(t.Freshness.MissingFor.Seconds()))
@@ -213,7 +161,8 @@ func (p *Proxy) prepare(t Tileset, o *Options) (*tileset, error) {
 	ts := &tileset{
 		Tileset:                   t,
 		format:                    f,
-		contentType:               one(f.mediaType),
+		area:                      tile.NewArea(&t.Bounds),
+		contentType:               one(f.MediaType),
 		cacheControl:              one(browser),
 		missingCacheControl:       one(absent),
 		sharedCacheControl:        one(sharedCacheControl(browser, o.Edge.TTL)),
@@ -225,51 +174,22 @@ func (p *Proxy) prepare(t Tileset, o *Options) (*tileset, error) {
 		metrics:                   p.metrics.tileset(t.ID),
 	}
 	ts.fetcher = ts.fetch
-	ts.minX, ts.minY = mercator(t.Bounds[0], t.Bounds[3])
-	ts.maxX, ts.maxY = mercator(t.Bounds[2], t.Bounds[1])
 	return ts, nil
 }
 
 // key names a tile's bytes in the cache. Its strings are the configuration's, not the request's.
-func (ts *tileset) key(want tilePath) tilecache.Key {
-	return tilecache.Key{Tileset: ts.ID, Version: ts.Version, Z: want.z, X: want.x, Y: want.y, Scale: want.scale}
+func (ts *tileset) key(want tilePath) tile.Key {
+	return tile.Key{Tileset: ts.ID, Version: ts.Version, Z: want.z, X: want.x, Y: want.y, Scale: want.scale}
 }
 
 // offers tells whether the tileset can have a tile that is spelled so: in its format, and in a scale
 // that its source knows.
 func (ts *tileset) offers(want tilePath) bool {
-	return (want.ext == "" || want.ext == ts.format.extension) && (want.scale == 1 || ts.Scalable)
+	return (want.ext == "" || want.ext == ts.format.Name) && (want.scale == 1 || ts.Scalable)
 }
 
-// covers tells whether a tile lies within the tileset's zooms and shares area with its bounds.
+// covers reports whether a tile lies within the tileset's zooms and shares area with its bounds.
 // Outside them absence is proven without asking.
 func (ts *tileset) covers(z uint8, x, y uint32) bool {
-	if z < ts.MinZoom || z > ts.MaxZoom {
-		return false
-	}
-	side := math.Ldexp(1, -int(z))
-	west, north := float64(x)*side, float64(y)*side
-	return west < ts.maxX && west+side > ts.minX && north < ts.maxY && north+side > ts.minY
-}
-
-// mercator projects degrees into the unit square of Web Mercator, y down (EPSG:3857). The rim that
-// people round to (85.0511) counts as the whole square, so that it cuts off no row of tiles.
-func mercator(lon, lat float64) (x, y float64) {
-	x = (lon + 180) / 360
-	switch {
-	case lat >= 85.0511:
-		return x, 0
-	case lat <= -85.0511:
-		return x, 1
-	}
-	s := math.Sin(lat * math.Pi / 180)
-	return x, 0.5 - math.Log((1+s)/(1-s))/(4*math.Pi)
-}
-
-// TileAt is the column and row of the tile that shows a place, in degrees.
-func TileAt(z uint8, lon, lat float64) (x, y uint32) {
-	mx, my := mercator(lon, lat)
-	side := math.Ldexp(1, int(z))
-	clamp := func(v float64) uint32 { return uint32(min(max(v*side, 0), side-1)) }
-	return clamp(mx), clamp(my)
+	return z >= ts.MinZoom && z <= ts.MaxZoom && ts.area.Meets(z, x, y)
 }

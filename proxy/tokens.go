@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"tilegate/auth"
+	"tilegate/internal/tile"
 )
 
 // tokenRequest asks for a path token; what is absent is as wide as the caller's own grant.
@@ -19,7 +20,7 @@ type tokenRequest struct {
 func (t *tokenRequest) request() (auth.PathRequest, error) {
 	want := auth.PathRequest{Limits: auth.Limits{Tilesets: t.Tilesets}}
 	if t.Zoom != nil {
-		zoom, err := auth.ParseZoom(*t.Zoom)
+		zoom, err := tile.ParseZoomRange(*t.Zoom)
 		if err != nil {
 			return want, refuse(http.StatusBadRequest, `"zoom" is a range such as "0-14".`)
 		}
@@ -29,7 +30,7 @@ func (t *tokenRequest) request() (auth.PathRequest, error) {
 		if len(t.BBox) != 4 {
 			return want, refuse(http.StatusBadRequest, `"bbox" is [west, south, east, north].`)
 		}
-		want.BBox = &auth.BBox{West: t.BBox[0], South: t.BBox[1], East: t.BBox[2], North: t.BBox[3]}
+		want.BBox = &tile.Box{West: t.BBox[0], South: t.BBox[1], East: t.BBox[2], North: t.BBox[3]}
 	}
 	if t.TTL != nil {
 		ttl, err := time.ParseDuration(*t.TTL)

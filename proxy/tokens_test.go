@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"tilegate/auth"
-	"tilegate/proxy"
+	"tilegate/internal/tile"
 )
 
 type tokenObject struct {
@@ -69,7 +69,7 @@ func TestPathTokenIsNeverWider(t *testing.T) {
 	w := start(t)
 	w.origin.respond(always(pngBody(100)))
 	limited := "Bearer " + w.tokenFor("alice", 30*time.Minute, auth.Limits{
-		Tilesets: []string{"basemap"}, Zoom: &auth.ZoomRange{Min: 2, Max: 5}, BBox: &auth.BBox{West: 5, South: 45, East: 15, North: 55},
+		Tilesets: []string{"basemap"}, Zoom: &tile.ZoomRange{Min: 2, Max: 5}, BBox: &tile.Box{West: 5, South: 45, East: 15, North: 55},
 	})
 	for _, body := range []string{`{"tilesets":["secret"]}`, `{"tilesets":["basemap","secret"]}`, `{"tilesets":["*"]}`, `{"tilesets":["base*"]}`, `{"tilesets":["file:report"]}`} {
 		if got := w.do(http.MethodPost, "/tokens", body, "Authorization", limited); got.status != 403 {
@@ -181,8 +181,8 @@ func TestVanishingRestrictionMintsNoToken(t *testing.T) {
 // A URL is copied out of curl's output as it stands.
 func TestURLsInAnswersAreNotEscaped(t *testing.T) {
 	w := start(t)
-	w.origin.presign = func(tileKey) (proxy.Signed, error) {
-		return proxy.Signed{URL: "https://bucket.s3.amazonaws.com/x?a=1&b=2", Expires: noon.Add(time.Hour), Constant: time.Minute}, nil
+	w.origin.presign = func(tileKey) (tile.Signed, error) {
+		return tile.Signed{URL: "https://bucket.s3.amazonaws.com/x?a=1&b=2", Expires: noon.Add(time.Hour), Constant: time.Minute}, nil
 	}
 	got := w.get("/presign/basemap/1/0/0", w.bearer()...)
 	if !strings.Contains(got.body, `"https://bucket.s3.amazonaws.com/x?a=1&b=2"`) || got.header.Get("Content-Type") != "application/json" || got.header.Get("X-Content-Type-Options") != "nosniff" {

@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"tilegate/internal/tile"
 	"tilegate/tilecache"
 )
 
@@ -94,5 +95,5 @@ func (r *tileReader) blame(err error) error {
 	if r.err != nil && !errors.Is(r.err, io.EOF) {
 		return notFetched(r.err)
 	}
-	return fmt.Errorf("%w: stored as gzip, but: %w", ErrBadAnswer, err)
+	return fmt.Errorf("%w: stored as gzip, but: %w", tile.ErrBadAnswer, err)
 }

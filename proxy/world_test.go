@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"tilegate/auth"
+	"tilegate/internal/tile"
 	"tilegate/proxy"
 	"tilegate/tilecache"
 )
@@ -127,7 +128,7 @@ type world struct {
 
 var policy = tilecache.Policy{Fresh: 5 * time.Minute, Stale: 24 * time.Hour, MissingFor: 30 * time.Second}
 
-var everywhere = [4]float64{-180, -85.0511, 180, 85.0511}
+var everywhere = tile.World
 
 // build makes a world that listens nowhere yet.
 func build(t testing.TB, changes ...func(*setup)) (*world, *setup) {
@@ -137,7 +138,7 @@ func build(t testing.TB, changes ...func(*setup)) (*world, *setup) {
 	tileset := func(id, format string) proxy.Tileset {
 		return proxy.Tileset{
 			ID: id, Format: format, Version: "2026-11", MaxZoom: 14, Bounds: everywhere,
-			Name: "The " + id, Freshness: policy, Origin: w.origin,
+			Name: "The " + id, Freshness: policy, Origin: w.origin, Presign: w.origin.Presign,
 		}
 	}
 	s := &setup{
@@ -410,19 +411,19 @@ func (w *world) as(header ...string) []string { w.t.Helper(); return append(w.be
 // origin is a bucket in the test's hands.
 type origin struct {
 	mu      sync.Mutex
-	tiles   map[tilecache.Key]object
+	tiles   map[tile.Key]object
 	answer  fetcher
 	fetches []fetch
-	presign func(tileKey) (proxy.Signed, error)
+	presign func(tileKey) (tile.Signed, error)
 }
 
-type tileKey = tilecache.Key
+type tileKey = tile.Key
 
-type fetcher func(context.Context, tilecache.Key, tilecache.Condition) (*tilecache.Object, error)
+type fetcher func(context.Context, tile.Key, tile.Condition) (*tile.Object, error)
 
 type fetch struct {
-	key  tilecache.Key
-	cond tilecache.Condition
+	key  tile.Key
+	cond tile.Condition
 }
 
 type object struct {
@@ -430,14 +431,14 @@ type object struct {
 	modified             time.Time
 }
 
-func newOrigin() *origin { return &origin{tiles: map[tilecache.Key]object{}} }
+func newOrigin() *origin { return &origin{tiles: map[tile.Key]object{}} }
 
 // put stores a tile of scale 1, by its place.
 func (o *origin) put(tileset string, z uint8, x, y uint32, v object) {
-	o.putKey(tilecache.Key{Tileset: tileset, Z: z, X: x, Y: y, Scale: 1}, v)
+	o.putKey(tile.Key{Tileset: tileset, Z: z, X: x, Y: y, Scale: 1}, v)
 }
 
-func (o *origin) putKey(key tilecache.Key, v object) {
+func (o *origin) putKey(key tile.Key, v object) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.tiles[key] = v
@@ -464,7 +465,7 @@ func (o *origin) wantAsked(t testing.TB, n int) {
 }
 
 // Fetch answers as S3 does.
-func (o *origin) Fetch(ctx context.Context, key tilecache.Key, cond tilecache.Condition) (*tilecache.Object, error) {
+func (o *origin) Fetch(ctx context.Context, key tile.Key, cond tile.Condition) (*tile.Object, error) {
 	o.mu.Lock()
 	o.fetches = append(o.fetches, fetch{key, cond})
 	answer := o.answer
@@ -475,48 +476,47 @@ func (o *origin) Fetch(ctx context.Context, key tilecache.Key, cond tilecache.Co
 	case answer != nil:
 		return answer(ctx, key, cond)
 	case !ok:
-		return nil, tilecache.ErrMissing
+		return nil, tile.ErrMissing
 	case cond.IfNoneMatch != "" && cond.IfNoneMatch == v.etag:
-		return nil, tilecache.ErrNotModified
+		return nil, tile.ErrNotModified
 	case cond.IfMatch != "" && cond.IfMatch != v.etag:
-		return nil, tilecache.ErrChanged
+		return nil, tile.ErrChanged
 	}
-	return &tilecache.Object{
+	return &tile.Object{
 		Body: io.NopCloser(strings.NewReader(v.body[cond.Offset:])), Size: int64(len(v.body)),
 		ETag: v.etag, LastModified: v.modified, Encoding: v.encoding,
 	}, nil
 }
 
-// Presign makes the origin a proxy.Presigner.
-func (o *origin) Presign(_ context.Context, key tilecache.Key) (proxy.Signed, error) {
+func (o *origin) Presign(_ context.Context, key tile.Key) (tile.Signed, error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.fetches = append(o.fetches, fetch{key: key})
 	return o.presign(key)
 }
 
-func (o *origin) presignFile(ctx context.Context) (proxy.Signed, error) {
-	return o.Presign(ctx, tilecache.Key{Tileset: "file:report"})
+func (o *origin) presignFile(ctx context.Context) (tile.Signed, error) {
+	return o.Presign(ctx, tile.Key{Tileset: "file:report"})
 }
 
 // live is an object whose body arrives as the test sends it.
 type live struct {
 	ctx context.Context // the fetch's
 	*io.PipeWriter
-	object *tilecache.Object
+	object *tile.Object
 }
 
 // newLive ends its body with the fetch's context, as a real connection does.
 func newLive(ctx context.Context, size int64) *live {
 	r, w := io.Pipe()
 	context.AfterFunc(ctx, func() { _ = w.CloseWithError(ctx.Err()) })
-	return &live{ctx: ctx, PipeWriter: w, object: &tilecache.Object{Body: r, Size: size, ETag: `"live"`}}
+	return &live{ctx: ctx, PipeWriter: w, object: &tile.Object{Body: r, Size: size, ETag: `"live"`}}
 }
 
 // lives makes every fetch answer with a live object of the size, handed to the test.
 func (o *origin) lives(size int64) <-chan *live {
 	started := make(chan *live, 100)
-	o.respond(func(ctx context.Context, _ tilecache.Key, _ tilecache.Condition) (*tilecache.Object, error) {
+	o.respond(func(ctx context.Context, _ tile.Key, _ tile.Condition) (*tile.Object, error) {
 		l := newLive(ctx, size)
 		started <- l
 		return l.object, nil
@@ -541,20 +541,20 @@ var modified = time.Date(2026, 11, 1, 10, 20, 30, 0, time.UTC)
 var tilePNG = object{body: pngBody(1000), etag: `"0123456789abcdef"`, modified: modified}
 
 // wholeObject has all of its body at hand.
-func wholeObject(body string) *tilecache.Object {
-	return &tilecache.Object{Body: io.NopCloser(strings.NewReader(body)), Size: int64(len(body)), ETag: `"whole"`, LastModified: modified}
+func wholeObject(body string) *tile.Object {
+	return &tile.Object{Body: io.NopCloser(strings.NewReader(body)), Size: int64(len(body)), ETag: `"whole"`, LastModified: modified}
 }
 
 // always answers every fetch with a body.
 func always(body string) fetcher {
-	return func(context.Context, tilecache.Key, tilecache.Condition) (*tilecache.Object, error) {
+	return func(context.Context, tile.Key, tile.Condition) (*tile.Object, error) {
 		return wholeObject(body), nil
 	}
 }
 
 // fails answers every fetch with an error.
 func fails(err error) fetcher {
-	return func(context.Context, tilecache.Key, tilecache.Condition) (*tilecache.Object, error) { return nil, err }
+	return func(context.Context, tile.Key, tile.Condition) (*tile.Object, error) { return nil, err }
 }
 
 // readAll reads what is left of an answer.
@@ -567,7 +567,7 @@ func readAll(response *http.Response) reply {
 // failing is an origin that always fails.
 type failing struct{ err error }
 
-func (f failing) Fetch(context.Context, tilecache.Key, tilecache.Condition) (*tilecache.Object, error) {
+func (f failing) Fetch(context.Context, tile.Key, tile.Condition) (*tile.Object, error) {
 	return nil, f.err
 }
 

@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"testing"
 
+	"tilegate/internal/tile"
 	"tilegate/tilecache"
 )
 
@@ -21,7 +22,7 @@ type mapUse struct {
 }
 
 // all yields the tiles asked for and whether a person did.
-func (u mapUse) all() iter.Seq2[tilecache.Key, bool] {
+func (u mapUse) all() iter.Seq2[tile.Key, bool] {
 	const (
 		places   = 1000
 		sessions = 50 // at once
@@ -33,9 +34,9 @@ func (u mapUse) all() iter.Seq2[tilecache.Key, bool] {
 		x, y float64 // of the centre, 0 to 1
 		z    int
 		left int
-		seen map[tilecache.Key]bool // the browser's own cache
+		seen map[tile.Key]bool // the browser's own cache
 	}
-	return func(yield func(tilecache.Key, bool) bool) {
+	return func(yield func(tile.Key, bool) bool) {
 		r := rand.New(rand.NewPCG(u.seed, 7))
 		popular := rand.NewZipf(r, 1.1, 2, places-1)
 		type place struct {
@@ -48,7 +49,7 @@ func (u mapUse) all() iter.Seq2[tilecache.Key, bool] {
 		}
 		people := make([]session, sessions)
 		left := u.requests
-		send := func(k tilecache.Key, person bool) bool {
+		send := func(k tile.Key, person bool) bool {
 			left--
 			return left >= 0 && yield(k, person)
 		}
@@ -59,7 +60,7 @@ func (u mapUse) all() iter.Seq2[tilecache.Key, bool] {
 				p := at[popular.Uint64()]
 				*s = session{
 					x: p.x, y: p.y, z: p.z, left: 1 + r.IntN(2*moves),
-					seen: map[tilecache.Key]bool{},
+					seen: map[tile.Key]bool{},
 				}
 			}
 			s.left--
@@ -83,7 +84,7 @@ func (u mapUse) all() iter.Seq2[tilecache.Key, bool] {
 				if x < 0 || y < 0 || x >= int(n) || y >= int(n) {
 					continue
 				}
-				k := tilecache.Key{Tileset: "basemap", Z: uint8(s.z), X: uint32(x), Y: uint32(y), Scale: 1}
+				k := tile.Key{Tileset: "basemap", Z: uint8(s.z), X: uint32(x), Y: uint32(y), Scale: 1}
 				if s.seen[k] {
 					continue
 				}
@@ -93,7 +94,7 @@ func (u mapUse) all() iter.Seq2[tilecache.Key, bool] {
 				}
 				if u.scraper {
 					width := uint32(1) << scrapeZ
-					k := tilecache.Key{Tileset: "basemap", Z: uint8(scrapeZ), X: scrapeI % width, Y: scrapeI / width, Scale: 1}
+					k := tile.Key{Tileset: "basemap", Z: uint8(scrapeZ), X: scrapeI % width, Y: scrapeI / width, Scale: 1}
 					if scrapeI++; scrapeI == width*width {
 						scrapeZ, scrapeI = scrapeZ+1, 0
 					}
@@ -107,7 +108,7 @@ func (u mapUse) all() iter.Seq2[tilecache.Key, bool] {
 }
 
 // tileBytes is a tile's size, drawn from its key: most are a few kilobytes, oceans next to nothing.
-func tileBytes(k tilecache.Key) int {
+func tileBytes(k tile.Key) int {
 	h := fnv.New64a()
 	h.Write([]byte{k.Z, byte(k.X), byte(k.X >> 8), byte(k.X >> 16), byte(k.Y), byte(k.Y >> 8), byte(k.Y >> 16)})
 	r := rand.New(rand.NewPCG(h.Sum64(), 1))
@@ -122,7 +123,7 @@ func (u mapUse) ratios(t testing.TB, o tilecache.Options) (byNumber, byBytes flo
 	t.Helper()
 	c := newCache(t, o)
 	body := make([]byte, 40_000)
-	fetch := func(_ context.Context, k tilecache.Key, _ tilecache.Condition) (*tilecache.Object, error) {
+	fetch := func(_ context.Context, k tile.Key, _ tile.Condition) (*tile.Object, error) {
 		return object(body[:tileBytes(k)]), nil
 	}
 	var hits, all, hitBytes, allBytes float64
@@ -181,14 +182,14 @@ func TestScraperDoesNotEmptyTheCache(t *testing.T) {
 		c := newCache(t, o)
 		for range 3 {
 			for i := range uint32(people) {
-				look(t, c, tile(i), day, always(body))
+				look(t, c, keyOf(i), day, always(body))
 			}
 		}
 		for i := range uint32(scraped) {
-			look(t, c, tile(1_000_000+i), day, always(body))
+			look(t, c, keyOf(1_000_000+i), day, always(body))
 		}
 		for i := range uint32(people) {
-			if st, _ := look(t, c, tile(i), day, always(body)); st.State == tilecache.Hit {
+			if st, _ := look(t, c, keyOf(i), day, always(body)); st.State == tilecache.Hit {
 				hits++
 			}
 		}
@@ -207,10 +208,10 @@ func TestBurstIsKeptWhileThereIsRoom(t *testing.T) {
 	c := newCache(t, tilecache.Options{Memory: 8 << 20, MaxObject: 64 << 10})
 	fetch := always(make([]byte, 4000))
 	for i := range uint32(tiles) {
-		look(t, c, tile(i), day, fetch)
+		look(t, c, keyOf(i), day, fetch)
 	}
 	for i := range uint32(tiles) {
-		st, _ := look(t, c, tile(i), day, fetch)
+		st, _ := look(t, c, keyOf(i), day, fetch)
 		check(t, "state", st.State, tilecache.Hit)
 	}
 	check(t, "evictions", c.Stats().Evictions, 0)
@@ -226,7 +227,7 @@ func TestYesterdaysTilesGiveWay(t *testing.T) {
 		for range rounds {
 			last = 0
 			for i := range uint32(tiles) {
-				if st, _ := look(t, c, tile(from+i), day, fetch); st.State == tilecache.Hit {
+				if st, _ := look(t, c, keyOf(from+i), day, fetch); st.State == tilecache.Hit {
 					last++
 				}
 			}

@@ -11,19 +11,20 @@ import (
 	"testing/synctest"
 	"time"
 
+	"tilegate/internal/tile"
 	"tilegate/tilecache"
 )
 
 // small is a cache with room for about ten tiles of a hundred thousand bytes.
 var small = tilecache.Options{Memory: 1 << 20, MaxObject: 200_000}
 
-func hundredK() tilecache.Fetch { return always(make([]byte, 100_000)) }
+func hundredK() tile.Fetch { return always(make([]byte, 100_000)) }
 
 // fillWith opens tiles that stay open until no further one fits, and returns them.
 func fillWith(t *testing.T, c *tilecache.Cache, open func(tilecache.Tile)) (tiles []tilecache.Tile) {
 	t.Helper()
 	for i := range uint32(100) {
-		tl, _, err := c.Get(context.Background(), tile(i), day, hundredK())
+		tl, _, err := c.Get(context.Background(), keyOf(i), day, hundredK())
 		if errors.Is(err, tilecache.ErrOverloaded) {
 			return tiles
 		}
@@ -49,13 +50,13 @@ func TestNoRoomWhileEverythingIsRead(t *testing.T) {
 		check(t, "tiles that fit", len(tiles), 9)
 
 		began := time.Now()
-		o := newOrigin(t, func(context.Context, int, tilecache.Condition) (*tilecache.Object, error) {
+		o := newOrigin(t, func(context.Context, int, tile.Condition) (*tile.Object, error) {
 			return object(make([]byte, 100_000)), nil
 		})
-		_, _, err := c.Get(context.Background(), tile(1000), day, o.fetch)
+		_, _, err := c.Get(context.Background(), keyOf(1000), day, o.fetch)
 		checkErr(t, "a miss", err, tilecache.ErrOverloaded)
 		check(t, "its wait", time.Since(began), 2*time.Second)
-		st, _ := look(t, c, tile(3), day, o.fetch)
+		st, _ := look(t, c, keyOf(3), day, o.fetch)
 		check(t, "a hit goes on", st.State, tilecache.Hit)
 		check(t, "overloads", c.Stats().Overloads, 2)
 		check(t, "held", c.Stats().Bytes <= small.Memory, true)
@@ -63,7 +64,7 @@ func TestNoRoomWhileEverythingIsRead(t *testing.T) {
 		// As soon as one lets go there is room, for the one who waits.
 		time.AfterFunc(300*time.Millisecond, tiles[0].Close)
 		began = time.Now()
-		look(t, c, tile(1000), day, o.fetch)
+		look(t, c, keyOf(1000), day, o.fetch)
 		check(t, "its wait", time.Since(began), 300*time.Millisecond)
 		for _, tl := range tiles[1:] {
 			tl.Close()
@@ -78,17 +79,17 @@ func TestNoRoomWhileEverythingIsRead(t *testing.T) {
 func TestTileThatIsStillReadIsAHit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCache(t, tilecache.Plain(small))
-		tl, _, want := get(t, c, tile(0), day, always(pattern(100_000)))
+		tl, _, want := get(t, c, keyOf(0), day, always(pattern(100_000)))
 		for i := range uint32(50) {
-			look(t, c, tile(1+i), day, hundredK())
+			look(t, c, keyOf(1+i), day, hundredK())
 		}
 		check(t, "retired", c.Stats().Retired > 100_000, true)
-		st, b := look(t, c, tile(0), day, always(nil))
+		st, b := look(t, c, keyOf(0), day, always(nil))
 		check(t, "state", st.State, tilecache.Hit)
 		checkBytes(t, b, want)
 		check(t, "back in the cache", c.Stats().Retired, 0)
 		tl.Close()
-		st, _ = look(t, c, tile(0), day, always(nil))
+		st, _ = look(t, c, keyOf(0), day, always(nil))
 		check(t, "state after", st.State, tilecache.Hit)
 	})
 }
@@ -106,7 +107,7 @@ func TestQueueIsBounded(t *testing.T) {
 		var all sync.WaitGroup
 		for i := range uint32(50) {
 			all.Go(func() {
-				_, _, err := c.Get(context.Background(), tile(1000+i), day, hundredK())
+				_, _, err := c.Get(context.Background(), keyOf(1000+i), day, hundredK())
 				checkErr(t, "Get", err, tilecache.ErrOverloaded)
 				if time.Since(began) == 0 {
 					atOnce.Add(1)
@@ -132,13 +133,13 @@ func TestQueueKeepsItsOrder(t *testing.T) {
 		began := time.Now()
 		var all sync.WaitGroup
 		all.Go(func() {
-			_, _, err := c.Get(context.Background(), tile(1000), day, hundredK())
+			_, _, err := c.Get(context.Background(), keyOf(1000), day, hundredK())
 			checkErr(t, "the large tile", err, tilecache.ErrOverloaded)
 			check(t, "its wait", time.Since(began), 2*time.Second)
 		})
 		advance(1010 * time.Millisecond)
 		all.Go(func() {
-			look(t, c, tile(1001), day, always(make([]byte, 10))) // for which there is room
+			look(t, c, keyOf(1001), day, always(make([]byte, 10))) // for which there is room
 			check(t, "the small tile's turn came", time.Since(began), 2*time.Second)
 		})
 		all.Wait()
@@ -151,7 +152,7 @@ func TestQueueKeepsItsOrder(t *testing.T) {
 // One who lets go of much makes room for several.
 func TestRoomForSeveralIsGivenAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		o := newOrigin(t, func(ctx context.Context, _ int, _ tilecache.Condition) (*tilecache.Object, error) {
+		o := newOrigin(t, func(ctx context.Context, _ int, _ tile.Condition) (*tile.Object, error) {
 			return newFeed(ctx, 100_000).object, nil
 		})
 		c := newCache(t, small)
@@ -160,7 +161,7 @@ func TestRoomForSeveralIsGivenAtOnce(t *testing.T) {
 		began := time.Now()
 		for i := range uint32(2) {
 			all.Go(func() {
-				tl, _, err := c.Get(context.Background(), tile(1000+i), day, o.fetch)
+				tl, _, err := c.Get(context.Background(), keyOf(1000+i), day, o.fetch)
 				checkErr(t, "Get", err, nil)
 				check(t, "wait", time.Since(began), 310*time.Millisecond)
 				tl.Close()
@@ -182,10 +183,10 @@ func TestMissThatCannotSucceedEvictsNothing(t *testing.T) {
 		c := newCache(t, tilecache.Plain(small))
 		tiles := fillWith(t, c, nil)
 		tiles[4].Close()
-		look(t, c, tile(2000), day, always(make([]byte, 50_000)))
-		_, _, err := c.Get(context.Background(), tile(1000), day, always(make([]byte, 200_000)))
+		look(t, c, keyOf(2000), day, always(make([]byte, 50_000)))
+		_, _, err := c.Get(context.Background(), keyOf(1000), day, always(make([]byte, 200_000)))
 		checkErr(t, "a tile larger than what is free", err, tilecache.ErrOverloaded)
-		st, _ := look(t, c, tile(2000), day, always(nil))
+		st, _ := look(t, c, keyOf(2000), day, always(nil))
 		check(t, "the tile that would have gone in vain", st.State, tilecache.Hit)
 		for i, tl := range tiles {
 			if i != 4 {
@@ -232,7 +233,7 @@ func TestSlowestReaderIsCutOff(t *testing.T) {
 			close(released)
 		}()
 		began := time.Now()
-		look(t, c, tile(1000), day, hundredK())
+		look(t, c, keyOf(1000), day, hundredK())
 		check(t, "wait", time.Since(began), 50*time.Millisecond)
 		<-released
 		check(t, "cut off in all", c.Stats().CutReaders, 1)
@@ -254,7 +255,7 @@ func TestAllReadersOfATileAreCutOff(t *testing.T) {
 		var cuts atomic.Int32
 		var shared []tilecache.Tile
 		for range 10 {
-			tl, _, _ := get(t, c, tile(500), day, hundredK())
+			tl, _, _ := get(t, c, keyOf(500), day, hundredK())
 			tl.CutWith(func() { cuts.Add(1) })
 			shared = append(shared, tl)
 		}
@@ -266,7 +267,7 @@ func TestAllReadersOfATileAreCutOff(t *testing.T) {
 				tl.Close()
 			}
 		})
-		look(t, c, tile(1000), day, hundredK())
+		look(t, c, keyOf(1000), day, hundredK())
 		for _, tl := range others {
 			tl.Close()
 		}
@@ -280,7 +281,7 @@ func TestCutNeverComesAfterClose(t *testing.T) {
 	for g := range uint32(16) {
 		all.Go(func() {
 			for i := uint32(0); time.Now().Before(deadline); i++ {
-				tl, _, err := c.Get(context.Background(), tile(g<<16|i), day, hundredK())
+				tl, _, err := c.Get(context.Background(), keyOf(g<<16|i), day, hundredK())
 				if errors.Is(err, tilecache.ErrOverloaded) {
 					continue
 				}
@@ -324,14 +325,14 @@ func TestNeverOverBudget(t *testing.T) {
 		}
 	})
 	body := pattern(400_000)
-	fetch := func(ctx context.Context, k tilecache.Key, cond tilecache.Condition) (*tilecache.Object, error) {
+	fetch := func(ctx context.Context, k tile.Key, cond tile.Condition) (*tile.Object, error) {
 		n := int(k.X*7919) % len(body)
-		obj := rest(body[:n], tilecache.Condition{})
+		obj := rest(body[:n], tile.Condition{})
 		switch r := rand.IntN(20); {
 		case r == 0:
 			return nil, errDown
 		case r == 1:
-			return nil, tilecache.ErrMissing
+			return nil, tile.ErrMissing
 		case r == 2:
 			panic("now and then")
 		case r == 3:
@@ -339,7 +340,7 @@ func TestNeverOverBudget(t *testing.T) {
 		case r == 4 && cond.Offset == 0:
 			return broken(body[:n], cond, n/2, errReset), nil
 		case r == 5 && cond.IfNoneMatch != "":
-			return nil, tilecache.ErrNotModified
+			return nil, tile.ErrNotModified
 		}
 		if cond.Offset > 0 {
 			return rest(body[:n], cond), nil
@@ -356,7 +357,7 @@ func TestNeverOverBudget(t *testing.T) {
 				if r.IntN(5) == 0 {
 					leave()
 				}
-				k := tile(uint32(r.IntN(60)))
+				k := keyOf(uint32(r.IntN(60)))
 				policy := tilecache.Policy{Fresh: time.Duration(r.IntN(3)) * time.Millisecond, Stale: time.Millisecond}
 				tl, _, err := c.Get(ctx, k, policy, fetch)
 				leave()
@@ -374,7 +375,7 @@ func TestNeverOverBudget(t *testing.T) {
 					}
 				}
 				if r.IntN(100) == 0 {
-					c.Purge("basemap")
+					purge(t, c, "basemap")
 				}
 				if held = append(held, tl); len(held) > 3 {
 					held[0].Close()

@@ -16,6 +16,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"tilegate/internal/tile"
 )
 
 // Options configure a Cache. The zero value of each field means its default.
@@ -26,6 +28,10 @@ type Options struct {
 	Wait      time.Duration    // how long each of them may wait; default 2 s
 	Clock     func() time.Time // what freshness, pauses and backoff are told by; default time.Now
 	Logger    *slog.Logger     // default: none
+
+	// PurgeBehind forgets a tileset in the levels of cache behind this one; Purge calls it first. Default:
+	// there are none.
+	PurgeBehind func(ctx context.Context, tileset string) error
 
 	plain bool // tests: least recently used alone, to measure what admission gains
 }
@@ -89,7 +95,7 @@ func New(o Options) (*Cache, error) {
 		c.shards[i].init(c, o.Memory/int64(n))
 	}
 	c.room.init(o.Memory, int64(n)*c.shards[0].fixedCost(), o.Queue)
-	if least := c.room.used.Load() + fillCost + c.entryCost(&Object{Size: o.MaxObject}); least > o.Memory {
+	if least := c.room.used.Load() + fillCost + c.entryCost(&tile.Object{Size: o.MaxObject}); least > o.Memory {
 		return nil, fmt.Errorf("tilecache: memory of %d bytes cannot hold one object of max_object, %d bytes: "+
 			"it takes %d; raise memory or lower max_object", o.Memory, o.MaxObject, least)
 	}
@@ -108,14 +114,32 @@ func (c *Cache) now() int64 {
 func (c *Cache) shardOf(hash uint64) *shard { return &c.shards[hash>>c.shift] }
 
 // Purge forgets what is held of a tileset, in all its versions, and returns the number of tiles and
-// remembered absences forgotten. Readers keep what they have; a fill under way still reaches its
-// readers but is not kept.
-func (c *Cache) Purge(tileset string) int {
-	n := 0
-	for i := range c.shards {
-		n += c.shards[i].purge(tileset)
+// remembered absences that this level forgot. Readers keep what they have; a fill under way still reaches
+// its readers but is not kept. The levels behind go first: a fill that begins meanwhile could otherwise
+// bring back what they still hold. Their error is returned, and this level is purged nevertheless.
+func (c *Cache) Purge(ctx context.Context, tileset string) (forgotten int, err error) {
+	if c.opts.PurgeBehind != nil {
+		if err = c.opts.PurgeBehind(ctx, tileset); err != nil {
+			err = fmt.Errorf("purge tileset %q behind the memory: %w", tileset, err)
+		}
 	}
-	return n
+	for i := range c.shards {
+		forgotten += c.shards[i].purge(tileset)
+	}
+	return forgotten, err
+}
+
+// validated returns when the object was last known to be current, on the clock of now.
+func (c *Cache) validated(o *tile.Object) int64 {
+	now := c.now()
+	if o.Validated.IsZero() {
+		return now
+	}
+	wall := time.Now
+	if c.opts.Clock != nil {
+		wall = c.opts.Clock
+	}
+	return now - max(0, int64(wall().Sub(o.Validated)))
 }
 
 // Close stops every fill, answers its waiters with ErrClosed, and waits until all have ended or ctx

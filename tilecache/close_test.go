@@ -7,12 +7,13 @@ import (
 	"testing/synctest"
 	"time"
 
+	"tilegate/internal/tile"
 	"tilegate/tilecache"
 )
 
 func TestCloseStopsFillsAndAnswersTheirWaiters(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		o := newOrigin(t, func(ctx context.Context, call int, _ tilecache.Condition) (*tilecache.Object, error) {
+		o := newOrigin(t, func(ctx context.Context, call int, _ tile.Condition) (*tile.Object, error) {
 			if call == 1 {
 				return newFeed(ctx, 1000).object, nil
 			}
@@ -20,15 +21,15 @@ func TestCloseStopsFillsAndAnswersTheirWaiters(t *testing.T) {
 			return nil, ctx.Err()
 		})
 		c := newCache(t, tilecache.Options{})
-		look(t, c, tile(3), day, always(pattern(10)))
-		reading, _, err := c.Get(context.Background(), tile(1), day, o.fetch)
+		look(t, c, keyOf(3), day, always(pattern(10)))
+		reading, _, err := c.Get(context.Background(), keyOf(1), day, o.fetch)
 		if err != nil {
 			t.Fatal(err)
 		}
 		var waiters sync.WaitGroup
 		for range 10 {
 			waiters.Go(func() {
-				_, _, err := c.Get(context.Background(), tile(2), day, o.fetch)
+				_, _, err := c.Get(context.Background(), keyOf(2), day, o.fetch)
 				checkErr(t, "a waiter", err, tilecache.ErrClosed)
 			})
 		}
@@ -42,12 +43,12 @@ func TestCloseStopsFillsAndAnswersTheirWaiters(t *testing.T) {
 			t.Fatal(err)
 		}
 		waiters.Wait()
-		_, _, err = c.Get(context.Background(), tile(9), day, o.fetch)
+		_, _, err = c.Get(context.Background(), keyOf(9), day, o.fetch)
 		checkErr(t, "a miss afterwards", err, tilecache.ErrClosed)
-		st, _ := look(t, c, tile(3), day, o.fetch)
+		st, _ := look(t, c, keyOf(3), day, o.fetch)
 		check(t, "a hit afterwards", st.State, tilecache.Hit)
 		advance(30 * time.Hour)
-		st, _ = look(t, c, tile(3), day, o.fetch)
+		st, _ = look(t, c, keyOf(3), day, o.fetch)
 		check(t, "a stale one", st.State, tilecache.Stale)
 		check(t, "fetches", o.calls(), 2)
 	})
@@ -58,8 +59,8 @@ func TestCloseDoesNotWaitForEver(t *testing.T) {
 		hang := make(chan struct{})
 		c := newCache(t, tilecache.Options{})
 		go func() {
-			_, _, err := c.Get(context.Background(), tile(1), day,
-				func(context.Context, tilecache.Key, tilecache.Condition) (*tilecache.Object, error) {
+			_, _, err := c.Get(context.Background(), keyOf(1), day,
+				func(context.Context, tile.Key, tile.Condition) (*tile.Object, error) {
 					<-hang // whatever its context says
 					return nil, errDown
 				})
@@ -77,7 +78,7 @@ func TestCloseDoesNotWaitForEver(t *testing.T) {
 func TestGoroutinesReturnToWhereTheyWere(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCache(t, tilecache.Options{Memory: 1 << 20, MaxObject: 100_000})
-		o := newOrigin(t, func(_ context.Context, call int, _ tilecache.Condition) (*tilecache.Object, error) {
+		o := newOrigin(t, func(_ context.Context, call int, _ tile.Condition) (*tile.Object, error) {
 			advance(time.Millisecond)
 			return object(make([]byte, 1000*(call%120))), nil
 		})
@@ -88,7 +89,7 @@ func TestGoroutinesReturnToWhereTheyWere(t *testing.T) {
 				advance(time.Duration(i/100) * 10 * time.Millisecond)
 				ctx, leave := context.WithTimeout(context.Background(), time.Duration(i%3)*time.Millisecond)
 				defer leave()
-				tl, _, err := c.Get(ctx, tile(i%50), policy, o.fetch)
+				tl, _, err := c.Get(ctx, keyOf(i%50), policy, o.fetch)
 				if err == nil {
 					_, _ = tl.Next(ctx, 0)
 					tl.Close()

@@ -3,6 +3,8 @@ package tilecache
 import (
 	"slices"
 	"unsafe"
+
+	"tilegate/internal/tile"
 )
 
 // What the runtime needs beside a tile's own bytes, as TestCostsAreWhatTheRuntimeTakes and
@@ -38,7 +40,7 @@ func (c sizeClasses) roundUp(n int64) int64 {
 }
 
 // entryCost is what obj takes of the budget when it is kept.
-func (c *Cache) entryCost(obj *Object) int64 {
+func (c *Cache) entryCost(obj *tile.Object) int64 {
 	cost := entryCost + c.classes.roundUp(obj.Size)
 	if obj.ETag != "" {
 		cost += c.classes.roundUp(int64(len(obj.ETag)))

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"testing/synctest"
 
+	"tilegate/internal/tile"
 	"tilegate/tilecache"
 )
 
@@ -16,18 +17,18 @@ func TestLeastRecentlyUsedGoesFirst(t *testing.T) {
 	fetch := always(make([]byte, 60_000))
 	const hot = 5
 	for i := range uint32(100) {
-		look(t, c, tile(1000+i), day, fetch)
+		look(t, c, keyOf(1000+i), day, fetch)
 		for j := range uint32(hot) {
-			look(t, c, tile(j), day, fetch)
+			look(t, c, keyOf(j), day, fetch)
 		}
 	}
 	for j := range uint32(hot) {
-		st, _ := look(t, c, tile(j), day, fetch)
+		st, _ := look(t, c, keyOf(j), day, fetch)
 		check(t, "a tile in use", st.State, tilecache.Hit)
 	}
-	st, _ := look(t, c, tile(1099), day, fetch)
+	st, _ := look(t, c, keyOf(1099), day, fetch)
 	check(t, "a young tile", st.State, tilecache.Hit)
-	st, _ = look(t, c, tile(1000), day, fetch)
+	st, _ = look(t, c, keyOf(1000), day, fetch)
 	check(t, "an old tile", st.State, tilecache.Miss)
 	check(t, "evictions counted", c.Stats().Evictions > 80, true)
 }
@@ -39,10 +40,10 @@ func TestMaxObjectFits(t *testing.T) {
 		t.Run(fmt.Sprintf("%d in %d", tc.object, tc.memory), func(t *testing.T) {
 			c := newCache(t, tilecache.Options{Memory: tc.memory, MaxObject: tc.object})
 			for i := range uint32(200) {
-				look(t, c, tile(i), day, always(make([]byte, tc.object/100)))
+				look(t, c, keyOf(i), day, always(make([]byte, tc.object/100)))
 			}
-			look(t, c, tile(1000), day, always(make([]byte, tc.object)))
-			tl, st, err := c.Get(context.Background(), tile(1000), day, always(nil))
+			look(t, c, keyOf(1000), day, always(make([]byte, tc.object)))
+			tl, st, err := c.Get(context.Background(), keyOf(1000), day, always(nil))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -71,19 +72,19 @@ func TestOptionsThatCannotWork(t *testing.T) {
 func TestAbsencesAreBounded(t *testing.T) {
 	const memory = 4 << 20
 	c := newCache(t, tilecache.Options{Memory: memory, MaxObject: 64 << 10})
-	missing := func(context.Context, tilecache.Key, tilecache.Condition) (*tilecache.Object, error) {
-		return nil, tilecache.ErrMissing
+	missing := func(context.Context, tile.Key, tile.Condition) (*tile.Object, error) {
+		return nil, tile.ErrMissing
 	}
 	fetch := always(make([]byte, 3000))
 	for range 2 {
 		for i := range uint32(500) {
-			look(t, c, tile(i), day, fetch)
+			look(t, c, keyOf(i), day, fetch)
 		}
 	}
 	before := c.Stats()
 	for i := range uint32(5000) {
-		_, _, err := c.Get(context.Background(), tile(10_000+i), day, missing)
-		checkErr(t, "Get", err, tilecache.ErrMissing)
+		_, _, err := c.Get(context.Background(), keyOf(10_000+i), day, missing)
+		checkErr(t, "Get", err, tile.ErrMissing)
 	}
 	after := c.Stats()
 	check(t, "some are remembered", after.Absences > 100, true)
@@ -96,7 +97,7 @@ func TestHeadersCount(t *testing.T) {
 		c := newCache(t, tilecache.Options{})
 		taken := func(i uint32, header http.Header) int64 {
 			before := c.Stats().Bytes
-			look(t, c, tile(i), day, func(context.Context, tilecache.Key, tilecache.Condition) (*tilecache.Object, error) {
+			look(t, c, keyOf(i), day, func(context.Context, tile.Key, tile.Condition) (*tile.Object, error) {
 				obj := object(make([]byte, 1000))
 				obj.Header = header
 				return obj, nil
@@ -114,33 +115,33 @@ func TestPurge(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCache(t, tilecache.Options{})
 		before := c.Stats().Bytes
-		roads := func(k tilecache.Key) tilecache.Key { k.Tileset = "roads"; return k }
+		roads := func(k tile.Key) tile.Key { k.Tileset = "roads"; return k }
 		for i := range uint32(10) {
-			look(t, c, tile(i), day, always(nil))
-			look(t, c, roads(tile(i)), day, always(nil))
+			look(t, c, keyOf(i), day, always(nil))
+			look(t, c, roads(keyOf(i)), day, always(nil))
 		}
-		other := tile(3)
+		other := keyOf(3)
 		other.Version = "2027"
 		look(t, c, other, day, always(nil))
-		missing := newOrigin(t, func(context.Context, int, tilecache.Condition) (*tilecache.Object, error) {
-			return nil, tilecache.ErrMissing
+		missing := newOrigin(t, func(context.Context, int, tile.Condition) (*tile.Object, error) {
+			return nil, tile.ErrMissing
 		})
-		_, _, err := c.Get(context.Background(), tile(99), day, missing.fetch)
-		checkErr(t, "Get", err, tilecache.ErrMissing)
+		_, _, err := c.Get(context.Background(), keyOf(99), day, missing.fetch)
+		checkErr(t, "Get", err, tile.ErrMissing)
 
 		feeds := make(chan feed, 1)
-		o := newOrigin(t, func(ctx context.Context, _ int, _ tilecache.Condition) (*tilecache.Object, error) {
+		o := newOrigin(t, func(ctx context.Context, _ int, _ tile.Condition) (*tile.Object, error) {
 			f := newFeed(ctx, 1000)
 			feeds <- f
 			return f.object, nil
 		})
-		reading, _, err := c.Get(context.Background(), tile(50), day, o.fetch)
+		reading, _, err := c.Get(context.Background(), keyOf(50), day, o.fetch)
 		if err != nil {
 			t.Fatal(err)
 		}
 
-		check(t, "purged", c.Purge("basemap"), 12)
-		check(t, "purged again", c.Purge("basemap"), 0)
+		check(t, "purged", purge(t, c, "basemap"), 12)
+		check(t, "purged again", purge(t, c, "basemap"), 0)
 
 		f := <-feeds
 		f.send(t, pattern(1000))
@@ -152,16 +153,16 @@ func TestPurge(t *testing.T) {
 		checkBytes(t, b, pattern(1000))
 		reading.Close()
 		synctest.Wait()
-		st, _ := look(t, c, tile(50), day, always(nil))
+		st, _ := look(t, c, keyOf(50), day, always(nil))
 		check(t, "a tile that was on its way", st.State, tilecache.Miss)
-		st, _ = look(t, c, tile(1), day, always(nil))
+		st, _ = look(t, c, keyOf(1), day, always(nil))
 		check(t, "a purged tile", st.State, tilecache.Miss)
-		st, _ = look(t, c, tile(99), day, always(nil))
+		st, _ = look(t, c, keyOf(99), day, always(nil))
 		check(t, "a purged absence", st.State, tilecache.Miss)
-		st, _ = look(t, c, roads(tile(1)), day, always(nil))
+		st, _ = look(t, c, roads(keyOf(1)), day, always(nil))
 		check(t, "another tileset's tile", st.State, tilecache.Hit)
-		c.Purge("basemap")
-		c.Purge("roads")
+		purge(t, c, "basemap")
+		purge(t, c, "roads")
 		synctest.Wait()
 		check(t, "bytes held", c.Stats().Bytes, before)
 	})

@@ -7,6 +7,7 @@ import (
 	"io"
 	"time"
 
+	"tilegate/internal/tile"
 	"tilegate/tilecache"
 )
 
@@ -17,14 +18,14 @@ func Example() {
 	}
 	defer cache.Close(context.Background())
 
-	fetch := func(_ context.Context, key tilecache.Key, _ tilecache.Condition) (*tilecache.Object, error) {
+	fetch := func(_ context.Context, key tile.Key, _ tile.Condition) (*tile.Object, error) {
 		body := []byte(fmt.Sprintf("the bytes of %d/%d/%d", key.Z, key.X, key.Y))
-		return &tilecache.Object{
+		return &tile.Object{
 			Body: io.NopCloser(bytes.NewReader(body)), Size: int64(len(body)), ETag: `"5eb63bbb"`,
 		}, nil
 	}
 	policy := tilecache.Policy{Fresh: 5 * time.Minute, Stale: 24 * time.Hour, MissingFor: 30 * time.Second}
-	key := tilecache.Key{Tileset: "basemap", Version: "2026-11", Z: 7, X: 66, Y: 44, Scale: 1}
+	key := tile.Key{Tileset: "basemap", Version: "2026-11", Z: 7, X: 66, Y: 44, Scale: 1}
 
 	for range 2 {
 		tile, status, err := cache.Get(context.Background(), key, policy, fetch)

@@ -9,16 +9,17 @@ import (
 	"testing/synctest"
 	"time"
 
+	"tilegate/internal/tile"
 	"tilegate/tilecache"
 )
 
 // crowd lets n clients ask for one tile at once and returns their errors and what they read.
-func crowd(c *tilecache.Cache, n int, p tilecache.Policy, fetch tilecache.Fetch) (errs []error, bodies [][]byte) {
+func crowd(c *tilecache.Cache, n int, p tilecache.Policy, fetch tile.Fetch) (errs []error, bodies [][]byte) {
 	errs, bodies = make([]error, n), make([][]byte, n)
 	var all sync.WaitGroup
 	for i := range n {
 		all.Go(func() {
-			tl, _, err := c.Get(context.Background(), tile(1), p, fetch)
+			tl, _, err := c.Get(context.Background(), keyOf(1), p, fetch)
 			if err == nil {
 				defer tl.Close()
 				bodies[i], err = readAll(tl)
@@ -33,7 +34,7 @@ func crowd(c *tilecache.Cache, n int, p tilecache.Policy, fetch tilecache.Fetch)
 func Test200ClientsWhenEveryAnswerIs503(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		up := false
-		o := newOrigin(t, func(context.Context, int, tilecache.Condition) (*tilecache.Object, error) {
+		o := newOrigin(t, func(context.Context, int, tile.Condition) (*tile.Object, error) {
 			if up {
 				return object(nil), nil
 			}
@@ -46,27 +47,27 @@ func Test200ClientsWhenEveryAnswerIs503(t *testing.T) {
 		}
 		check(t, "fetches", o.calls(), 1)
 
-		_, st, err := c.Get(context.Background(), tile(1), day, o.fetch)
+		_, st, err := c.Get(context.Background(), keyOf(1), day, o.fetch)
 		checkErr(t, "within the pause", err, errDown)
 		check(t, "state within the pause", st.State, tilecache.Joined)
-		look(t, c, tile(2), day, always(nil)) // other tiles do not pause
+		look(t, c, keyOf(2), day, always(nil)) // other tiles do not pause
 		check(t, "fetches within the pause", o.calls(), 1)
 
 		up = true
 		advance(time.Second) // the longest pause
-		look(t, c, tile(1), day, o.fetch)
+		look(t, c, keyOf(1), day, o.fetch)
 		check(t, "fetches after the pause", o.calls(), 2)
 	})
 }
 
 func TestAbsenceIsAnAnswer(t *testing.T) {
-	o := newOrigin(t, func(context.Context, int, tilecache.Condition) (*tilecache.Object, error) {
-		return nil, fmt.Errorf("GetObject: NoSuchKey: %w", tilecache.ErrMissing)
+	o := newOrigin(t, func(context.Context, int, tile.Condition) (*tile.Object, error) {
+		return nil, fmt.Errorf("GetObject: NoSuchKey: %w", tile.ErrMissing)
 	})
 	c := newCache(t, tilecache.Options{})
 	for _, want := range []tilecache.State{tilecache.Miss, tilecache.Hit} {
-		tl, st, err := c.Get(context.Background(), tile(1), day, o.fetch)
-		checkErr(t, "Get", err, tilecache.ErrMissing)
+		tl, st, err := c.Get(context.Background(), keyOf(1), day, o.fetch)
+		checkErr(t, "Get", err, tile.ErrMissing)
 		check(t, "state", st.State, want)
 		check(t, "ttl in range", st.TTL > day.MissingFor-10*time.Second && st.TTL <= day.MissingFor, true)
 		tl.Close()
@@ -77,22 +78,22 @@ func TestAbsenceIsAnAnswer(t *testing.T) {
 func TestAnswersThatContradictTheQuestion(t *testing.T) {
 	for _, tc := range []struct {
 		name string
-		obj  *tilecache.Object
+		obj  *tile.Object
 		err  error
 	}{
-		{"304 to an unconditional GET", nil, tilecache.ErrNotModified},
-		{"412 to an unconditional GET", nil, tilecache.ErrChanged},
+		{"304 to an unconditional GET", nil, tile.ErrNotModified},
+		{"412 to an unconditional GET", nil, tile.ErrChanged},
 		{"nothing at all", nil, nil},
-		{"an object without a body", &tilecache.Object{Size: 3}, nil},
+		{"an object without a body", &tile.Object{Size: 3}, nil},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				o := newOrigin(t, func(context.Context, int, tilecache.Condition) (*tilecache.Object, error) {
+				o := newOrigin(t, func(context.Context, int, tile.Condition) (*tile.Object, error) {
 					return tc.obj, tc.err
 				})
 				c := newCache(t, tilecache.Options{})
-				_, _, err := c.Get(context.Background(), tile(1), day, o.fetch)
-				if err == nil || errors.Is(err, tilecache.ErrNotModified) || errors.Is(err, tilecache.ErrChanged) {
+				_, _, err := c.Get(context.Background(), keyOf(1), day, o.fetch)
+				if err == nil || errors.Is(err, tile.ErrNotModified) || errors.Is(err, tile.ErrChanged) {
 					t.Errorf("got error %v, want one of its own", err)
 				}
 				check(t, "fetches", o.calls(), 1)

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"tilegate/internal/tile"
 	"tilegate/tilecache"
 )
 
@@ -30,8 +31,8 @@ func newCache(t testing.TB, o tilecache.Options) *tilecache.Cache {
 		if err := c.Close(context.Background()); err != nil {
 			t.Error(err)
 		}
-		c.Purge("basemap")
-		c.Purge("roads")
+		purge(t, c, "basemap")
+		purge(t, c, "roads")
 		st := c.Stats()
 		check(t, "bytes held when all is forgotten", st.Bytes, empty)
 		check(t, "bytes held by readers that are gone", st.Retired, 0)
@@ -41,8 +42,8 @@ func newCache(t testing.TB, o tilecache.Options) *tilecache.Cache {
 	return c
 }
 
-func tile(x uint32) tilecache.Key {
-	return tilecache.Key{Tileset: "basemap", Version: "2026-11", Z: 20, X: x, Y: 7, Scale: 1}
+func keyOf(x uint32) tile.Key {
+	return tile.Key{Tileset: "basemap", Version: "2026-11", Z: 20, X: x, Y: 7, Scale: 1}
 }
 
 // pattern returns n bytes of which no two neighbourhoods are alike.
@@ -54,12 +55,12 @@ func pattern(n int) []byte {
 	return b
 }
 
-func object(body []byte) *tilecache.Object {
-	return &tilecache.Object{Body: io.NopCloser(bytes.NewReader(body)), Size: int64(len(body)), ETag: `"v1"`}
+func object(body []byte) *tile.Object {
+	return &tile.Object{Body: io.NopCloser(bytes.NewReader(body)), Size: int64(len(body)), ETag: `"v1"`}
 }
 
-func always(body []byte) tilecache.Fetch {
-	return func(context.Context, tilecache.Key, tilecache.Condition) (*tilecache.Object, error) {
+func always(body []byte) tile.Fetch {
+	return func(context.Context, tile.Key, tile.Condition) (*tile.Object, error) {
 		return object(body), nil
 	}
 }
@@ -67,14 +68,14 @@ func always(body []byte) tilecache.Fetch {
 // origin is a Fetch that a test scripts, call by call, and that knows what it was asked.
 type origin struct {
 	t      testing.TB
-	script func(ctx context.Context, call int, cond tilecache.Condition) (*tilecache.Object, error)
+	script func(ctx context.Context, call int, cond tile.Condition) (*tile.Object, error)
 
 	mu    sync.Mutex
-	conds []tilecache.Condition
+	conds []tile.Condition
 	open  atomic.Int32 // bodies handed out and not closed
 }
 
-func newOrigin(t testing.TB, script func(ctx context.Context, call int, cond tilecache.Condition) (*tilecache.Object, error)) *origin {
+func newOrigin(t testing.TB, script func(ctx context.Context, call int, cond tile.Condition) (*tile.Object, error)) *origin {
 	o := &origin{t: t, script: script}
 	t.Cleanup(func() {
 		if n := o.open.Load(); n != 0 {
@@ -84,7 +85,7 @@ func newOrigin(t testing.TB, script func(ctx context.Context, call int, cond til
 	return o
 }
 
-func (o *origin) fetch(ctx context.Context, _ tilecache.Key, cond tilecache.Condition) (*tilecache.Object, error) {
+func (o *origin) fetch(ctx context.Context, _ tile.Key, cond tile.Condition) (*tile.Object, error) {
 	o.mu.Lock()
 	o.conds = append(o.conds, cond)
 	call := len(o.conds)
@@ -103,7 +104,7 @@ func (o *origin) calls() int {
 	return len(o.conds)
 }
 
-func (o *origin) cond(call int) tilecache.Condition {
+func (o *origin) cond(call int) tile.Condition {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return o.conds[call-1]
@@ -128,13 +129,13 @@ func (c *closeOnce) Close() error {
 // feed is a body whose bytes arrive when the test says so. Like a network's, its reads end with ctx.
 type feed struct {
 	*io.PipeWriter
-	object *tilecache.Object
+	object *tile.Object
 }
 
 func newFeed(ctx context.Context, size int64) feed {
 	r, w := io.Pipe()
 	context.AfterFunc(ctx, func() { w.CloseWithError(context.Cause(ctx)) })
-	return feed{w, &tilecache.Object{Body: r, Size: size, ETag: `"v1"`}}
+	return feed{w, &tile.Object{Body: r, Size: size, ETag: `"v1"`}}
 }
 
 func (f feed) send(t testing.TB, b []byte) {
@@ -162,7 +163,7 @@ func advance(d time.Duration) {
 }
 
 // get opens a tile and reads all of it.
-func get(t testing.TB, c *tilecache.Cache, key tilecache.Key, p tilecache.Policy, fetch tilecache.Fetch) (tilecache.Tile, tilecache.Status, []byte) {
+func get(t testing.TB, c *tilecache.Cache, key tile.Key, p tilecache.Policy, fetch tile.Fetch) (tilecache.Tile, tilecache.Status, []byte) {
 	t.Helper()
 	tl, st, err := c.Get(context.Background(), key, p, fetch)
 	if err != nil {
@@ -176,7 +177,7 @@ func get(t testing.TB, c *tilecache.Cache, key tilecache.Key, p tilecache.Policy
 }
 
 // look gets a tile, closes it, and returns what happened to it and its bytes.
-func look(t testing.TB, c *tilecache.Cache, key tilecache.Key, p tilecache.Policy, fetch tilecache.Fetch) (tilecache.Status, []byte) {
+func look(t testing.TB, c *tilecache.Cache, key tile.Key, p tilecache.Policy, fetch tile.Fetch) (tilecache.Status, []byte) {
 	t.Helper()
 	tl, st, b := get(t, c, key, p, fetch)
 	tl.Close()
@@ -216,4 +217,13 @@ func checkBytes(t testing.TB, got, want []byte) {
 	if !bytes.Equal(got, want) {
 		t.Errorf("got %d bytes that differ from the %d wanted", len(got), len(want))
 	}
+}
+
+func purge(t testing.TB, c *tilecache.Cache, tileset string) int {
+	t.Helper()
+	n, err := c.Purge(context.Background(), tileset)
+	if err != nil {
+		t.Errorf("purge %s: %v", tileset, err)
+	}
+	return n
 }

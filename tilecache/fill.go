@@ -5,6 +5,8 @@ import (
 	"errors"
 	"io"
 	"time"
+
+	"tilegate/internal/tile"
 )
 
 const (
@@ -26,9 +28,9 @@ var (
 type fill struct {
 	cache  *Cache
 	shard  *shard
-	key    Key
+	key    tile.Key
 	hash   uint64
-	fetch  Fetch
+	fetch  tile.Fetch
 	ctx    context.Context
 	cancel context.CancelCauseFunc
 
@@ -59,7 +61,7 @@ type failure struct {
 }
 
 // begin registers and starts the one fill of key. The shard is locked.
-func (s *shard) begin(key Key, hash uint64, fetch Fetch, old *entry, background bool) *fill {
+func (s *shard) begin(key tile.Key, hash uint64, fetch tile.Fetch, old *entry, background bool) *fill {
 	c := s.cache
 	f := &fill{
 		cache: c, shard: s, key: key, hash: hash, fetch: fetch, old: old, background: background,
@@ -162,12 +164,12 @@ func (f *fill) load() (err error) {
 
 	obj, err := f.ask()
 	switch {
-	case errors.Is(err, ErrNotModified):
+	case errors.Is(err, tile.ErrNotModified):
 		f.renew()
 		return nil
-	case errors.Is(err, ErrMissing):
+	case errors.Is(err, tile.ErrMissing):
 		f.remember()
-		return ErrMissing
+		return tile.ErrMissing
 	case err != nil:
 		return err
 	case obj.Size < 0 || obj.Size > c.opts.MaxObject || c.entryCost(obj) > c.room.largest():
@@ -177,7 +179,7 @@ func (f *fill) load() (err error) {
 	src := c.newSource(f.ctx, f.key, f.fetch, obj)
 	defer src.close()
 	e := c.newEntry(f.key, f.hash, obj)
-	e.validated = c.now()
+	e.validated = c.validated(obj)
 	e.cost = c.entryCost(obj)
 	if err := c.reserve(f.ctx, f.hash, e.cost, &f.patience); err != nil {
 		return err
@@ -206,8 +208,8 @@ func (f *fill) load() (err error) {
 }
 
 // ask fetches, conditionally where there is something to revalidate.
-func (f *fill) ask() (*Object, error) {
-	var cond Condition
+func (f *fill) ask() (*tile.Object, error) {
+	var cond tile.Condition
 	if f.old != nil {
 		cond.IfNoneMatch = f.old.etag
 	}
@@ -251,7 +253,7 @@ func (f *fill) remember() {
 }
 
 // passThrough gives an object that cannot be kept to one of the waiters; the others ask on their own.
-func (f *fill) passThrough(obj *Object) error {
+func (f *fill) passThrough(obj *tile.Object) error {
 	c, s := f.cache, f.shard
 	if err := c.reserve(f.ctx, f.hash, streamCost, &f.patience); err != nil {
 		_ = obj.Body.Close() // unread
@@ -308,11 +310,11 @@ func (f *fill) end(err error) {
 // noteFailure decides how long a failure is remembered. The shard is locked.
 func (s *shard) noteFailure(f *fill, err error) {
 	switch {
-	case err == nil, errors.Is(err, ErrMissing), errors.Is(err, errAbandoned), errors.Is(err, ErrClosed):
+	case err == nil, errors.Is(err, tile.ErrMissing), errors.Is(err, errAbandoned), errors.Is(err, ErrClosed):
 		return
 	case f.background:
 		s.postponeRefresh(f.old, err)
-	case !errors.Is(err, ErrChanged) && !errors.Is(err, ErrOverloaded):
+	case !errors.Is(err, tile.ErrChanged) && !errors.Is(err, ErrOverloaded):
 		s.failures.Add(f.key, failure{err: err, at: s.cache.now()})
 	}
 	s.counts.Failed++

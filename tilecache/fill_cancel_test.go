@@ -6,13 +6,14 @@ import (
 	"testing/synctest"
 	"time"
 
+	"tilegate/internal/tile"
 	"tilegate/tilecache"
 )
 
 func TestLastWaiterLeavesBeforeTheHeaders(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		stopped := make(chan time.Time, 1)
-		o := newOrigin(t, func(ctx context.Context, call int, _ tilecache.Condition) (*tilecache.Object, error) {
+		o := newOrigin(t, func(ctx context.Context, call int, _ tile.Condition) (*tile.Object, error) {
 			if call > 1 {
 				return object(pattern(10)), nil
 			}
@@ -23,12 +24,12 @@ func TestLastWaiterLeavesBeforeTheHeaders(t *testing.T) {
 		c := newCache(t, tilecache.Options{})
 		ctx, leave := context.WithCancel(context.Background())
 		time.AfterFunc(3*time.Second, leave)
-		_, _, err := c.Get(ctx, tile(1), day, o.fetch)
+		_, _, err := c.Get(ctx, keyOf(1), day, o.fetch)
 		checkErr(t, "Get", err, context.Canceled)
 		check(t, "time until the fetch stopped", time.Until(<-stopped), 0)
 
 		// Nothing of it is remembered.
-		st, _ := look(t, c, tile(1), day, o.fetch)
+		st, _ := look(t, c, keyOf(1), day, o.fetch)
 		check(t, "state", st.State, tilecache.Miss)
 		check(t, "fetches", o.calls(), 2)
 	})
@@ -36,11 +37,11 @@ func TestLastWaiterLeavesBeforeTheHeaders(t *testing.T) {
 
 func TestClientThatHasLeftAlreadyCausesNoFetch(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		o := newOrigin(t, func(context.Context, int, tilecache.Condition) (*tilecache.Object, error) { return object(nil), nil })
+		o := newOrigin(t, func(context.Context, int, tile.Condition) (*tile.Object, error) { return object(nil), nil })
 		c := newCache(t, tilecache.Options{})
 		ctx, leave := context.WithCancel(context.Background())
 		leave()
-		_, _, err := c.Get(ctx, tile(1), day, o.fetch)
+		_, _, err := c.Get(ctx, keyOf(1), day, o.fetch)
 		checkErr(t, "Get", err, context.Canceled)
 		synctest.Wait()
 		check(t, "fetches", o.calls(), 0)
@@ -68,7 +69,7 @@ func TestLastReaderLeaves(t *testing.T) {
 				body := pattern(tc.size)
 				feeds := make(chan feed, 1)
 				var fetchCtx context.Context
-				o := newOrigin(t, func(ctx context.Context, call int, _ tilecache.Condition) (*tilecache.Object, error) {
+				o := newOrigin(t, func(ctx context.Context, call int, _ tile.Condition) (*tile.Object, error) {
 					if call > 1 {
 						return object(body), nil
 					}
@@ -78,7 +79,7 @@ func TestLastReaderLeaves(t *testing.T) {
 					return f.object, nil
 				})
 				c := newCache(t, tilecache.Options{})
-				tl, _, err := c.Get(context.Background(), tile(1), day, o.fetch)
+				tl, _, err := c.Get(context.Background(), keyOf(1), day, o.fetch)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -95,7 +96,7 @@ func TestLastReaderLeaves(t *testing.T) {
 					f.Close()
 					synctest.Wait()
 				}
-				st, b := look(t, c, tile(1), day, o.fetch)
+				st, b := look(t, c, keyOf(1), day, o.fetch)
 				check(t, "state of the next", st.State, want)
 				checkBytes(t, b, body)
 			})
@@ -107,7 +108,7 @@ func TestLastReaderLeaves(t *testing.T) {
 func TestNewcomerAfterAbandonedFill(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		linger := make(chan struct{})
-		o := newOrigin(t, func(ctx context.Context, call int, _ tilecache.Condition) (*tilecache.Object, error) {
+		o := newOrigin(t, func(ctx context.Context, call int, _ tile.Condition) (*tile.Object, error) {
 			if call == 1 {
 				<-ctx.Done()
 				<-linger
@@ -121,12 +122,12 @@ func TestNewcomerAfterAbandonedFill(t *testing.T) {
 			synctest.Wait()
 			leave()
 		}()
-		_, _, err := c.Get(ctx, tile(1), day, o.fetch)
+		_, _, err := c.Get(ctx, keyOf(1), day, o.fetch)
 		checkErr(t, "Get", err, context.Canceled)
-		look(t, c, tile(1), day, o.fetch)
+		look(t, c, keyOf(1), day, o.fetch)
 		close(linger)
 		synctest.Wait()
-		st, _ := look(t, c, tile(1), day, o.fetch)
+		st, _ := look(t, c, keyOf(1), day, o.fetch)
 		check(t, "state", st.State, tilecache.Hit)
 		check(t, "fills left", c.Stats().Fills, 0)
 	})

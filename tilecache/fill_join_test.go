@@ -11,6 +11,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"tilegate/internal/tile"
 	"tilegate/tilecache"
 )
 
@@ -18,7 +19,7 @@ func TestThousandGoroutinesOnOneColdKeyAreOneFetch(t *testing.T) {
 	body := pattern(20 << 10)
 	const clients = 1000
 	go1 := make(chan struct{})
-	o := newOrigin(t, func(context.Context, int, tilecache.Condition) (*tilecache.Object, error) {
+	o := newOrigin(t, func(context.Context, int, tile.Condition) (*tile.Object, error) {
 		<-go1
 		return object(body), nil
 	})
@@ -29,7 +30,7 @@ func TestThousandGoroutinesOnOneColdKeyAreOneFetch(t *testing.T) {
 	for i := range clients {
 		done.Go(func() {
 			began.Done()
-			tl, st, err := c.Get(context.Background(), tile(1), day, o.fetch)
+			tl, st, err := c.Get(context.Background(), keyOf(1), day, o.fetch)
 			if err != nil {
 				t.Error(err)
 				return
@@ -58,14 +59,14 @@ func TestThousandGoroutinesOnOneColdKeyAreOneFetch(t *testing.T) {
 func TestReadersAtTheVeryEnd(t *testing.T) {
 	body := pattern(5000)
 	c := newCache(t, tilecache.Options{})
-	fetch := func(context.Context, tilecache.Key, tilecache.Condition) (*tilecache.Object, error) {
-		return &tilecache.Object{Body: io.NopCloser(iotest.OneByteReader(bytes.NewReader(body))), Size: 5000, ETag: `"v1"`}, nil
+	fetch := func(context.Context, tile.Key, tile.Condition) (*tile.Object, error) {
+		return &tile.Object{Body: io.NopCloser(iotest.OneByteReader(bytes.NewReader(body))), Size: 5000, ETag: `"v1"`}, nil
 	}
 	for i := range uint32(300) {
 		var readers sync.WaitGroup
 		for range 8 {
 			readers.Go(func() {
-				_, b := look(t, c, tile(i), day, fetch)
+				_, b := look(t, c, keyOf(i), day, fetch)
 				checkBytes(t, b, body)
 			})
 		}
@@ -77,13 +78,13 @@ func TestReadersFollowAGrowingTile(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		body := pattern(300_000)
 		feeds := make(chan feed, 1)
-		o := newOrigin(t, func(ctx context.Context, _ int, _ tilecache.Condition) (*tilecache.Object, error) {
+		o := newOrigin(t, func(ctx context.Context, _ int, _ tile.Condition) (*tile.Object, error) {
 			f := newFeed(ctx, int64(len(body)))
 			feeds <- f
 			return f.object, nil
 		})
 		c := newCache(t, tilecache.Options{})
-		first, st, err := c.Get(context.Background(), tile(1), day, o.fetch)
+		first, st, err := c.Get(context.Background(), keyOf(1), day, o.fetch)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -113,7 +114,7 @@ func TestReadersFollowAGrowingTile(t *testing.T) {
 		synctest.Wait()
 		check(t, "bytes read once 1000 had arrived", <-got, 1000)
 
-		late, st, err := c.Get(context.Background(), tile(1), day, o.fetch)
+		late, st, err := c.Get(context.Background(), keyOf(1), day, o.fetch)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -154,13 +155,13 @@ func TestReadersFollowAGrowingTile(t *testing.T) {
 func TestLastBytesWaitForTheBodysEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		feeds := make(chan feed, 1)
-		o := newOrigin(t, func(ctx context.Context, _ int, _ tilecache.Condition) (*tilecache.Object, error) {
+		o := newOrigin(t, func(ctx context.Context, _ int, _ tile.Condition) (*tile.Object, error) {
 			f := newFeed(ctx, 3000)
 			feeds <- f
 			return f.object, nil
 		})
 		c := newCache(t, tilecache.Options{})
-		tl, _, err := c.Get(context.Background(), tile(1), day, o.fetch)
+		tl, _, err := c.Get(context.Background(), keyOf(1), day, o.fetch)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -190,7 +191,7 @@ func TestClientsLeave(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				body := pattern(300_000)
 				headers, feeds := make(chan struct{}), make(chan feed, 1)
-				o := newOrigin(t, func(ctx context.Context, _ int, _ tilecache.Condition) (*tilecache.Object, error) {
+				o := newOrigin(t, func(ctx context.Context, _ int, _ tile.Condition) (*tile.Object, error) {
 					<-headers
 					f := newFeed(ctx, int64(len(body)))
 					feeds <- f
@@ -203,7 +204,7 @@ func TestClientsLeave(t *testing.T) {
 				ctx, leave := context.WithCancel(context.Background())
 				firstGone := make(chan error, 1)
 				go func() {
-					tl, _, err := c.Get(ctx, tile(1), day, o.fetch)
+					tl, _, err := c.Get(ctx, keyOf(1), day, o.fetch)
 					if err == nil {
 						_, err = tl.Next(ctx, int64(tc.sent))
 						tl.Close()
@@ -213,7 +214,7 @@ func TestClientsLeave(t *testing.T) {
 				synctest.Wait()
 				second := make(chan []byte, 1)
 				go func() {
-					tl, st, err := c.Get(context.Background(), tile(1), day, o.fetch)
+					tl, st, err := c.Get(context.Background(), keyOf(1), day, o.fetch)
 					if err != nil {
 						t.Error(err)
 						close(second)

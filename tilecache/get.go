@@ -5,6 +5,8 @@ import (
 	"errors"
 	"hash/maphash"
 	"time"
+
+	"tilegate/internal/tile"
 )
 
 // Policy is a tileset's freshness. It is applied when a tile is asked for, so a new one counts at once.
@@ -38,7 +40,7 @@ type Status struct {
 // call's wait alone. The Tile must be closed unless there is an error.
 //
 // Errors: ErrMissing, what fetch failed with, ErrOverloaded, ErrClosed, or ctx's own.
-func (c *Cache) Get(ctx context.Context, key Key, p Policy, fetch Fetch) (Tile, Status, error) {
+func (c *Cache) Get(ctx context.Context, key tile.Key, p Policy, fetch tile.Fetch) (Tile, Status, error) {
 	hash := maphash.Comparable(c.seed, key)
 	s := c.shardOf(hash)
 	now := c.now()
@@ -66,7 +68,7 @@ func (c *Cache) Get(ctx context.Context, key Key, p Policy, fetch Fetch) (Tile, 
 	} else if age, ok := s.findAbsence(key, hash, now); ok && age < p.MissingFor {
 		s.counts.AbsentHits++
 		s.mu.Unlock()
-		return Tile{}, Status{State: Hit, TTL: p.MissingFor - age}, ErrMissing
+		return Tile{}, Status{State: Hit, TTL: p.MissingFor - age}, tile.ErrMissing
 	}
 
 	st := Status{State: Joined, TTL: p.Fresh, Held: held != nil}
@@ -95,7 +97,7 @@ func (c *Cache) Get(ctx context.Context, key Key, p Policy, fetch Fetch) (Tile, 
 	s.mu.Unlock()
 
 	t, err := f.wait(ctx)
-	if errors.Is(err, ErrMissing) {
+	if errors.Is(err, tile.ErrMissing) {
 		st.TTL = p.MissingFor
 	}
 	return t, st, err

@@ -7,13 +7,14 @@ import (
 	"testing"
 	"time"
 
+	"tilegate/internal/tile"
 	"tilegate/tilecache"
 )
 
 func TestHitGivesWhatTheOriginGave(t *testing.T) {
 	body := pattern(200_000)
 	modified := time.Date(2026, 11, 1, 2, 3, 4, 0, time.UTC)
-	o := newOrigin(t, func(context.Context, int, tilecache.Condition) (*tilecache.Object, error) {
+	o := newOrigin(t, func(context.Context, int, tile.Condition) (*tile.Object, error) {
 		obj := object(body)
 		obj.LastModified, obj.Encoding = modified, "gzip"
 		obj.Header = http.Header{"Content-Type": {"image/png"}}
@@ -21,7 +22,7 @@ func TestHitGivesWhatTheOriginGave(t *testing.T) {
 	})
 	c := newCache(t, tilecache.Options{})
 	for _, want := range []tilecache.State{tilecache.Miss, tilecache.Hit} {
-		tl, st, b := get(t, c, tile(1), day, o.fetch)
+		tl, st, b := get(t, c, keyOf(1), day, o.fetch)
 		check(t, "state", st.State, want)
 		checkBytes(t, b, body)
 		check(t, "size", tl.Size(), int64(len(body)))
@@ -35,13 +36,13 @@ func TestHitGivesWhatTheOriginGave(t *testing.T) {
 		tl.Close()
 	}
 	check(t, "fetches", o.calls(), 1)
-	check(t, "condition", o.cond(1), tilecache.Condition{})
+	check(t, "condition", o.cond(1), tile.Condition{})
 }
 
 func TestKeysDoNotMix(t *testing.T) {
 	c := newCache(t, tilecache.Options{})
-	base := tile(1)
-	others := []tilecache.Key{base}
+	base := keyOf(1)
+	others := []tile.Key{base}
 	for range 6 {
 		others = append(others, base)
 	}
@@ -61,7 +62,7 @@ func TestKeysDoNotMix(t *testing.T) {
 func TestNextEndsWhereTheBytesDo(t *testing.T) {
 	c := newCache(t, tilecache.Options{})
 	body := pattern(100_000)
-	tl, _, _ := get(t, c, tile(1), day, always(body))
+	tl, _, _ := get(t, c, keyOf(1), day, always(body))
 	defer tl.Close()
 	for _, tc := range []struct {
 		name string
@@ -90,7 +91,7 @@ func TestNextEndsWhereTheBytesDo(t *testing.T) {
 func TestEmptyObject(t *testing.T) {
 	c := newCache(t, tilecache.Options{})
 	for _, want := range []tilecache.State{tilecache.Miss, tilecache.Hit} {
-		st, b := look(t, c, tile(1), day, always(nil))
+		st, b := look(t, c, keyOf(1), day, always(nil))
 		check(t, "state", st.State, want)
 		check(t, "length", len(b), 0)
 	}
@@ -101,9 +102,9 @@ func TestZeroTileMayBeClosed(*testing.T) { tilecache.Tile{}.Close() }
 func TestHitDoesNotAllocate(t *testing.T) {
 	c := newCache(t, tilecache.Options{})
 	fetch := always(pattern(20 << 10))
-	look(t, c, tile(1), day, fetch)
+	look(t, c, keyOf(1), day, fetch)
 	got := testing.AllocsPerRun(1000, func() {
-		tl, _, err := c.Get(context.Background(), tile(1), day, fetch)
+		tl, _, err := c.Get(context.Background(), keyOf(1), day, fetch)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -119,10 +120,10 @@ func TestHitDoesNotAllocate(t *testing.T) {
 
 func BenchmarkHit(b *testing.B) {
 	c := newCache(b, tilecache.Options{})
-	keys := make([]tilecache.Key, 1024)
+	keys := make([]tile.Key, 1024)
 	fetch := always(make([]byte, 20<<10))
 	for i := range keys {
-		keys[i] = tile(uint32(i))
+		keys[i] = keyOf(uint32(i))
 		look(b, c, keys[i], day, fetch)
 	}
 	hit := func(b *testing.B, i int) {
@@ -153,15 +154,15 @@ func BenchmarkMiss(b *testing.B) {
 	fetch := always(make([]byte, 20<<10))
 	b.ReportAllocs()
 	for i := uint32(0); b.Loop(); i++ {
-		look(b, c, tile(i), day, fetch)
+		look(b, c, keyOf(i), day, fetch)
 	}
 }
 
 func TestTileClosedTwice(t *testing.T) {
 	c := newCache(t, tilecache.Options{})
-	tl, _, _ := get(t, c, tile(1), day, always(nil))
+	tl, _, _ := get(t, c, keyOf(1), day, always(nil))
 	tl.Close()
-	c.Purge("basemap")
+	purge(t, c, "basemap")
 	defer func() {
 		if recover() == nil {
 			t.Error("got no panic where the budget would have been miscounted")

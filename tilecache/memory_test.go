@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"tilegate/internal/tile"
 	"tilegate/tilecache"
 )
 
@@ -29,11 +30,11 @@ func TestCostsAreWhatTheRuntimeTakes(t *testing.T) {
 	tiny := always(make([]byte, 110))
 	for _, tc := range []struct {
 		name  string
-		fetch tilecache.Fetch
+		fetch tile.Fetch
 	}{
 		{"tiny tiles", tiny},
 		{"tiles of an awkward size", always(make([]byte, 2050))},
-		{"tiles with headers", func(context.Context, tilecache.Key, tilecache.Condition) (*tilecache.Object, error) {
+		{"tiles with headers", func(context.Context, tile.Key, tile.Condition) (*tile.Object, error) {
 			obj := object(make([]byte, 110))
 			obj.Header = http.Header{}
 			for i := range 6 {
@@ -41,15 +42,15 @@ func TestCostsAreWhatTheRuntimeTakes(t *testing.T) {
 			}
 			return obj, nil
 		}},
-		{"absences", func(context.Context, tilecache.Key, tilecache.Condition) (*tilecache.Object, error) {
-			return nil, tilecache.ErrMissing
+		{"absences", func(context.Context, tile.Key, tile.Condition) (*tile.Object, error) {
+			return nil, tile.ErrMissing
 		}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			c := newCache(t, tilecache.Options{})
 			before, counted := taken(), c.Stats().Bytes
 			for i := range uint32(tiles) {
-				tl, _, err := c.Get(context.Background(), tile(i), day, tc.fetch)
+				tl, _, err := c.Get(context.Background(), keyOf(i), day, tc.fetch)
 				if err == nil {
 					_, _ = readAll(tl)
 					tl.Close()
@@ -71,14 +72,14 @@ func TestFillsUnderWayCostWhatTheRuntimeTakes(t *testing.T) {
 	before, counted := taken(), c.Stats().Bytes
 	var began, all sync.WaitGroup
 	began.Add(fills)
-	fetch := func(ctx context.Context, _ tilecache.Key, _ tilecache.Condition) (*tilecache.Object, error) {
+	fetch := func(ctx context.Context, _ tile.Key, _ tile.Condition) (*tile.Object, error) {
 		began.Done()
 		<-ctx.Done()
 		return nil, ctx.Err()
 	}
 	ctx, leave := context.WithCancel(context.Background())
 	for i := range uint32(fills) {
-		all.Go(func() { _, _, _ = c.Get(ctx, tile(i), day, fetch) })
+		all.Go(func() { _, _, _ = c.Get(ctx, keyOf(i), day, fetch) })
 	}
 	began.Wait()
 	real, counted := taken()-before, c.Stats().Bytes-counted
@@ -122,12 +123,12 @@ func BenchmarkScanOfAMillionTiles(b *testing.B) {
 		withMemoryLimit(b, memory)
 		c := newCache(b, tilecache.Options{Memory: memory})
 		body := make([]byte, 40_000)
-		fetch := func(_ context.Context, k tilecache.Key, _ tilecache.Condition) (*tilecache.Object, error) {
+		fetch := func(_ context.Context, k tile.Key, _ tile.Condition) (*tile.Object, error) {
 			return object(body[:tileBytes(k)]), nil
 		}
 		peak := 0.0
 		for i := range uint32(tiles) {
-			look(b, c, tile(i), day, fetch)
+			look(b, c, keyOf(i), day, fetch)
 			if i%1000 == 0 {
 				peak = max(peak, resident(b))
 			}
@@ -152,7 +153,7 @@ func BenchmarkSlowReaders(b *testing.B) {
 				var held []tilecache.Tile
 				refused := 0
 				for i := range uint32(readers) {
-					tl, _, err := c.Get(context.Background(), tile(i%tiles), day, fetch)
+					tl, _, err := c.Get(context.Background(), keyOf(i%tiles), day, fetch)
 					if err != nil {
 						refused++
 						continue

@@ -11,6 +11,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"tilegate/internal/tile"
 	"tilegate/tilecache"
 )
 
@@ -30,23 +31,23 @@ func (p *panicking) Close() error { return nil }
 func TestPanicFailsOneFillAlone(t *testing.T) {
 	for _, tc := range []struct {
 		name   string
-		fetch  func() (*tilecache.Object, error)
+		fetch  func() (*tile.Object, error)
 		logged string
 	}{
-		{"in Fetch", func() (*tilecache.Object, error) { panic("a panic in Fetch") }, "a panic in Fetch"},
-		{"in Read", func() (*tilecache.Object, error) {
-			return &tilecache.Object{Body: &panicking{1000}, Size: 5000, ETag: `"v1"`}, nil
+		{"in Fetch", func() (*tile.Object, error) { panic("a panic in Fetch") }, "a panic in Fetch"},
+		{"in Read", func() (*tile.Object, error) {
+			return &tile.Object{Body: &panicking{1000}, Size: 5000, ETag: `"v1"`}, nil
 		}, "a panic in Read"},
-		{"in Read of an object that is not kept", func() (*tilecache.Object, error) {
-			return &tilecache.Object{Body: &panicking{1000}, Size: -1}, nil
+		{"in Read of an object that is not kept", func() (*tile.Object, error) {
+			return &tile.Object{Body: &panicking{1000}, Size: -1}, nil
 		}, "a panic in Read"},
-		{"Goexit in Fetch", func() (*tilecache.Object, error) { runtime.Goexit(); return nil, nil }, ""},
+		{"Goexit in Fetch", func() (*tile.Object, error) { runtime.Goexit(); return nil, nil }, ""},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				var log lockedBuilder
 				healthy := false
-				o := newOrigin(t, func(context.Context, int, tilecache.Condition) (*tilecache.Object, error) {
+				o := newOrigin(t, func(context.Context, int, tile.Condition) (*tile.Object, error) {
 					if healthy {
 						return object(pattern(10)), nil
 					}
@@ -67,10 +68,10 @@ func TestPanicFailsOneFillAlone(t *testing.T) {
 				if got := log.String(); !strings.Contains(got, tc.logged) || tc.logged != "" && !strings.Contains(got, "panic_test.go") {
 					t.Errorf("got log %q, want the panic %q and its stack", got, tc.logged)
 				}
-				look(t, c, tile(2), day, always(nil))
+				look(t, c, keyOf(2), day, always(nil))
 				healthy = true
 				advance(time.Second)
-				look(t, c, tile(1), day, o.fetch)
+				look(t, c, keyOf(1), day, o.fetch)
 			})
 		})
 	}

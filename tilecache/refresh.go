@@ -3,6 +3,8 @@ package tilecache
 import (
 	"math/rand/v2"
 	"time"
+
+	"tilegate/internal/tile"
 )
 
 const (
@@ -14,7 +16,7 @@ const (
 
 // refresh begins the one conditional fetch that brings a stale tile up to date, unless the last one
 // failed too recently. The shard is locked.
-func (s *shard) refresh(e *entry, now int64, fetch Fetch) {
+func (s *shard) refresh(e *entry, now int64, fetch tile.Fetch) {
 	c := s.cache
 	if now < e.retryAt || s.closed || s.fills[e.key] != nil {
 		return

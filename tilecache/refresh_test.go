@@ -6,6 +6,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"tilegate/internal/tile"
 	"tilegate/tilecache"
 )
 
@@ -19,7 +20,7 @@ type versions struct {
 	gate chan struct{} // when set, answers wait for it
 }
 
-func (v *versions) answer(_ context.Context, _ int, cond tilecache.Condition) (*tilecache.Object, error) {
+func (v *versions) answer(_ context.Context, _ int, cond tile.Condition) (*tile.Object, error) {
 	if v.gate != nil {
 		<-v.gate
 	}
@@ -27,7 +28,7 @@ func (v *versions) answer(_ context.Context, _ int, cond tilecache.Condition) (*
 	case v.err != nil:
 		return nil, v.err
 	case cond.IfNoneMatch == v.etag:
-		return nil, tilecache.ErrNotModified
+		return nil, tile.ErrNotModified
 	}
 	obj := object(v.body)
 	obj.ETag = v.etag
@@ -39,25 +40,25 @@ func TestFreshness(t *testing.T) {
 		v := &versions{body: pattern(10), etag: `"a"`}
 		o := newOrigin(t, v.answer)
 		c := newCache(t, tilecache.Options{})
-		look(t, c, tile(1), hourly, o.fetch)
+		look(t, c, keyOf(1), hourly, o.fetch)
 
 		advance(time.Hour - time.Second)
-		st, _ := look(t, c, tile(1), hourly, o.fetch)
+		st, _ := look(t, c, keyOf(1), hourly, o.fetch)
 		check(t, "fresh", st, tilecache.Status{State: tilecache.Hit, TTL: time.Second})
 
 		advance(3 * time.Second)
-		st, _ = look(t, c, tile(1), hourly, o.fetch)
+		st, _ = look(t, c, keyOf(1), hourly, o.fetch)
 		check(t, "stale", st, tilecache.Status{State: tilecache.Stale, TTL: -2 * time.Second})
 		synctest.Wait()
 		check(t, "fetches", o.calls(), 2)
-		check(t, "the refresh's condition", o.cond(2), tilecache.Condition{IfNoneMatch: `"a"`})
+		check(t, "the refresh's condition", o.cond(2), tile.Condition{IfNoneMatch: `"a"`})
 
-		st, b := look(t, c, tile(1), hourly, o.fetch)
+		st, b := look(t, c, keyOf(1), hourly, o.fetch)
 		check(t, "renewed by 304", st, tilecache.Status{State: tilecache.Hit, TTL: time.Hour})
 		checkBytes(t, b, pattern(10))
 		check(t, "renewed", c.Stats().Renewed, 1)
 
-		st, _ = look(t, c, tile(1), tilecache.Policy{Fresh: time.Minute, Stale: time.Hour}, o.fetch)
+		st, _ = look(t, c, keyOf(1), tilecache.Policy{Fresh: time.Minute, Stale: time.Hour}, o.fetch)
 		check(t, "another policy", st.TTL, time.Minute)
 	})
 }
@@ -67,11 +68,11 @@ func TestManyStaleHitsAreOneRefresh(t *testing.T) {
 		v := &versions{body: pattern(10), etag: `"a"`}
 		o := newOrigin(t, v.answer)
 		c := newCache(t, tilecache.Options{})
-		look(t, c, tile(1), hourly, o.fetch)
+		look(t, c, keyOf(1), hourly, o.fetch)
 		advance(2 * time.Hour)
 		v.gate = make(chan struct{})
 		for range 100 {
-			st, _ := look(t, c, tile(1), hourly, o.fetch)
+			st, _ := look(t, c, keyOf(1), hourly, o.fetch)
 			check(t, "state", st.State, tilecache.Stale)
 		}
 		close(v.gate)
@@ -85,15 +86,15 @@ func TestChangedETagReplacesTheTile(t *testing.T) {
 		v := &versions{body: pattern(10), etag: `"a"`}
 		o := newOrigin(t, v.answer)
 		c := newCache(t, tilecache.Options{})
-		old, _, _ := get(t, c, tile(1), hourly, o.fetch)
+		old, _, _ := get(t, c, keyOf(1), hourly, o.fetch)
 		advance(2 * time.Hour)
 		v.body, v.etag = pattern(500), `"b"`
-		st, b := look(t, c, tile(1), hourly, o.fetch)
+		st, b := look(t, c, keyOf(1), hourly, o.fetch)
 		check(t, "state", st.State, tilecache.Stale)
 		checkBytes(t, b, pattern(10))
 		synctest.Wait()
 
-		fresh, st, b := get(t, c, tile(1), hourly, o.fetch)
+		fresh, st, b := get(t, c, keyOf(1), hourly, o.fetch)
 		check(t, "status", st, tilecache.Status{State: tilecache.Hit, TTL: time.Hour})
 		checkBytes(t, b, pattern(500))
 		check(t, "etag", fresh.ETag(), `"b"`)
@@ -117,7 +118,7 @@ func TestStaleIsServedWhileRefreshingFails(t *testing.T) {
 		v := &versions{body: pattern(10), etag: `"a"`}
 		o := newOrigin(t, v.answer)
 		c := newCache(t, tilecache.Options{})
-		look(t, c, tile(1), hourly, o.fetch)
+		look(t, c, keyOf(1), hourly, o.fetch)
 		advance(time.Hour)
 		v.err = errDown
 
@@ -126,7 +127,7 @@ func TestStaleIsServedWhileRefreshingFails(t *testing.T) {
 		var gaps []time.Duration
 		last, calls := time.Now(), o.calls()
 		for range asks {
-			st, b := look(t, c, tile(1), hourly, o.fetch)
+			st, b := look(t, c, keyOf(1), hourly, o.fetch)
 			check(t, "state", st.State, tilecache.Stale)
 			checkBytes(t, b, pattern(10))
 			synctest.Wait()
@@ -150,14 +151,14 @@ func TestStaleIsServedWhileRefreshingFails(t *testing.T) {
 
 		v.err = nil
 		advance(2 * time.Minute)
-		look(t, c, tile(1), hourly, o.fetch)
+		look(t, c, keyOf(1), hourly, o.fetch)
 		synctest.Wait()
-		st, _ := look(t, c, tile(1), hourly, o.fetch)
+		st, _ := look(t, c, keyOf(1), hourly, o.fetch)
 		check(t, "once the origin is back", st.State, tilecache.Hit)
 
 		v.err = errDown
 		advance(25 * time.Hour)
-		_, _, err := c.Get(context.Background(), tile(1), hourly, o.fetch)
+		_, _, err := c.Get(context.Background(), keyOf(1), hourly, o.fetch)
 		checkErr(t, "once stale has run out", err, errDown)
 	})
 }
@@ -167,19 +168,19 @@ func TestRefreshFindsTheTileGone(t *testing.T) {
 		v := &versions{body: pattern(10), etag: `"a"`}
 		o := newOrigin(t, v.answer)
 		c := newCache(t, tilecache.Options{})
-		look(t, c, tile(1), hourly, o.fetch)
+		look(t, c, keyOf(1), hourly, o.fetch)
 		advance(2 * time.Hour)
-		v.err = tilecache.ErrMissing
-		look(t, c, tile(1), hourly, o.fetch)
+		v.err = tile.ErrMissing
+		look(t, c, keyOf(1), hourly, o.fetch)
 		synctest.Wait()
-		_, st, err := c.Get(context.Background(), tile(1), hourly, o.fetch)
-		checkErr(t, "Get", err, tilecache.ErrMissing)
+		_, st, err := c.Get(context.Background(), keyOf(1), hourly, o.fetch)
+		checkErr(t, "Get", err, tile.ErrMissing)
 		check(t, "status", st, tilecache.Status{State: tilecache.Hit, TTL: time.Minute})
 		check(t, "tiles", c.Stats().Entries, 0)
 
 		v.err = nil
 		advance(time.Minute)
-		st, _ = look(t, c, tile(1), hourly, o.fetch)
+		st, _ = look(t, c, keyOf(1), hourly, o.fetch)
 		check(t, "when it is back", st.State, tilecache.Miss)
 		check(t, "absences", c.Stats().Absences, 0)
 	})
@@ -191,7 +192,7 @@ func TestExpiredTileIsRevalidatedInTheForeground(t *testing.T) {
 		v := &versions{body: pattern(10), etag: `"a"`}
 		o := newOrigin(t, v.answer)
 		c := newCache(t, tilecache.Options{})
-		look(t, c, tile(1), hourly, o.fetch)
+		look(t, c, keyOf(1), hourly, o.fetch)
 		advance(48 * time.Hour)
 		errs, bodies := crowd(c, 50, hourly, o.fetch)
 		for i := range errs {
@@ -199,8 +200,8 @@ func TestExpiredTileIsRevalidatedInTheForeground(t *testing.T) {
 			checkBytes(t, bodies[i], pattern(10))
 		}
 		check(t, "fetches", o.calls(), 2)
-		check(t, "condition", o.cond(2), tilecache.Condition{IfNoneMatch: `"a"`})
-		st, _ := look(t, c, tile(1), hourly, o.fetch)
+		check(t, "condition", o.cond(2), tile.Condition{IfNoneMatch: `"a"`})
+		st, _ := look(t, c, keyOf(1), hourly, o.fetch)
 		check(t, "state after", st, tilecache.Status{State: tilecache.Hit, TTL: time.Hour})
 	})
 }
@@ -210,18 +211,18 @@ func TestRefreshThatIsStillRunningWhenStaleEnds(t *testing.T) {
 		v := &versions{body: pattern(10), etag: `"a"`}
 		o := newOrigin(t, v.answer)
 		c := newCache(t, tilecache.Options{})
-		look(t, c, tile(1), hourly, o.fetch)
+		look(t, c, keyOf(1), hourly, o.fetch)
 		advance(2 * time.Hour)
 		v.gate = make(chan struct{})
-		look(t, c, tile(1), hourly, o.fetch)
+		look(t, c, keyOf(1), hourly, o.fetch)
 		synctest.Wait()
 		advance(24 * time.Hour)
 		ctx, leave := context.WithTimeout(context.Background(), time.Second)
 		defer leave()
-		_, _, err := c.Get(ctx, tile(1), hourly, o.fetch)
+		_, _, err := c.Get(ctx, keyOf(1), hourly, o.fetch)
 		checkErr(t, "one who does not wait", err, context.DeadlineExceeded)
 		time.AfterFunc(time.Second, func() { close(v.gate) })
-		st, b := look(t, c, tile(1), hourly, o.fetch)
+		st, b := look(t, c, keyOf(1), hourly, o.fetch)
 		check(t, "state of one who does", st.State, tilecache.Joined)
 		checkBytes(t, b, pattern(10))
 		check(t, "fetches", o.calls(), 2)
@@ -235,25 +236,25 @@ func TestNoFreshnessAtAll(t *testing.T) {
 		o := newOrigin(t, v.answer)
 		c := newCache(t, tilecache.Options{})
 		for call := range 3 {
-			st, b := look(t, c, tile(1), tilecache.Policy{}, o.fetch)
+			st, b := look(t, c, keyOf(1), tilecache.Policy{}, o.fetch)
 			check(t, "state", st.State, tilecache.Miss)
 			checkBytes(t, b, pattern(10))
 			synctest.Wait()
 			check(t, "fetches", o.calls(), call+1)
 		}
-		check(t, "condition", o.cond(3), tilecache.Condition{IfNoneMatch: `"a"`})
+		check(t, "condition", o.cond(3), tile.Condition{IfNoneMatch: `"a"`})
 	})
 }
 
 func TestClockOption(t *testing.T) {
 	now := time.Date(2026, 11, 22, 0, 0, 0, 0, time.UTC)
 	c := newCache(t, tilecache.Options{Clock: func() time.Time { return now }})
-	look(t, c, tile(1), hourly, always(nil))
+	look(t, c, keyOf(1), hourly, always(nil))
 	now = now.Add(time.Minute)
-	st, _ := look(t, c, tile(1), hourly, always(nil))
+	st, _ := look(t, c, keyOf(1), hourly, always(nil))
 	check(t, "a minute later", st, tilecache.Status{State: tilecache.Hit, TTL: 59 * time.Minute})
 	now = now.Add(-time.Hour)
-	st, _ = look(t, c, tile(1), hourly, always(nil))
+	st, _ = look(t, c, keyOf(1), hourly, always(nil))
 	check(t, "when the clock was set back", st, tilecache.Status{State: tilecache.Hit, TTL: time.Hour})
 }
 
@@ -264,18 +265,18 @@ func TestRefreshesAtOnceAreBounded(t *testing.T) {
 		c := newCache(t, tilecache.Options{})
 		const tiles = 500
 		for i := range uint32(tiles) {
-			look(t, c, tile(i), hourly, o.fetch)
+			look(t, c, keyOf(i), hourly, o.fetch)
 		}
 		advance(2 * time.Hour)
 		v.gate = make(chan struct{})
 		for i := range uint32(tiles) {
-			look(t, c, tile(i), hourly, o.fetch)
+			look(t, c, keyOf(i), hourly, o.fetch)
 		}
 		synctest.Wait()
 		check(t, "refreshes at once", o.calls()-tiles, 64)
 		close(v.gate)
 		synctest.Wait()
-		look(t, c, tile(tiles-1), hourly, o.fetch)
+		look(t, c, keyOf(tiles-1), hourly, o.fetch)
 		synctest.Wait()
 		check(t, "refreshes after", o.calls()-tiles, 65)
 	})

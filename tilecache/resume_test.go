@@ -9,19 +9,20 @@ import (
 	"testing/synctest"
 	"time"
 
+	"tilegate/internal/tile"
 	"tilegate/tilecache"
 )
 
 var errReset = errors.New("connection reset by peer")
 
 // broken is an object whose body stops after n bytes from cond.Offset on.
-func broken(body []byte, cond tilecache.Condition, n int, err error) *tilecache.Object {
+func broken(body []byte, cond tile.Condition, n int, err error) *tile.Object {
 	rest := body[cond.Offset:]
-	return &tilecache.Object{Body: breaking(rest[:min(n, len(rest))], err), Size: int64(len(body)), ETag: `"v1"`}
+	return &tile.Object{Body: breaking(rest[:min(n, len(rest))], err), Size: int64(len(body)), ETag: `"v1"`}
 }
 
-func rest(body []byte, cond tilecache.Condition) *tilecache.Object {
-	return &tilecache.Object{
+func rest(body []byte, cond tile.Condition) *tile.Object {
+	return &tile.Object{
 		Body: io.NopCloser(bytes.NewReader(body[cond.Offset:])), Size: int64(len(body)), ETag: `"v1"`,
 	}
 }
@@ -36,17 +37,17 @@ func TestBodyThatBreaksOffIsResumed(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				c := newCache(t, tilecache.Options{})
 				for at := range len(body) {
-					o := newOrigin(t, func(_ context.Context, call int, cond tilecache.Condition) (*tilecache.Object, error) {
+					o := newOrigin(t, func(_ context.Context, call int, cond tile.Condition) (*tile.Object, error) {
 						if call == 1 {
 							return broken(body, cond, at, tc.err), nil
 						}
 						return rest(body, cond), nil
 					})
-					_, b := look(t, c, tile(uint32(at)), day, o.fetch)
+					_, b := look(t, c, keyOf(uint32(at)), day, o.fetch)
 					checkBytes(t, b, body)
 					check(t, "fetches", o.calls(), 2)
-					check(t, "second condition", o.cond(2), tilecache.Condition{IfMatch: `"v1"`, Offset: int64(at)})
-					st, b := look(t, c, tile(uint32(at)), day, o.fetch)
+					check(t, "second condition", o.cond(2), tile.Condition{IfMatch: `"v1"`, Offset: int64(at)})
+					st, b := look(t, c, keyOf(uint32(at)), day, o.fetch)
 					check(t, "state", st.State, tilecache.Hit)
 					checkBytes(t, b, body)
 				}
@@ -63,7 +64,7 @@ func TestResumedBodyIsCheckedAsAWhole(t *testing.T) {
 	body := pattern(3000)
 	for _, verdict := range []error{nil, errSum} {
 		synctest.Test(t, func(t *testing.T) {
-			o := newOrigin(t, func(_ context.Context, call int, cond tilecache.Condition) (*tilecache.Object, error) {
+			o := newOrigin(t, func(_ context.Context, call int, cond tile.Condition) (*tile.Object, error) {
 				if call > 1 {
 					return rest(body, cond), nil
 				}
@@ -75,7 +76,7 @@ func TestResumedBodyIsCheckedAsAWhole(t *testing.T) {
 				return obj, nil
 			})
 			c := newCache(t, tilecache.Options{})
-			tl, _, err := c.Get(context.Background(), tile(1), day, o.fetch)
+			tl, _, err := c.Get(context.Background(), keyOf(1), day, o.fetch)
 			checkErr(t, "Get", err, nil)
 			_, err = readAll(tl)
 			checkErr(t, "the body", err, verdict)
@@ -89,9 +90,9 @@ func TestResumedBodyIsCheckedAsAWhole(t *testing.T) {
 // The remaining faults fail the tile: its readers learn of it and nothing is kept.
 func TestBodiesThatCannotBeMended(t *testing.T) {
 	body := pattern(3000)
-	type script func(call int, cond tilecache.Condition) (*tilecache.Object, error)
-	change := func(change func(*tilecache.Object)) script {
-		return func(call int, cond tilecache.Condition) (*tilecache.Object, error) {
+	type script func(call int, cond tile.Condition) (*tile.Object, error)
+	change := func(change func(*tile.Object)) script {
+		return func(call int, cond tile.Condition) (*tile.Object, error) {
 			if call == 1 {
 				return broken(body, cond, 1000, errReset), nil
 			}
@@ -101,15 +102,15 @@ func TestBodiesThatCannotBeMended(t *testing.T) {
 		}
 	}
 	then := func(err error) script {
-		return func(call int, cond tilecache.Condition) (*tilecache.Object, error) {
+		return func(call int, cond tile.Condition) (*tile.Object, error) {
 			if call == 1 {
 				return broken(body, cond, 1000, errReset), nil
 			}
 			return nil, err
 		}
 	}
-	first := func(change func(*tilecache.Object)) script {
-		return func(_ int, cond tilecache.Condition) (*tilecache.Object, error) {
+	first := func(change func(*tile.Object)) script {
+		return func(_ int, cond tile.Condition) (*tile.Object, error) {
 			obj := broken(body, cond, 1000, errReset)
 			change(obj)
 			return obj, nil
@@ -121,32 +122,32 @@ func TestBodiesThatCannotBeMended(t *testing.T) {
 		want    error // nil: any
 		fetches int
 	}{
-		{"412", then(tilecache.ErrChanged), tilecache.ErrChanged, 2},
-		{"gone", then(tilecache.ErrMissing), tilecache.ErrChanged, 2},
-		{"another ETag", change(func(o *tilecache.Object) { o.ETag = `"v2"` }), tilecache.ErrChanged, 2},
-		{"another length", change(func(o *tilecache.Object) { o.Size++ }), tilecache.ErrChanged, 2},
-		{"another encoding", change(func(o *tilecache.Object) { o.Encoding = "gzip" }), tilecache.ErrChanged, 2},
-		{"no ETag", first(func(o *tilecache.Object) { o.ETag = "" }), errReset, 1},
-		{"a weak ETag", first(func(o *tilecache.Object) { o.ETag = `W/"v1"` }), errReset, 1},
+		{"412", then(tile.ErrChanged), tile.ErrChanged, 2},
+		{"gone", then(tile.ErrMissing), tile.ErrChanged, 2},
+		{"another ETag", change(func(o *tile.Object) { o.ETag = `"v2"` }), tile.ErrChanged, 2},
+		{"another length", change(func(o *tile.Object) { o.Size++ }), tile.ErrChanged, 2},
+		{"another encoding", change(func(o *tile.Object) { o.Encoding = "gzip" }), tile.ErrChanged, 2},
+		{"no ETag", first(func(o *tile.Object) { o.ETag = "" }), errReset, 1},
+		{"a weak ETag", first(func(o *tile.Object) { o.ETag = `W/"v1"` }), errReset, 1},
 		{"every resumption refused", then(errDown), errDown, 4},
-		{"every resumption broken", func(_ int, cond tilecache.Condition) (*tilecache.Object, error) {
+		{"every resumption broken", func(_ int, cond tile.Condition) (*tile.Object, error) {
 			return broken(body, cond, 500, errReset), nil
 		}, errReset, 4},
-		{"the whole body where the rest was asked for", change(func(o *tilecache.Object) {
+		{"the whole body where the rest was asked for", change(func(o *tile.Object) {
 			o.Body = io.NopCloser(bytes.NewReader(body))
 		}), nil, 2},
-		{"longer than declared", func(_ int, cond tilecache.Condition) (*tilecache.Object, error) {
+		{"longer than declared", func(_ int, cond tile.Condition) (*tile.Object, error) {
 			obj := rest(append(body[:3000:3000], 'x'), cond)
 			obj.Size = 3000
 			return obj, nil
 		}, nil, 1},
-		{"an error at the end, where a checksum's is", func(_ int, cond tilecache.Condition) (*tilecache.Object, error) {
+		{"an error at the end, where a checksum's is", func(_ int, cond tile.Condition) (*tile.Object, error) {
 			return broken(body, cond, 3000, errReset), nil
 		}, errReset, 1},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				o := newOrigin(t, func(_ context.Context, call int, cond tilecache.Condition) (*tilecache.Object, error) {
+				o := newOrigin(t, func(_ context.Context, call int, cond tile.Condition) (*tile.Object, error) {
 					advance(time.Millisecond) // let them all join
 					return tc.script(call, cond)
 				})
@@ -174,20 +175,20 @@ func TestBodiesThatCannotBeMended(t *testing.T) {
 func TestChangedTileIsFetchedAnew(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		body := pattern(3000)
-		o := newOrigin(t, func(_ context.Context, call int, cond tilecache.Condition) (*tilecache.Object, error) {
+		o := newOrigin(t, func(_ context.Context, call int, cond tile.Condition) (*tile.Object, error) {
 			switch call {
 			case 1:
 				return broken(body, cond, 1000, errReset), nil
 			case 2:
-				return nil, tilecache.ErrChanged
+				return nil, tile.ErrChanged
 			}
 			return object(pattern(77)), nil
 		})
 		c := newCache(t, tilecache.Options{})
 		errs, _ := crowd(c, 1, day, o.fetch)
-		checkErr(t, "first", errs[0], tilecache.ErrChanged)
+		checkErr(t, "first", errs[0], tile.ErrChanged)
 		synctest.Wait()
-		_, b := look(t, c, tile(1), day, o.fetch)
+		_, b := look(t, c, keyOf(1), day, o.fetch)
 		checkBytes(t, b, pattern(77))
 	})
 }

@@ -7,6 +7,8 @@ import (
 	"sync"
 	"time"
 
+	"tilegate/internal/tile"
+
 	"github.com/hashicorp/golang-lru/v2/simplelru"
 )
 
@@ -40,8 +42,8 @@ type shard struct {
 	target      int64             // for recentBytes + filling
 	retired     map[uint64]*entry // evicted, but somebody still reads them: worth finding again
 	absent      *simplelru.LRU[uint64, absence]
-	failures    *simplelru.LRU[Key, failure]
-	fills       map[Key]*fill
+	failures    *simplelru.LRU[tile.Key, failure]
+	fills       map[tile.Key]*fill
 	frequency   sketch
 	lastID      uint64 // of readers
 	closed      bool
@@ -54,7 +56,7 @@ type lru = simplelru.LRU[uint64, *entry]
 
 // absence is a tile that there is not.
 type absence struct {
-	key   Key
+	key   tile.Key
 	since int64
 }
 
@@ -80,9 +82,9 @@ func (s *shard) init(c *Cache, memory int64) {
 		c.room.evictable.Add(-absenceCost)
 		c.room.release(absenceCost)
 	})
-	s.failures = newLRU[Key, failure](failuresKept, nil)
+	s.failures = newLRU[tile.Key, failure](failuresKept, nil)
 	s.retired = make(map[uint64]*entry)
-	s.fills = make(map[Key]*fill)
+	s.fills = make(map[tile.Key]*fill)
 	s.frequency.init(memory / bytesACounter)
 }
 
@@ -96,7 +98,7 @@ func newLRU[K comparable, V any](size int, onEvict func(K, V)) *simplelru.LRU[K,
 
 // find returns what is held under key and makes it the most recently used. The shard is locked, as
 // for all that follows unless it says otherwise.
-func (s *shard) find(key Key, hash uint64) *entry {
+func (s *shard) find(key tile.Key, hash uint64) *entry {
 	e, ok := s.kept.Get(hash)
 	if !ok {
 		e, ok = s.recent.Get(hash)
@@ -116,7 +118,7 @@ func (s *shard) find(key Key, hash uint64) *entry {
 }
 
 // findAbsence returns how long ago the origin said that there is no such tile.
-func (s *shard) findAbsence(key Key, hash uint64, now int64) (age time.Duration, ok bool) {
+func (s *shard) findAbsence(key tile.Key, hash uint64, now int64) (age time.Duration, ok bool) {
 	a, ok := s.absent.Get(hash)
 	return max(0, time.Duration(now-a.since)), ok && a.key == key
 }
@@ -148,7 +150,7 @@ func (s *shard) insert(e *entry) {
 
 // insertAbsence remembers that there is no such tile, in place of what was there. The caller has
 // reserved absenceCost for it.
-func (s *shard) insertAbsence(key Key, hash uint64) {
+func (s *shard) insertAbsence(key tile.Key, hash uint64) {
 	s.drop(hash)
 	s.cache.room.evictable.Add(absenceCost)
 	s.absent.Add(hash, absence{key, s.cache.now()})

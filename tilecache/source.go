@@ -8,6 +8,8 @@ import (
 	"runtime/debug"
 	"strings"
 	"time"
+
+	"tilegate/internal/tile"
 )
 
 const (
@@ -25,21 +27,21 @@ var (
 type source struct {
 	cache   *Cache
 	ctx     context.Context
-	key     Key
-	fetch   Fetch
-	first   *Object       // what each resumption must agree with
+	key     tile.Key
+	fetch   tile.Fetch
+	first   *tile.Object  // what each resumption must agree with
 	body    io.ReadCloser // nil once closed
 	off     int64
 	broken  error // came with the last bytes; dealt with by the next read
 	resumed int
 }
 
-func (c *Cache) newSource(ctx context.Context, key Key, fetch Fetch, obj *Object) *source {
+func (c *Cache) newSource(ctx context.Context, key tile.Key, fetch tile.Fetch, obj *tile.Object) *source {
 	return &source{cache: c, ctx: ctx, key: key, fetch: fetch, first: obj, body: obj.Body}
 }
 
 // ask calls fetch and refuses answers that contradict the question.
-func (c *Cache) ask(ctx context.Context, key Key, cond Condition, fetch Fetch) (*Object, error) {
+func (c *Cache) ask(ctx context.Context, key tile.Key, cond tile.Condition, fetch tile.Fetch) (*tile.Object, error) {
 	obj, err := fetch(ctx, key, cond)
 	switch {
 	case ctx.Err() != nil:
@@ -47,9 +49,9 @@ func (c *Cache) ask(ctx context.Context, key Key, cond Condition, fetch Fetch) (
 			_ = obj.Body.Close() // nobody waits for its verdict
 		}
 		return nil, context.Cause(ctx)
-	case errors.Is(err, ErrNotModified) && cond.IfNoneMatch == "":
+	case errors.Is(err, tile.ErrNotModified) && cond.IfNoneMatch == "":
 		return nil, errors.New("tilecache: the origin answered 304 to an unconditional request")
-	case errors.Is(err, ErrChanged) && cond.IfMatch == "":
+	case errors.Is(err, tile.ErrChanged) && cond.IfMatch == "":
 		return nil, errors.New("tilecache: the origin answered 412 to an unconditional request")
 	case err != nil:
 		return nil, err
@@ -123,7 +125,7 @@ func (s *source) resume(cause error) error {
 			break
 		}
 		err := s.reopen()
-		if err == nil || errors.Is(err, ErrChanged) {
+		if err == nil || errors.Is(err, tile.ErrChanged) {
 			return err
 		}
 		cause = err
@@ -149,16 +151,16 @@ func (s *source) divisible() bool { return s.first.Size >= 0 && strong(s.first.E
 
 // reopen asks for the rest of the very same object, from off on.
 func (s *source) reopen() error {
-	obj, err := s.cache.ask(s.ctx, s.key, Condition{IfMatch: s.first.ETag, Offset: s.off}, s.fetch)
+	obj, err := s.cache.ask(s.ctx, s.key, tile.Condition{IfMatch: s.first.ETag, Offset: s.off}, s.fetch)
 	switch {
-	case errors.Is(err, ErrChanged) || errors.Is(err, ErrMissing):
-		return ErrChanged
+	case errors.Is(err, tile.ErrChanged) || errors.Is(err, tile.ErrMissing):
+		return tile.ErrChanged
 	case err != nil:
 		return err
 	}
 	s.body = obj.Body
 	if obj.ETag != s.first.ETag || obj.Size != s.first.Size || obj.Encoding != "" && obj.Encoding != s.first.Encoding {
-		return ErrChanged
+		return tile.ErrChanged
 	}
 	return nil
 }
@@ -189,7 +191,7 @@ func pause(ctx context.Context, d time.Duration) bool {
 
 // recovered turns a panic of the origin's code into an error, so that it ends one fetch alone. It
 // must be deferred directly.
-func (c *Cache) recovered(key Key, err *error) {
+func (c *Cache) recovered(key tile.Key, err *error) {
 	if r := recover(); r != nil {
 		*err = errPanicked
 		c.stats.Panics.Add(1)

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"io"
+
+	"tilegate/internal/tile"
 )
 
 // window is how much of an object that is not kept is held for its reader.
@@ -21,7 +23,7 @@ type stream struct {
 
 // openStream makes the entry for obj, of which the caller has reserved streamCost. It owns the
 // context from now on.
-func (c *Cache) openStream(ctx context.Context, cancel context.CancelFunc, key Key, hash uint64, fetch Fetch, obj *Object) *entry {
+func (c *Cache) openStream(ctx context.Context, cancel context.CancelFunc, key tile.Key, hash uint64, fetch tile.Fetch, obj *tile.Object) *entry {
 	e := c.newEntry(key, hash, obj)
 	e.through = &stream{source: c.newSource(ctx, key, fetch, obj), cancel: cancel, buf: make([]byte, 0, window)}
 	e.cost = streamCost
@@ -35,7 +37,7 @@ func (c *Cache) openStream(ctx context.Context, cancel context.CancelFunc, key K
 
 // streamAlone fetches an object that cannot be shared, for one of several that wanted it. The fetch
 // is that reader's own, so its ctx ends it.
-func (c *Cache) streamAlone(ctx context.Context, key Key, hash uint64, fetch Fetch) (t Tile, err error) {
+func (c *Cache) streamAlone(ctx context.Context, key tile.Key, hash uint64, fetch tile.Fetch) (t Tile, err error) {
 	patience := c.opts.Wait
 	if err := c.reserve(ctx, hash, streamCost, &patience); err != nil {
 		return Tile{}, err
@@ -50,7 +52,7 @@ func (c *Cache) streamAlone(ctx context.Context, key Key, hash uint64, fetch Fet
 		}
 	}()
 	defer c.recovered(key, &err)
-	obj, err := c.ask(own, key, Condition{}, fetch)
+	obj, err := c.ask(own, key, tile.Condition{}, fetch)
 	if err != nil {
 		return Tile{}, err
 	}
@@ -88,14 +90,14 @@ func (s *stream) next(ctx context.Context, e *entry, id uint64, off int64) (b []
 }
 
 // skip goes to a part far into the object: what comes before it would be fetched to be thrown away.
-func (s *stream) skip(key Key, off int64) {
+func (s *stream) skip(key tile.Key, off int64) {
 	defer s.source.cache.recovered(key, &s.err)
 	s.err = s.source.skip(off)
 	s.pos, s.buf = s.source.off, s.buf[:0]
 }
 
 // fill replaces the buffer's content by what follows it.
-func (s *stream) fill(key Key) {
+func (s *stream) fill(key tile.Key) {
 	s.buf = s.buf[:0]
 	defer s.source.cache.recovered(key, &s.err)
 	n, err := s.source.read(s.buf[:cap(s.buf)])

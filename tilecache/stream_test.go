@@ -10,6 +10,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"tilegate/internal/tile"
 	"tilegate/tilecache"
 )
 
@@ -34,7 +35,7 @@ func TestObjectsThatAreNotKept(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				var read atomic.Int64
-				o := newOrigin(t, func(_ context.Context, _ int, cond tilecache.Condition) (*tilecache.Object, error) {
+				o := newOrigin(t, func(_ context.Context, _ int, cond tile.Condition) (*tile.Object, error) {
 					obj := rest(body, cond)
 					obj.Size = tc.size
 					obj.Body = io.NopCloser(counted{obj.Body, &read})
@@ -42,7 +43,7 @@ func TestObjectsThatAreNotKept(t *testing.T) {
 				})
 				c := newCache(t, tilecache.Options{Memory: 4 << 20, MaxObject: 100_000})
 				before := c.Stats().Bytes
-				tl, st, err := c.Get(context.Background(), tile(1), day, o.fetch)
+				tl, st, err := c.Get(context.Background(), keyOf(1), day, o.fetch)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -74,7 +75,7 @@ func TestObjectsThatAreNotKept(t *testing.T) {
 				tl.Close()
 				synctest.Wait()
 				check(t, "held after", c.Stats().Bytes, before)
-				st, _ = look(t, c, tile(1), day, o.fetch)
+				st, _ = look(t, c, keyOf(1), day, o.fetch)
 				check(t, "state of the next", st.State, tilecache.Miss)
 				check(t, "streams", c.Stats().Streams, 2)
 				synctest.Wait()
@@ -87,8 +88,8 @@ func TestStreamSkipsForward(t *testing.T) {
 	body := pattern(300_000)
 	for _, etag := range []string{`"v1"`, ""} { // without one, no part can be asked for
 		c := newCache(t, tilecache.Options{MaxObject: 1000})
-		tl, _, err := c.Get(context.Background(), tile(1), day,
-			func(_ context.Context, _ tilecache.Key, cond tilecache.Condition) (*tilecache.Object, error) {
+		tl, _, err := c.Get(context.Background(), keyOf(1), day,
+			func(_ context.Context, _ tile.Key, cond tile.Condition) (*tile.Object, error) {
 				obj := rest(body, cond)
 				obj.ETag = etag
 				return obj, nil
@@ -116,13 +117,13 @@ func TestStreamAsksForAPartFarAhead(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		body := pattern(1 << 20)
 		var read atomic.Int64
-		o := newOrigin(t, func(_ context.Context, _ int, cond tilecache.Condition) (*tilecache.Object, error) {
+		o := newOrigin(t, func(_ context.Context, _ int, cond tile.Condition) (*tile.Object, error) {
 			obj := rest(body, cond)
 			obj.Body = io.NopCloser(counted{obj.Body, &read})
 			return obj, nil
 		})
 		c := newCache(t, tilecache.Options{Memory: 4 << 20, MaxObject: 100_000})
-		tl, _, err := c.Get(context.Background(), tile(1), day, o.fetch)
+		tl, _, err := c.Get(context.Background(), keyOf(1), day, o.fetch)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -132,7 +133,7 @@ func TestStreamAsksForAPartFarAhead(t *testing.T) {
 		checkErr(t, "Next", err, nil)
 		checkBytes(t, b, body[from:])
 		check(t, "fetches", o.calls(), 2)
-		check(t, "second condition", o.cond(2), tilecache.Condition{IfMatch: `"v1"`, Offset: from})
+		check(t, "second condition", o.cond(2), tile.Condition{IfMatch: `"v1"`, Offset: from})
 		check(t, "little is read", read.Load() <= 64<<10, true)
 	})
 }
@@ -140,7 +141,7 @@ func TestStreamAsksForAPartFarAhead(t *testing.T) {
 func TestSeveralReadersOfAnObjectThatIsNotKept(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		body := pattern(500_000)
-		o := newOrigin(t, func(_ context.Context, _ int, cond tilecache.Condition) (*tilecache.Object, error) {
+		o := newOrigin(t, func(_ context.Context, _ int, cond tile.Condition) (*tile.Object, error) {
 			advance(time.Millisecond)
 			return rest(body, cond), nil
 		})
@@ -160,7 +161,7 @@ func TestSeveralReadersOfAnObjectThatIsNotKept(t *testing.T) {
 // Without a length nobody can tell where to resume, or that what came is all.
 func TestStreamOfUnknownLengthBreaksOff(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		o := newOrigin(t, func(_ context.Context, _ int, cond tilecache.Condition) (*tilecache.Object, error) {
+		o := newOrigin(t, func(_ context.Context, _ int, cond tile.Condition) (*tile.Object, error) {
 			obj := broken(pattern(5000), cond, 3000, errReset)
 			obj.Size = -1
 			return obj, nil
@@ -174,7 +175,7 @@ func TestStreamOfUnknownLengthBreaksOff(t *testing.T) {
 
 func TestSecondReadersOwnFetchFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		o := newOrigin(t, func(_ context.Context, call int, cond tilecache.Condition) (*tilecache.Object, error) {
+		o := newOrigin(t, func(_ context.Context, call int, cond tile.Condition) (*tile.Object, error) {
 			advance(time.Millisecond)
 			if call > 1 {
 				return nil, errDown
@@ -191,7 +192,7 @@ func TestSecondReadersOwnFetchFails(t *testing.T) {
 
 func TestSecondReaderLeavesDuringItsOwnFetch(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		o := newOrigin(t, func(ctx context.Context, call int, cond tilecache.Condition) (*tilecache.Object, error) {
+		o := newOrigin(t, func(ctx context.Context, call int, cond tile.Condition) (*tile.Object, error) {
 			advance(time.Millisecond)
 			if call > 1 {
 				<-ctx.Done()
@@ -206,7 +207,7 @@ func TestSecondReaderLeavesDuringItsOwnFetch(t *testing.T) {
 		var all sync.WaitGroup
 		for i := range errs {
 			all.Go(func() {
-				tl, _, err := c.Get(ctx, tile(1), day, o.fetch)
+				tl, _, err := c.Get(ctx, keyOf(1), day, o.fetch)
 				errs[i] = err
 				tl.Close()
 			})
@@ -223,12 +224,12 @@ func TestRefreshFindsATileThatIsTooLarge(t *testing.T) {
 		v := &versions{body: pattern(10), etag: `"a"`}
 		o := newOrigin(t, v.answer)
 		c := newCache(t, tilecache.Options{MaxObject: 1000})
-		look(t, c, tile(1), hourly, o.fetch)
+		look(t, c, keyOf(1), hourly, o.fetch)
 		advance(2 * time.Hour)
 		v.body, v.etag = pattern(5000), `"b"`
-		look(t, c, tile(1), hourly, o.fetch)
+		look(t, c, keyOf(1), hourly, o.fetch)
 		synctest.Wait()
-		st, b := look(t, c, tile(1), hourly, o.fetch)
+		st, b := look(t, c, keyOf(1), hourly, o.fetch)
 		check(t, "state", st.State, tilecache.Miss)
 		checkBytes(t, b, pattern(5000))
 		synctest.Wait()
@@ -238,14 +239,14 @@ func TestRefreshFindsATileThatIsTooLarge(t *testing.T) {
 func TestStreamIsResumed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		body := pattern(500_000)
-		o := newOrigin(t, func(_ context.Context, _ int, cond tilecache.Condition) (*tilecache.Object, error) {
+		o := newOrigin(t, func(_ context.Context, _ int, cond tile.Condition) (*tile.Object, error) {
 			return broken(body, cond, 150_000, io.EOF), nil
 		})
 		c := newCache(t, tilecache.Options{MaxObject: 1000})
-		_, b := look(t, c, tile(1), day, o.fetch)
+		_, b := look(t, c, keyOf(1), day, o.fetch)
 		checkBytes(t, b, body)
 		check(t, "fetches", o.calls(), 4)
-		check(t, "last condition", o.cond(4), tilecache.Condition{IfMatch: `"v1"`, Offset: 450_000})
+		check(t, "last condition", o.cond(4), tile.Condition{IfMatch: `"v1"`, Offset: 450_000})
 		synctest.Wait()
 	})
 }
@@ -253,21 +254,21 @@ func TestStreamIsResumed(t *testing.T) {
 func TestStreamsReaderLeaves(t *testing.T) {
 	for _, tc := range []struct {
 		name  string
-		leave func(t *testing.T, c *tilecache.Cache, fetch tilecache.Fetch)
+		leave func(t *testing.T, c *tilecache.Cache, fetch tile.Fetch)
 	}{
-		{"before the headers", func(t *testing.T, c *tilecache.Cache, fetch tilecache.Fetch) {
+		{"before the headers", func(t *testing.T, c *tilecache.Cache, fetch tile.Fetch) {
 			ctx, leave := context.WithTimeout(context.Background(), time.Millisecond)
 			defer leave()
-			_, _, err := c.Get(ctx, tile(1), day, fetch)
+			_, _, err := c.Get(ctx, keyOf(1), day, fetch)
 			checkErr(t, "Get", err, context.DeadlineExceeded)
 		}},
-		{"without reading", func(t *testing.T, c *tilecache.Cache, fetch tilecache.Fetch) {
-			tl, _, err := c.Get(context.Background(), tile(1), day, fetch)
+		{"without reading", func(t *testing.T, c *tilecache.Cache, fetch tile.Fetch) {
+			tl, _, err := c.Get(context.Background(), keyOf(1), day, fetch)
 			checkErr(t, "Get", err, nil)
 			tl.Close()
 		}},
-		{"while the origin hangs mid-body", func(t *testing.T, c *tilecache.Cache, fetch tilecache.Fetch) {
-			tl, _, err := c.Get(context.Background(), tile(1), day, fetch)
+		{"while the origin hangs mid-body", func(t *testing.T, c *tilecache.Cache, fetch tile.Fetch) {
+			tl, _, err := c.Get(context.Background(), keyOf(1), day, fetch)
 			checkErr(t, "Get", err, nil)
 			ctx, leave := context.WithTimeout(context.Background(), time.Second)
 			defer leave()
@@ -279,7 +280,7 @@ func TestStreamsReaderLeaves(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				var fetchCtx context.Context
-				o := newOrigin(t, func(ctx context.Context, _ int, _ tilecache.Condition) (*tilecache.Object, error) {
+				o := newOrigin(t, func(ctx context.Context, _ int, _ tile.Condition) (*tile.Object, error) {
 					fetchCtx = ctx
 					select {
 					case <-time.After(5 * time.Millisecond):
@@ -302,7 +303,7 @@ func TestStreamsReaderLeaves(t *testing.T) {
 func TestSlowStreamIsCutOff(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCache(t, small)
-		tl, _, err := c.Get(context.Background(), tile(500), day, always(make([]byte, 300_000)))
+		tl, _, err := c.Get(context.Background(), keyOf(500), day, always(make([]byte, 300_000)))
 		if err != nil {
 			t.Fatal(err)
 		}

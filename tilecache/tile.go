@@ -9,6 +9,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"tilegate/internal/tile"
 )
 
 // maxNext bounds what Next returns at once, so that a reader's progress can be seen.
@@ -17,7 +19,7 @@ const maxNext = 64 << 10
 // entry is one version of a tile: its metadata, and its bytes as they grow. They are written once,
 // by the fill, from the front; whoever reads sees only what grown has published.
 type entry struct {
-	key          Key
+	key          tile.Key
 	hash         uint64
 	size         int64 // -1 unknown
 	etag         string
@@ -60,7 +62,7 @@ type reader struct {
 	dropped bool
 }
 
-func (c *Cache) newEntry(key Key, hash uint64, obj *Object) *entry {
+func (c *Cache) newEntry(key tile.Key, hash uint64, obj *tile.Object) *entry {
 	return &entry{
 		key: key, hash: hash, size: obj.Size, etag: obj.ETag, lastModified: obj.LastModified,
 		encoding: obj.Encoding, header: obj.Header,

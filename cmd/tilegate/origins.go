@@ -7,21 +7,18 @@ import (
 	"time"
 
 	"tilegate/configs"
+	"tilegate/internal/tile"
 	"tilegate/proxy"
 	"tilegate/proxy/origin"
-	"tilegate/tilecache"
 )
 
-// vendor hands out credentials for the caller's own use.
-type vendor struct{ origins *origin.AWS }
-
-// Vend implements proxy.Vendor.
-func (v vendor) Vend(ctx context.Context, subject string, tilesets []string, until time.Time) (proxy.Credentials, error) {
+// vend is a proxy.Vend: it hands out credentials for the caller's own use.
+func (s *service) vend(ctx context.Context, subject string, tilesets []string, until time.Time) (proxy.Credentials, error) {
 	life := time.Until(until)
 	if life < origin.MinVended {
 		return proxy.Credentials{}, proxy.ErrTooShort
 	}
-	vended, err := v.origins.Vend(ctx, subject, tilesets, life)
+	vended, err := s.origins.Vend(ctx, subject, tilesets, life)
 	if errors.Is(err, origin.ErrCannotVend) {
 		return proxy.Credentials{}, fmt.Errorf("%w: %w", proxy.ErrNotVended, err)
 	}
@@ -44,7 +41,7 @@ func originOptions(c *configs.Config) origin.Options {
 	for _, t := range served(c) {
 		o.Sources = append(o.Sources, origin.Source{
 			ID: t.ID, Bucket: t.Source.Bucket, Prefix: t.Source.Prefix(),
-			Key:    func(k tilecache.Key) string { return t.Source.Object(k.Z, k.X, k.Y, k.Scale) },
+			Key:    func(k tile.Key) string { return t.Source.Object(k.Z, k.X, k.Y, k.Scale) },
 			Canary: canary(t),
 			Forbid: map[string]origin.MissingOn403{"auto": origin.Ask, "true": origin.True, "false": origin.False}[t.MissingOn403],
 			Role:   originRole(t.Role),
@@ -54,7 +51,7 @@ func originOptions(c *configs.Config) origin.Options {
 	for _, f := range c.Files {
 		o.Sources = append(o.Sources, origin.Source{
 			ID: "file:" + f.ID, Bucket: f.Source.Bucket, Prefix: f.Source.Key,
-			Key:  func(tilecache.Key) string { return f.Source.Key },
+			Key:  func(tile.Key) string { return f.Source.Key },
 			Role: originRole(c.AWS.Role),
 		})
 	}
@@ -84,7 +81,8 @@ func originRole(r configs.Role) origin.Role {
 }
 
 // canary is the tile of a tileset's lowest zoom at the middle of its bounds, which is there if any is.
-func canary(t configs.Tileset) tilecache.Key {
-	x, y := proxy.TileAt(t.MinZoom, (t.Bounds[0]+t.Bounds[2])/2, (t.Bounds[1]+t.Bounds[3])/2)
-	return tilecache.Key{Tileset: t.ID, Version: t.Version, Z: t.MinZoom, X: x, Y: y, Scale: 1}
+func canary(t configs.Tileset) tile.Key {
+	lon, lat := t.Bounds.Center()
+	x, y := tile.At(t.MinZoom, lon, lat)
+	return tile.Key{Tileset: t.ID, Version: t.Version, Z: t.MinZoom, X: x, Y: y, Scale: 1}
 }

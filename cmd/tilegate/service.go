@@ -18,6 +18,7 @@ import (
 
 	"tilegate/auth"
 	"tilegate/configs"
+	"tilegate/internal/tile"
 	"tilegate/proxy"
 	"tilegate/proxy/cloudfront"
 	"tilegate/proxy/origin"
@@ -106,13 +107,13 @@ func newService(ctx context.Context, c *configs.Config, stderr io.Writer, more e
 	for _, t := range served(c) {
 		options.Tilesets = append(options.Tilesets, s.tileset(t))
 		if t.Vend {
-			options.Vendor = vendor{s.origins}
+			options.Vend = s.vend
 		}
 	}
 	for _, f := range c.Files {
 		object := s.origins.Source("file:" + f.ID)
-		options.Files = append(options.Files, proxy.File{ID: f.ID, Presign: func(ctx context.Context) (proxy.Signed, error) {
-			return object.Presign(ctx, tilecache.Key{})
+		options.Files = append(options.Files, proxy.File{ID: f.ID, Presign: func(ctx context.Context) (tile.Signed, error) {
+			return object.Presign(ctx, tile.Key{})
 		}})
 	}
 	if c.Logging.Access {
@@ -137,13 +138,15 @@ func (s *service) tileset(t configs.Tileset) proxy.Tileset {
 	if t.VectorLayers != nil {
 		layers, _ = json.Marshal(t.VectorLayers) // strings and small numbers always marshal
 	}
+	source := s.origins.Source(t.ID)
 	return proxy.Tileset{
 		ID: t.ID, Default: t.Default, Version: t.Version, Format: t.Format, Scalable: t.Source.Scalable(),
 		MinZoom: t.MinZoom, MaxZoom: t.MaxZoom, Bounds: t.Bounds,
 		Name: t.Name, Attribution: t.Attribution, VectorLayers: layers,
 		Missing: t.Missing, Browser: t.Browser, Public: t.Public, Vend: t.Vend,
 		Freshness: tilecache.Policy{Fresh: t.Cache.Fresh, Stale: t.Cache.Stale, MissingFor: t.Cache.MissingFor},
-		Origin:    s.origins.Source(t.ID),
+		Origin:    source,
+		Presign:   source.Presign,
 	}
 }
 
@@ -180,14 +183,7 @@ func limits(l *configs.Limits) auth.Limits {
 	if l == nil {
 		return auth.Limits{}
 	}
-	out := auth.Limits{Tilesets: l.Tilesets}
-	if l.Zoom != nil {
-		out.Zoom = &auth.ZoomRange{Min: l.Zoom.Min, Max: l.Zoom.Max}
-	}
-	if b := l.BBox; b != nil {
-		out.BBox = &auth.BBox{West: b[0], South: b[1], East: b[2], North: b[3]}
-	}
-	return out
+	return auth.Limits{Tilesets: l.Tilesets, Zoom: l.Zoom, BBox: l.BBox}
 }
 
 // run serves on the listeners until ctx ends, then drains: not ready but serving, then no new

@@ -13,6 +13,7 @@ import (
 	"github.com/alecthomas/kong"
 
 	"tilegate/auth"
+	"tilegate/internal/tile"
 )
 
 type tokenCommand struct {
@@ -73,7 +74,7 @@ func (cmd tokenCommand) Run(ctx context.Context, c *console) error {
 func (cmd tokenCommand) limits() (auth.Limits, error) {
 	want := auth.Limits{Tilesets: cmd.Tilesets}
 	if cmd.Zoom != "" {
-		zoom, err := auth.ParseZoom(cmd.Zoom)
+		zoom, err := tile.ParseZoomRange(cmd.Zoom)
 		if err != nil {
 			return want, fmt.Errorf("--zoom %q: %w", cmd.Zoom, err)
 		}
@@ -93,7 +94,7 @@ func (cmd tokenCommand) limits() (auth.Limits, error) {
 				return want, fmt.Errorf("--bbox %q is not west,south,east,north", cmd.BBox)
 			}
 		}
-		want.BBox = &auth.BBox{West: corners[0], South: corners[1], East: corners[2], North: corners[3]}
+		want.BBox = &tile.Box{West: corners[0], South: corners[1], East: corners[2], North: corners[3]}
 	}
 	if err := want.Validate(); err != nil {
 		return want, err

@@ -8,11 +8,11 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"tilegate/internal/tile"
+
 	"github.com/aws/aws-sdk-go-v2/aws"
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
-
-	"tilegate/tilecache"
 )
 
 // atOnce is how many requests the benchmarks have under way.
@@ -22,7 +22,7 @@ const atOnce = 32
 // goal ≥ 0.80 of its rate.
 func BenchmarkGetObject(b *testing.B) {
 	w := start(b, nil)
-	if _, _, err := w.fetch(b.Context(), tile101, tilecache.Condition{}); err != nil {
+	if _, _, err := w.fetch(b.Context(), tile101, tile.Condition{}); err != nil {
 		b.Fatal(err)
 	}
 	bare := s3.New(s3.Options{
@@ -45,7 +45,7 @@ func BenchmarkGetObject(b *testing.B) {
 	})
 	b.Run("fetch", func(b *testing.B) {
 		run(b, func(ctx context.Context) error {
-			o, err := w.tiles.Fetch(ctx, tile101, tilecache.Condition{})
+			o, err := w.tiles.Fetch(ctx, tile101, tile.Condition{})
 			if err != nil {
 				return err
 			}

@@ -10,16 +10,15 @@ import (
 	"strings"
 	"unicode"
 
+	"tilegate/internal/tile"
+
 	"github.com/aws/smithy-go"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
-
-	"tilegate/proxy"
-	"tilegate/tilecache"
 )
 
 // fault is what went wrong with one request, told apart.
 type fault struct {
-	class  error  // what the caller looks at: one of proxy's or tilecache's, or a context's
+	class  error  // what the caller looks at: one of tile's, or a context's
 	code   string // S3's, e.g. NoSuchKey; empty without an answer
 	status int    // HTTP's; 0 without an answer
 	text   string // what happened, for the operator's log
@@ -66,15 +65,15 @@ var outcomes = []struct {
 	class error
 	label string
 }{
-	{tilecache.ErrMissing, "missing"},
-	{tilecache.ErrNotModified, "not_modified"},
-	{tilecache.ErrChanged, "changed"},
-	{proxy.ErrDenied, "denied"},
-	{proxy.ErrBadAnswer, "bad_answer"},
-	{proxy.ErrUnreachable, "unreachable"},
-	{proxy.ErrSlowDown, "slow_down"},
-	{proxy.ErrNoCredentials, "no_credentials"},
-	{proxy.ErrTimeout, "timeout"},
+	{tile.ErrMissing, "missing"},
+	{tile.ErrNotModified, "not_modified"},
+	{tile.ErrChanged, "changed"},
+	{tile.ErrDenied, "denied"},
+	{tile.ErrBadAnswer, "bad_answer"},
+	{tile.ErrUnreachable, "unreachable"},
+	{tile.ErrSlowDown, "slow_down"},
+	{tile.ErrNoCredentials, "no_credentials"},
+	{tile.ErrTimeout, "timeout"},
 }
 
 type meaning struct {
@@ -87,18 +86,18 @@ type meaning struct {
 // https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html
 var meanings = func() map[string]meaning {
 	var (
-		denied  = meaning{proxy.ErrDenied, noRemedy, "the role, its session policy or the bucket's policy doesn't allow s3:GetObject here"}
-		refused = meaning{proxy.ErrNoCredentials, newCredentials, "these credentials are refused; new ones are asked for"}
-		region  = meaning{proxy.ErrBadAnswer, noRemedy, "the bucket is in another region: set aws.region"}
-		skewed  = meaning{proxy.ErrDenied, noRemedy, "this machine's clock is wrong: set it, e.g. with chrony"}
-		slow    = meaning{proxy.ErrSlowDown, trySlower, "S3 asks for fewer requests: raise cache.fresh and cache.memory, or spread the tileset over prefixes"}
-		key     = meaning{proxy.ErrDenied, noRemedy, "the KMS key that encrypts the object is not usable: allow kms:Decrypt in the role and in the key's policy, and look at the key's state"}
+		denied  = meaning{tile.ErrDenied, noRemedy, "the role, its session policy or the bucket's policy doesn't allow s3:GetObject here"}
+		refused = meaning{tile.ErrNoCredentials, newCredentials, "these credentials are refused; new ones are asked for"}
+		region  = meaning{tile.ErrBadAnswer, noRemedy, "the bucket is in another region: set aws.region"}
+		skewed  = meaning{tile.ErrDenied, noRemedy, "this machine's clock is wrong: set it, e.g. with chrony"}
+		slow    = meaning{tile.ErrSlowDown, trySlower, "S3 asks for fewer requests: raise cache.fresh and cache.memory, or spread the tileset over prefixes"}
+		key     = meaning{tile.ErrDenied, noRemedy, "the KMS key that encrypts the object is not usable: allow kms:Decrypt in the role and in the key's policy, and look at the key's state"}
 	)
 	return map[string]meaning{
-		"NoSuchKey":    {tilecache.ErrMissing, noRemedy, ""},
-		"NoSuchBucket": {proxy.ErrBadAnswer, noRemedy, "the bucket doesn't exist: look at the source, aws.region and aws.endpoint"},
+		"NoSuchKey":    {tile.ErrMissing, noRemedy, ""},
+		"NoSuchBucket": {tile.ErrBadAnswer, noRemedy, "the bucket doesn't exist: look at the source, aws.region and aws.endpoint"},
 		"AccessDenied": denied, "AllAccessDisabled": denied, "AccountProblem": denied,
-		"SignatureDoesNotMatch": {proxy.ErrDenied, noRemedy, "the secret key is wrong, or something on the way to S3 changes requests"},
+		"SignatureDoesNotMatch": {tile.ErrDenied, noRemedy, "the secret key is wrong, or something on the way to S3 changes requests"},
 		"RequestTimeTooSkewed":  skewed, "RequestInTheFuture": skewed,
 		"ExpiredToken": refused, "ExpiredTokenException": refused, "TokenRefreshRequired": refused,
 		"InvalidToken": refused, "InvalidTokenId": refused, "InvalidAccessKeyId": refused,
@@ -108,9 +107,9 @@ var meanings = func() map[string]meaning {
 		"IllegalLocationConstraintException": region,
 		"SlowDown":                           slow, "ServiceUnavailable": slow, "Throttling": slow, "ThrottlingException": slow,
 		"RequestLimitExceeded": slow, "TooManyRequests": slow, "BandwidthLimitExceeded": slow,
-		"RequestTimeout":     {proxy.ErrTimeout, tryAgain, ""},
-		"InvalidObjectState": {proxy.ErrBadAnswer, noRemedy, "the object is archived: restore it or change its storage class"},
-		"MethodNotAllowed":   {proxy.ErrBadAnswer, noRemedy, "this is no S3 API: look at aws.endpoint"},
+		"RequestTimeout":     {tile.ErrTimeout, tryAgain, ""},
+		"InvalidObjectState": {tile.ErrBadAnswer, noRemedy, "the object is archived: restore it or change its storage class"},
+		"MethodNotAllowed":   {tile.ErrBadAnswer, noRemedy, "this is no S3 API: look at aws.endpoint"},
 		"KMS":                key,
 	}
 }()
@@ -153,13 +152,13 @@ func classifyAnswer(status int, h http.Header, code, message, request string, se
 	case f.status == http.StatusServiceUnavailable, f.status == http.StatusTooManyRequests:
 		m = meanings["SlowDown"]
 	case f.status >= http.StatusInternalServerError:
-		m = meaning{proxy.ErrUnreachable, tryAgain, ""}
+		m = meaning{tile.ErrUnreachable, tryAgain, ""}
 	case f.status == http.StatusForbidden, f.status == http.StatusUnauthorized:
-		m = meaning{proxy.ErrDenied, noRemedy, "that isn't how S3 refuses: look at aws.endpoint and at what stands before it"}
+		m = meaning{tile.ErrDenied, noRemedy, "that isn't how S3 refuses: look at aws.endpoint and at what stands before it"}
 	case f.status == http.StatusMovedPermanently:
 		m = meanings["PermanentRedirect"]
 	default:
-		m = meaning{proxy.ErrBadAnswer, noRemedy, ""}
+		m = meaning{tile.ErrBadAnswer, noRemedy, ""}
 	}
 	f.class, f.remedy, f.hint = m.class, m.remedy, m.hint
 	if m == meanings["PermanentRedirect"] {
@@ -176,20 +175,20 @@ func classifySilence(ctx context.Context, err error, secrets []string) *fault {
 	var host *net.DNSError
 	switch cause := ctx.Err(); {
 	case errors.Is(err, errStalled):
-		f.class, f.text = proxy.ErrTimeout, "no byte of the body for longer than aws.timeouts.progress"
+		f.class, f.text = tile.ErrTimeout, "no byte of the body for longer than aws.timeouts.progress"
 	case errors.Is(cause, context.DeadlineExceeded):
-		f.class, f.text = proxy.ErrTimeout, "the caller's time ran out"
+		f.class, f.text = tile.ErrTimeout, "the caller's time ran out"
 	case cause != nil:
 		f.class, f.text = cause, "the caller left"
 	case errors.As(err, &host) && host.IsNotFound:
-		f.class, f.hint = proxy.ErrUnreachable, "look at aws.region and aws.endpoint"
+		f.class, f.hint = tile.ErrUnreachable, "look at aws.region and aws.endpoint"
 	case errors.As(err, &network) && network.Timeout():
-		f.class = proxy.ErrTimeout
+		f.class = tile.ErrTimeout
 		if unasked(err) {
 			f.remedy = tryAgain
 		}
 	default:
-		f.class, f.remedy = proxy.ErrUnreachable, tryAgain
+		f.class, f.remedy = tile.ErrUnreachable, tryAgain
 	}
 	return f
 }

@@ -12,9 +12,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 
 	"tilegate/internal/fakeaws"
-	"tilegate/proxy"
+	"tilegate/internal/tile"
 	"tilegate/proxy/origin"
-	"tilegate/tilecache"
 )
 
 func TestFailuresAreToldApart(t *testing.T) {
@@ -25,30 +24,30 @@ func TestFailuresAreToldApart(t *testing.T) {
 		requests int    // in all, retries and a second try with new credentials included
 		says     string // what to do
 	}{
-		{404, "NoSuchKey", tilecache.ErrMissing, 1, ""},
-		{404, "NoSuchBucket", proxy.ErrBadAnswer, 1, "the bucket doesn't exist"},
-		{404, "NotFound", proxy.ErrBadAnswer, 1, ""},
-		{403, "AllAccessDisabled", proxy.ErrDenied, 1, "policy"},
-		{403, "SomethingElse", proxy.ErrDenied, 1, "aws.endpoint"},
-		{400, "KMS.DisabledException", proxy.ErrDenied, 1, "kms:Decrypt"},
-		{400, "KMSInvalidStateException", proxy.ErrDenied, 1, "kms:Decrypt"},
-		{403, "SignatureDoesNotMatch", proxy.ErrDenied, 1, "secret key"},
-		{403, "InvalidObjectState", proxy.ErrBadAnswer, 1, "archived"},
-		{403, "RequestTimeTooSkewed", proxy.ErrDenied, 1, "clock"},
-		{400, "ExpiredToken", proxy.ErrNoCredentials, 2, ""},
-		{400, "InvalidToken", proxy.ErrNoCredentials, 2, ""},
-		{403, "InvalidAccessKeyId", proxy.ErrNoCredentials, 2, ""},
-		{301, "PermanentRedirect", proxy.ErrBadAnswer, 1, "set aws.region to eu-north-1"},
-		{307, "TemporaryRedirect", proxy.ErrBadAnswer, 1, "another region"},
-		{400, "AuthorizationHeaderMalformed", proxy.ErrBadAnswer, 1, "set aws.region to eu-north-1"},
-		{503, "SlowDown", proxy.ErrSlowDown, 3, "fewer requests"},
-		{503, "ServiceUnavailable", proxy.ErrSlowDown, 3, "fewer requests"},
-		{429, "Whatever", proxy.ErrSlowDown, 3, "fewer requests"},
-		{500, "InternalError", proxy.ErrUnreachable, 3, ""},
-		{502, "BadGateway", proxy.ErrUnreachable, 3, ""},
-		{400, "RequestTimeout", proxy.ErrTimeout, 3, ""},
-		{405, "MethodNotAllowed", proxy.ErrBadAnswer, 1, "aws.endpoint"},
-		{418, "Teapot", proxy.ErrBadAnswer, 1, ""},
+		{404, "NoSuchKey", tile.ErrMissing, 1, ""},
+		{404, "NoSuchBucket", tile.ErrBadAnswer, 1, "the bucket doesn't exist"},
+		{404, "NotFound", tile.ErrBadAnswer, 1, ""},
+		{403, "AllAccessDisabled", tile.ErrDenied, 1, "policy"},
+		{403, "SomethingElse", tile.ErrDenied, 1, "aws.endpoint"},
+		{400, "KMS.DisabledException", tile.ErrDenied, 1, "kms:Decrypt"},
+		{400, "KMSInvalidStateException", tile.ErrDenied, 1, "kms:Decrypt"},
+		{403, "SignatureDoesNotMatch", tile.ErrDenied, 1, "secret key"},
+		{403, "InvalidObjectState", tile.ErrBadAnswer, 1, "archived"},
+		{403, "RequestTimeTooSkewed", tile.ErrDenied, 1, "clock"},
+		{400, "ExpiredToken", tile.ErrNoCredentials, 2, ""},
+		{400, "InvalidToken", tile.ErrNoCredentials, 2, ""},
+		{403, "InvalidAccessKeyId", tile.ErrNoCredentials, 2, ""},
+		{301, "PermanentRedirect", tile.ErrBadAnswer, 1, "set aws.region to eu-north-1"},
+		{307, "TemporaryRedirect", tile.ErrBadAnswer, 1, "another region"},
+		{400, "AuthorizationHeaderMalformed", tile.ErrBadAnswer, 1, "set aws.region to eu-north-1"},
+		{503, "SlowDown", tile.ErrSlowDown, 3, "fewer requests"},
+		{503, "ServiceUnavailable", tile.ErrSlowDown, 3, "fewer requests"},
+		{429, "Whatever", tile.ErrSlowDown, 3, "fewer requests"},
+		{500, "InternalError", tile.ErrUnreachable, 3, ""},
+		{502, "BadGateway", tile.ErrUnreachable, 3, ""},
+		{400, "RequestTimeout", tile.ErrTimeout, 3, ""},
+		{405, "MethodNotAllowed", tile.ErrBadAnswer, 1, "aws.endpoint"},
+		{418, "Teapot", tile.ErrBadAnswer, 1, ""},
 	} {
 		t.Run(fmt.Sprintf("%d %s", tc.status, tc.code), func(t *testing.T) {
 			inBubble(t, func(t *testing.T, w *world) {
@@ -61,7 +60,7 @@ func TestFailuresAreToldApart(t *testing.T) {
 				if !strings.Contains(text, tc.says) {
 					t.Errorf("got %q, want it to say %q", text, tc.says)
 				}
-				if operator := tc.want != tilecache.ErrMissing; operator != strings.Contains(w.log.String(), "origin request failed") { //nolint:errorlint // the table's own value
+				if operator := tc.want != tile.ErrMissing; operator != strings.Contains(w.log.String(), "origin request failed") { //nolint:errorlint // the table's own value
 					t.Errorf("logged: %q", w.log.String())
 				}
 			})
@@ -75,15 +74,15 @@ func TestMessagesThatMatter(t *testing.T) {
 		want          error
 		says          string
 	}{
-		"KMS behind AccessDenied": {"AccessDenied", "User: arn:aws:sts::1:assumed-role/a/b is not authorized to perform: kms:Decrypt on the resource", proxy.ErrDenied, "kms:Decrypt in the role"},
-		"region in the message":   {"AuthorizationHeaderMalformed", "The authorization header is malformed; the region 'us-east-1' is wrong; expecting 'ap-south-1'", proxy.ErrBadAnswer, "set aws.region to ap-south-1"},
+		"KMS behind AccessDenied": {"AccessDenied", "User: arn:aws:sts::1:assumed-role/a/b is not authorized to perform: kms:Decrypt on the resource", tile.ErrDenied, "kms:Decrypt in the role"},
+		"region in the message":   {"AuthorizationHeaderMalformed", "The authorization header is malformed; the region 'us-east-1' is wrong; expecting 'ap-south-1'", tile.ErrBadAnswer, "set aws.region to ap-south-1"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			tiles := stub(t, func(w http.ResponseWriter, _ *http.Request) {
 				w.WriteHeader(http.StatusForbidden)
 				_, _ = fmt.Fprintf(w, "<Error><Code>%s</Code><Message>%s</Message></Error>", tc.code, tc.message)
 			}, func(o *origin.Options) { o.Sources[0].Forbid = origin.Ask })
-			_, err := tiles.Fetch(t.Context(), tile101, tilecache.Condition{})
+			_, err := tiles.Fetch(t.Context(), tile101, tile.Condition{})
 			if !errors.Is(err, tc.want) || !strings.Contains(err.Error(), tc.says) {
 				t.Errorf("got %v, want %v that says %q", err, tc.want, tc.says)
 			}
@@ -109,8 +108,8 @@ func TestSecretsThatS3EchoesReachNoErrorAndNoLog(t *testing.T) {
 			return aws.Credentials{AccessKeyID: "ASIAKEY", SecretAccessKey: secret, SessionToken: token}, nil
 		}
 	})
-	_, err := tiles.Fetch(t.Context(), tile101, tilecache.Condition{})
-	if !errors.Is(err, proxy.ErrBadAnswer) || !strings.Contains(err.Error(), "400 Odd") {
+	_, err := tiles.Fetch(t.Context(), tile101, tile.Condition{})
+	if !errors.Is(err, tile.ErrBadAnswer) || !strings.Contains(err.Error(), "400 Odd") {
 		t.Fatalf("got %v", err)
 	}
 	if !strings.Contains(log.String(), "origin request failed") {
@@ -131,13 +130,13 @@ func TestOneLogLineAMinuteOfEachKind(t *testing.T) {
 		w.settled(t)
 		w.Inject(fakeaws.Fault{Op: "GetObject", Status: http.StatusNotFound, Code: "NoSuchBucket"})
 		for range 100 {
-			w.mustFail(t, proxy.ErrBadAnswer)
+			w.mustFail(t, tile.ErrBadAnswer)
 		}
 		if n := strings.Count(w.log.String(), "origin request failed"); n != 1 {
 			t.Errorf("%d lines for 100 alike failures", n)
 		}
 		pass(time.Minute)
-		w.mustFail(t, proxy.ErrBadAnswer)
+		w.mustFail(t, tile.ErrBadAnswer)
 		if log := w.log.String(); !strings.Contains(log, "skipped=99") {
 			t.Errorf("got %q", log)
 		}

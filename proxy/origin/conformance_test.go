@@ -23,9 +23,8 @@ import (
 	"tilegate/internal/fakeaws"
 	"tilegate/internal/issuer"
 	"tilegate/internal/testenv"
-	"tilegate/proxy"
+	"tilegate/internal/tile"
 	"tilegate/proxy/origin"
-	"tilegate/tilecache"
 )
 
 // backend is an S3 that the conformance suite runs against.
@@ -126,27 +125,27 @@ func conform(t *testing.T, b backend) {
 	escape := origin.Source{ID: "escape", Bucket: "tiles", Prefix: "conform/base/", Key: keyOf("conform/secret/")}
 	nowhere := origin.Source{ID: "nowhere", Bucket: "no-such-bucket", Prefix: "x/", Key: keyOf("x/")}
 	odd := origin.Source{ID: "odd", Bucket: "tiles", Prefix: "conform/ödd +~/", Key: keyOf("conform/ödd +~/")}
-	b.put(t, "tiles", "conform/base/0/0/0.png", "", tile(0))
-	b.put(t, "tiles", "conform/base/1/0/1.png", "", tile(1))
-	b.put(t, "tiles", "conform/secret/1/0/1.png", "", tile(2))
-	b.put(t, "tiles", "conform/ödd +~/1/0/1.png", "", tile(3))
+	b.put(t, "tiles", "conform/base/0/0/0.png", "", tileKey(0))
+	b.put(t, "tiles", "conform/base/1/0/1.png", "", tileKey(1))
+	b.put(t, "tiles", "conform/secret/1/0/1.png", "", tileKey(2))
+	b.put(t, "tiles", "conform/ödd +~/1/0/1.png", "", tileKey(3))
 	a := open(t, b.options(base, escape, nowhere, odd))
-	get := func(id string, key tilecache.Key, cond tilecache.Condition) (*tilecache.Object, []byte, error) {
+	get := func(id string, key tile.Key, cond tile.Condition) (*tile.Object, []byte, error) {
 		return read(a.Source(id).Fetch(t.Context(), key, cond))
 	}
 
 	t.Run("300 objects byte for byte", func(t *testing.T) {
 		const n, atOnce = 300, 16
 		for i := range n {
-			b.put(t, "tiles", fmt.Sprintf("conform/base/9/%d/7.png", i), "", append(tile(byte(i)), fmt.Sprint(i)...))
+			b.put(t, "tiles", fmt.Sprintf("conform/base/9/%d/7.png", i), "", append(tileKey(byte(i)), fmt.Sprint(i)...))
 		}
 		next := make(chan int)
 		var wg sync.WaitGroup
 		for range atOnce {
 			wg.Go(func() {
 				for i := range next {
-					want := append(tile(byte(i)), fmt.Sprint(i)...)
-					o, body, err := get("base", tilecache.Key{Z: 9, X: uint32(i), Y: 7}, tilecache.Condition{})
+					want := append(tileKey(byte(i)), fmt.Sprint(i)...)
+					o, body, err := get("base", tile.Key{Z: 9, X: uint32(i), Y: 7}, tile.Condition{})
 					if err != nil || !bytes.Equal(body, want) || o.Size != int64(len(want)) || o.ETag == "" || o.LastModified.IsZero() {
 						t.Errorf("object %d: %v", i, err)
 					}
@@ -160,45 +159,45 @@ func conform(t *testing.T, b backend) {
 		wg.Wait()
 	})
 	t.Run("odd characters in the key", func(t *testing.T) {
-		if _, body, err := get("odd", tile101, tilecache.Condition{}); err != nil || !bytes.Equal(body, tile(3)) {
+		if _, body, err := get("odd", tile101, tile.Condition{}); err != nil || !bytes.Equal(body, tileKey(3)) {
 			t.Errorf("got %d bytes, error %v", len(body), err)
 		}
 	})
 	t.Run("missing", func(t *testing.T) {
-		if _, _, err := get("base", absent, tilecache.Condition{}); !errors.Is(err, tilecache.ErrMissing) {
+		if _, _, err := get("base", absent, tile.Condition{}); !errors.Is(err, tile.ErrMissing) {
 			t.Errorf("got %v", err)
 		}
 	})
 	t.Run("conditions and ranges", func(t *testing.T) {
-		o, _, err := get("base", tile101, tilecache.Condition{})
+		o, _, err := get("base", tile101, tile.Condition{})
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, _, err := get("base", tile101, tilecache.Condition{IfNoneMatch: o.ETag}); !errors.Is(err, tilecache.ErrNotModified) {
+		if _, _, err := get("base", tile101, tile.Condition{IfNoneMatch: o.ETag}); !errors.Is(err, tile.ErrNotModified) {
 			t.Errorf("revalidate: got %v", err)
 		}
-		resumed, rest, err := get("base", tile101, tilecache.Condition{IfMatch: o.ETag, Offset: 5000})
-		if err != nil || !bytes.Equal(rest, tile(1)[5000:]) || resumed.Size != o.Size || resumed.ETag != o.ETag {
+		resumed, rest, err := get("base", tile101, tile.Condition{IfMatch: o.ETag, Offset: 5000})
+		if err != nil || !bytes.Equal(rest, tileKey(1)[5000:]) || resumed.Size != o.Size || resumed.ETag != o.ETag {
 			t.Errorf("resume: %d bytes, error %v", len(rest), err)
 		}
-		b.put(t, "tiles", "conform/base/1/0/1.png", "", tile(4))
-		if _, _, err := get("base", tile101, tilecache.Condition{IfMatch: o.ETag, Offset: 5000}); !errors.Is(err, tilecache.ErrChanged) {
+		b.put(t, "tiles", "conform/base/1/0/1.png", "", tileKey(4))
+		if _, _, err := get("base", tile101, tile.Condition{IfMatch: o.ETag, Offset: 5000}); !errors.Is(err, tile.ErrChanged) {
 			t.Errorf("resume of what has changed: got %v", err)
 		}
-		if _, body, err := get("base", tile101, tilecache.Condition{IfNoneMatch: o.ETag}); err != nil || !bytes.Equal(body, tile(4)) {
+		if _, body, err := get("base", tile101, tile.Condition{IfNoneMatch: o.ETag}); err != nil || !bytes.Equal(body, tileKey(4)) {
 			t.Errorf("revalidate what has changed: %v", err)
 		}
 	})
 	t.Run("stored gzip", func(t *testing.T) {
 		want := []byte("\x1f\x8b\x08 not really, and passed on as it is")
 		b.put(t, "tiles", "conform/base/2/0/0.png", "gzip", want)
-		o, body, err := get("base", tilecache.Key{Z: 2}, tilecache.Condition{})
+		o, body, err := get("base", tile.Key{Z: 2}, tile.Condition{})
 		if err != nil || o.Encoding != "gzip" || !bytes.Equal(body, want) {
 			t.Errorf("got %q, encoding %v, error %v", body, o, err)
 		}
 	})
 	t.Run("no such bucket", func(t *testing.T) {
-		if _, _, err := get("nowhere", tile101, tilecache.Condition{}); !errors.Is(err, proxy.ErrBadAnswer) || !strings.Contains(err.Error(), "the bucket doesn't exist") {
+		if _, _, err := get("nowhere", tile101, tile.Condition{}); !errors.Is(err, tile.ErrBadAnswer) || !strings.Contains(err.Error(), "the bucket doesn't exist") {
 			t.Errorf("got %v", err)
 		}
 	})
@@ -217,11 +216,11 @@ func conform(t *testing.T, b backend) {
 		wrong := b
 		wrong.role = origin.Role{}
 		wrong.secret = "not-the-secret"
-		if _, _, err := read(open(t, wrong.options(base)).Source("base").Fetch(t.Context(), tile101, tilecache.Condition{})); !errors.Is(err, proxy.ErrDenied) || !strings.Contains(err.Error(), "secret key") {
+		if _, _, err := read(open(t, wrong.options(base)).Source("base").Fetch(t.Context(), tile101, tile.Condition{})); !errors.Is(err, tile.ErrDenied) || !strings.Contains(err.Error(), "secret key") {
 			t.Errorf("a wrong secret: got %v", err)
 		}
 		wrong.key = "AKIANOBODY"
-		if _, _, err := read(open(t, wrong.options(base)).Source("base").Fetch(t.Context(), tile101, tilecache.Condition{})); !errors.Is(err, proxy.ErrNoCredentials) {
+		if _, _, err := read(open(t, wrong.options(base)).Source("base").Fetch(t.Context(), tile101, tile.Condition{})); !errors.Is(err, tile.ErrNoCredentials) {
 			t.Errorf("an unknown key: got %v", err)
 		}
 	})
@@ -229,7 +228,7 @@ func conform(t *testing.T, b backend) {
 		return
 	}
 	t.Run("the session policy confines", func(t *testing.T) {
-		if _, _, err := get("escape", tile101, tilecache.Condition{}); !errors.Is(err, proxy.ErrDenied) {
+		if _, _, err := get("escape", tile101, tile.Condition{}); !errors.Is(err, tile.ErrDenied) {
 			t.Errorf("got %v", err)
 		}
 	})
@@ -239,7 +238,7 @@ func conform(t *testing.T, b backend) {
 // conformPresign looks at a URL with plain HTTP: now, and on either side of its expiry. The origin that
 // signs lives in a bubble where it was that much earlier.
 func conformPresign(t *testing.T, b backend, a *origin.AWS) {
-	if status, body := httpGet(t, presigned(t, a)); status != http.StatusOK || !bytes.Equal(body, tile(4)) {
+	if status, body := httpGet(t, presigned(t, a)); status != http.StatusOK || !bytes.Equal(body, tileKey(4)) {
 		t.Errorf("now: got %d, %d bytes", status, len(body))
 	}
 	now := time.Now()
@@ -291,9 +290,9 @@ func httpGet(t *testing.T, address string) (int, []byte) {
 func conformVend(t *testing.T, b backend) {
 	granted := origin.Source{ID: "granted", Bucket: "tiles", Prefix: "conform/base/", Texts: textsOf("conform/base/"), Key: keyOf("conform/base/"), Vend: true}
 	mixed := origin.Source{ID: "mixed", Bucket: "other", Texts: []string{"", "/public/", "/", ".png"}, Key: keyOf(""), Vend: true}
-	b.put(t, "tiles", "conform/base/report.pdf", "", tile(5))
-	b.put(t, "other", "1/public/0/1.png", "", tile(6))
-	b.put(t, "other", "1/secret/0/1.png", "", tile(7))
+	b.put(t, "tiles", "conform/base/report.pdf", "", tileKey(5))
+	b.put(t, "other", "1/public/0/1.png", "", tileKey(6))
+	b.put(t, "other", "1/secret/0/1.png", "", tileKey(7))
 	a := open(t, b.options(granted, mixed))
 	v, err := a.Vend(t.Context(), "ada@example.com", []string{"granted", "mixed"}, 15*time.Minute)
 	if err != nil {
@@ -361,8 +360,8 @@ func TestWebIdentityOnMinIO(t *testing.T) {
 	iss, address := tokenIssuer(t)
 	server := testenv.MinIO(t, testenv.OpenID{ConfigURL: address + "/.well-known/openid-configuration", ClientID: "tiles"})
 	server.CreateBucket(t, "tiles")
-	putter(server)(t, "tiles", "base/1/0/1.png", "", tile(1))
-	putter(server)(t, "tiles", "secret/1/0/1.png", "", tile(2))
+	putter(server)(t, "tiles", "base/1/0/1.png", "", tileKey(1))
+	putter(server)(t, "tiles", "secret/1/0/1.png", "", tileKey(2))
 	role := origin.Role{ARN: "arn:minio:iam:::role/any", WebIdentityTokenFile: tokenFile(t, iss), ScopeDown: true}
 	a := open(t, origin.Options{
 		Region: "us-east-1", Endpoint: server.Endpoint, STSEndpoint: server.Endpoint, PathStyle: true,
@@ -374,10 +373,10 @@ func TestWebIdentityOnMinIO(t *testing.T) {
 			{ID: "escape", Bucket: "tiles", Prefix: "base/", Key: keyOf("secret/"), Role: role},
 		},
 	})
-	if _, body, err := read(a.Source("base").Fetch(t.Context(), tile101, tilecache.Condition{})); err != nil || !bytes.Equal(body, tile(1)) {
+	if _, body, err := read(a.Source("base").Fetch(t.Context(), tile101, tile.Condition{})); err != nil || !bytes.Equal(body, tileKey(1)) {
 		t.Errorf("got %d bytes, error %v", len(body), err)
 	}
-	if _, _, err := read(a.Source("escape").Fetch(t.Context(), tile101, tilecache.Condition{})); !errors.Is(err, proxy.ErrDenied) {
+	if _, _, err := read(a.Source("escape").Fetch(t.Context(), tile101, tile.Condition{})); !errors.Is(err, tile.ErrDenied) {
 		t.Errorf("outside the session policy: %v", err)
 	}
 }

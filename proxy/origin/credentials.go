@@ -11,9 +11,9 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/aws/aws-sdk-go-v2/aws"
+	"tilegate/internal/tile"
 
-	"tilegate/proxy"
+	"github.com/aws/aws-sdk-go-v2/aws"
 )
 
 const (
@@ -76,7 +76,7 @@ func newKeeper(name string, fetch func(context.Context) (aws.Credentials, error)
 }
 
 // Retrieve returns what is held, at once while that is valid. Without, it waits for an attempt under
-// way until that is patience old. It makes no call of its own. Errors: proxy.ErrNoCredentials.
+// way until that is patience old. It makes no call of its own. Errors: tile.ErrNoCredentials.
 func (k *keeper) Retrieve(ctx context.Context) (credentials, error) {
 	return k.retrieve(ctx, patience)
 }
@@ -96,7 +96,7 @@ func (k *keeper) retrieve(ctx context.Context, most time.Duration) (credentials,
 	case <-wait.done:
 	case <-timer.C:
 	case <-ctx.Done():
-		return credentials{}, fmt.Errorf("%w: %w", proxy.ErrNoCredentials, ctx.Err())
+		return credentials{}, fmt.Errorf("%w: %w", tile.ErrNoCredentials, ctx.Err())
 	}
 	creds, _, err = k.look(most)
 	return creds, err
@@ -125,7 +125,7 @@ func (k *keeper) look(most time.Duration) (credentials, attempt, error) {
 	if k.failed != nil {
 		why = detail(k.failed)
 	}
-	return credentials{}, wait, fmt.Errorf("%w: %s: %s", proxy.ErrNoCredentials, k.name, why)
+	return credentials{}, wait, fmt.Errorf("%w: %s: %s", tile.ErrNoCredentials, k.name, why)
 }
 
 func (k *keeper) valid(now time.Time) bool {

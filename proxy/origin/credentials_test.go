@@ -16,9 +16,8 @@ import (
 
 	"tilegate/internal/fakeaws"
 	"tilegate/internal/testenv"
-	"tilegate/proxy"
+	"tilegate/internal/tile"
 	"tilegate/proxy/origin"
-	"tilegate/tilecache"
 )
 
 // inBubble runs a test on a virtual clock that S3, STS and the origin share.
@@ -32,11 +31,11 @@ func inBubble(t *testing.T, test func(t *testing.T, w *world), changes ...change
 func (w *world) mustFetch(t *testing.T) time.Duration {
 	t.Helper()
 	begun := time.Now()
-	_, body, err := w.fetch(t.Context(), tile101, tilecache.Condition{})
+	_, body, err := w.fetch(t.Context(), tile101, tile.Condition{})
 	if err != nil {
 		t.Fatalf("after %s: %v", time.Since(begun), err)
 	}
-	if string(body) != string(tile(1)) {
+	if string(body) != string(tileKey(1)) {
 		t.Fatalf("got %d other bytes", len(body))
 	}
 	return time.Since(begun)
@@ -44,7 +43,7 @@ func (w *world) mustFetch(t *testing.T) time.Duration {
 
 func (w *world) mustFail(t *testing.T, class error) string {
 	t.Helper()
-	_, _, err := w.fetch(t.Context(), tile101, tilecache.Condition{})
+	_, _, err := w.fetch(t.Context(), tile101, tile.Condition{})
 	if !errors.Is(err, class) {
 		t.Fatalf("got %v, want %v", err, class)
 	}
@@ -164,7 +163,7 @@ func TestAfterTrueExpiryRequestsFailAtOnceUntilSTSIsBack(t *testing.T) {
 		pass(2 * time.Second)
 		w.Inject(fakeaws.Fault{Op: "GetObject", Status: http.StatusTeapot, Code: "ShouldNotBeAsked"})
 		begun := time.Now()
-		text := w.mustFail(t, proxy.ErrNoCredentials)
+		text := w.mustFail(t, tile.ErrNoCredentials)
 		if took := time.Since(begun); took > 0 {
 			t.Errorf("without credentials a request took %s", took)
 		}
@@ -181,7 +180,7 @@ func TestAfterTrueExpiryRequestsFailAtOnceUntilSTSIsBack(t *testing.T) {
 		}
 		restore()
 		pass(31 * time.Second)
-		if got := w.mustFail(t, proxy.ErrBadAnswer); !strings.Contains(got, "ShouldNotBeAsked") {
+		if got := w.mustFail(t, tile.ErrBadAnswer); !strings.Contains(got, "ShouldNotBeAsked") {
 			t.Errorf("S3 is still not asked: %q", got)
 		}
 	})
@@ -213,7 +212,7 @@ func TestRefusedCredentialsCauseNoStormAtSTS(t *testing.T) {
 		w.Inject(fakeaws.Fault{Op: "GetObject", Status: http.StatusBadRequest, Code: "InvalidToken"})
 		begun, calls := time.Now(), w.assumed()
 		for time.Since(begun) < time.Minute {
-			w.mustFail(t, proxy.ErrNoCredentials)
+			w.mustFail(t, tile.ErrNoCredentials)
 			pass(300 * time.Millisecond)
 		}
 		if n := w.assumed() - calls; n < 5 || n > 13 {
@@ -228,7 +227,7 @@ func TestRefusalIsNews(t *testing.T) {
 	for name, before := range map[string]func(t *testing.T, w *world){
 		"after a denial": func(t *testing.T, w *world) {
 			w.Inject(fakeaws.Fault{Op: "GetObject", Status: http.StatusForbidden, Code: "AccessDenied", Times: 1})
-			w.mustFail(t, proxy.ErrDenied)
+			w.mustFail(t, tile.ErrDenied)
 		},
 		"after a refusal": func(t *testing.T, w *world) {
 			w.ExpireSessions()
@@ -290,14 +289,14 @@ func TestAtStartRequestsWaitShortlyForTheFirstCredentials(t *testing.T) {
 		took  time.Duration
 	}{
 		"STS answers in a second":     {time.Second, nil, time.Second},
-		"STS takes longer than we do": {20 * time.Second, proxy.ErrNoCredentials, 2 * time.Second},
+		"STS takes longer than we do": {20 * time.Second, tile.ErrNoCredentials, 2 * time.Second},
 	} {
 		t.Run(name, func(t *testing.T) {
 			inBubble(t, func(t *testing.T, w *world) {
 				w.Inject(fakeaws.Fault{Op: "AssumeRole", Delay: tc.delay})
 				w.restart(t)
 				begun := time.Now()
-				_, _, err := w.fetch(t.Context(), tile101, tilecache.Condition{})
+				_, _, err := w.fetch(t.Context(), tile101, tile.Condition{})
 				if took := time.Since(begun); !errors.Is(err, tc.want) || took != tc.took {
 					t.Errorf("got %v after %s, want %v after %s", err, took, tc.want, tc.took)
 				}
@@ -333,7 +332,7 @@ func TestReadinessAtStart(t *testing.T) {
 				}
 				w.Inject(tc.fault)
 				pass(2 * time.Hour)
-				_, _, _ = w.fetch(t.Context(), tile101, tilecache.Condition{})
+				_, _, _ = w.fetch(t.Context(), tile101, tile.Condition{})
 				if err := w.origin.Ready(); err != nil {
 					t.Errorf("not ready once it was: %v", err)
 				}
@@ -436,7 +435,7 @@ func TestRevokedBaseCredentialsAreReadAnew(t *testing.T) {
 	var rotated atomic.Bool
 	inBubble(t, func(t *testing.T, w *world) {
 		pass(10 * time.Second)
-		w.mustFail(t, proxy.ErrNoCredentials)
+		w.mustFail(t, tile.ErrNoCredentials)
 		rotated.Store(true)
 		pass(time.Minute)
 		w.mustFetch(t)

@@ -10,9 +10,8 @@ import (
 	"time"
 
 	"tilegate/internal/fakeaws"
-	"tilegate/proxy"
+	"tilegate/internal/tile"
 	"tilegate/proxy/origin"
-	"tilegate/tilecache"
 )
 
 func awsPage(t *testing.T) string {
@@ -66,21 +65,21 @@ func TestPoliciesInTheDocumentation(t *testing.T) {
 func TestDocumentedRoleReadsItsTilesAlone(t *testing.T) {
 	policy := fence.FindStringSubmatch(awsPage(t))[1]
 	inBubble(t, func(t *testing.T, w *world) {
-		w.Put("acme-private-tiles", "basemap/1/0/1.png", fakeaws.Object{Body: tile(1)})
-		w.Put("acme-private-tiles", "secret/1/0/1.png", fakeaws.Object{Body: tile(2)})
+		w.Put("acme-private-tiles", "basemap/1/0/1.png", fakeaws.Object{Body: tileKey(1)})
+		w.Put("acme-private-tiles", "secret/1/0/1.png", fakeaws.Object{Body: tileKey(2)})
 		w.Put("acme-private-docs", "2026/report.pdf", fakeaws.Object{Body: []byte("%PDF")})
-		for id, want := range map[string]error{"basemap": nil, "file:report": nil, "secret": proxy.ErrDenied} {
-			if _, _, err := read(w.origin.Source(id).Fetch(t.Context(), tile101, tilecache.Condition{})); !errors.Is(err, want) {
+		for id, want := range map[string]error{"basemap": nil, "file:report": nil, "secret": tile.ErrDenied} {
+			if _, _, err := read(w.origin.Source(id).Fetch(t.Context(), tile101, tile.Condition{})); !errors.Is(err, want) {
 				t.Errorf("%s: got %v, want %v", id, err, want)
 			}
 		}
-		if _, _, err := read(w.origin.Source("basemap").Fetch(t.Context(), absent, tilecache.Condition{})); !errors.Is(err, tilecache.ErrMissing) {
+		if _, _, err := read(w.origin.Source("basemap").Fetch(t.Context(), absent, tile.Condition{})); !errors.Is(err, tile.ErrMissing) {
 			t.Errorf("a missing tile: %v", err)
 		}
 	}, func(r *fakeaws.Role, o *origin.Options) {
 		r.Policy = policy
 		file := source("file:report", "acme-private-docs", "2026/report.pdf")
-		file.Key = func(tilecache.Key) string { return "2026/report.pdf" }
+		file.Key = func(tile.Key) string { return "2026/report.pdf" }
 		o.Sources = []origin.Source{source("base", "acme-private-tiles", "basemap/"), source("basemap", "acme-private-tiles", "basemap/"), source("secret", "acme-private-tiles", "secret/"), file}
 	})
 }
@@ -103,7 +102,7 @@ func TestDocumentedErrorsAreTheOnesOfTheLog(t *testing.T) {
 			inBubble(t, func(t *testing.T, w *world) {
 				w.settled(t)
 				w.Inject(fakeaws.Fault{Op: "GetObject", Status: 500, Code: found[1]})
-				_, _, err := w.fetch(t.Context(), tile101, tilecache.Condition{})
+				_, _, err := w.fetch(t.Context(), tile101, tile.Condition{})
 				if log := w.log.String(); err == nil || !strings.Contains(log, "class="+class) || !strings.Contains(err.Error(), found[1]) {
 					t.Errorf("%s: want class %s; got %v, logged %s", found[1], class, err, log)
 				}

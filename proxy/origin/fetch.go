@@ -9,19 +9,18 @@ import (
 	"strings"
 	"time"
 
-	"tilegate/proxy"
-	"tilegate/tilecache"
+	"tilegate/internal/tile"
 )
 
-// Fetch gets a tile's object; it is a tilecache.Fetch. ctx bounds the body too. Errors: those of
-// tilecache.Fetch and proxy's classes. Their text is for the log: it tells what S3 said and what to do,
+// Fetch gets a tile's object; it is a tile.Fetch. ctx bounds the body too. Errors: those of
+// tile.Fetch and tile's classes. Their text is for the log: it tells what S3 said and what to do,
 // and holds no secret.
-func (s *S3) Fetch(ctx context.Context, key tilecache.Key, cond tilecache.Condition) (*tilecache.Object, error) {
+func (s *S3) Fetch(ctx context.Context, key tile.Key, cond tile.Condition) (*tile.Object, error) {
 	return s.get(ctx, request{name: s.Key(key), cond: cond})
 }
 
 // get sends a request until it has an answer, with the credentials that are good by then.
-func (s *S3) get(ctx context.Context, r request) (*tilecache.Object, error) {
+func (s *S3) get(ctx context.Context, r request) (*tile.Object, error) {
 	s.budget.earn()
 	creds, err := s.keeper.Retrieve(ctx)
 	if err != nil {
@@ -60,7 +59,7 @@ func (s *S3) get(ctx context.Context, r request) (*tilecache.Object, error) {
 
 // attempt is one GetObject, and the verdict on it. The place at the gate is given back once S3 has answered,
 // as what it asks to be spared is requests.
-func (s *S3) attempt(ctx context.Context, r request) (*tilecache.Object, *fault) {
+func (s *S3) attempt(ctx context.Context, r request) (*tile.Object, *fault) {
 	if f := s.gate.enter(ctx); f != nil {
 		return nil, f
 	}
@@ -71,7 +70,7 @@ func (s *S3) attempt(ctx context.Context, r request) (*tilecache.Object, *fault)
 		f = conditional(f, r.cond)
 	}
 	s.gate.leave(f)
-	var object *tilecache.Object
+	var object *tile.Object
 	switch {
 	case f != nil && f.code == "AccessDenied":
 		f = s.forbidden(ctx, r.name, f, r.creds)
@@ -90,26 +89,26 @@ func (s *S3) attempt(ctx context.Context, r request) (*tilecache.Object, *fault)
 }
 
 // conditional gives the answers to conditions and ranges their meaning (RFC 9110 sections 13 and 14).
-func conditional(f *fault, cond tilecache.Condition) *fault {
+func conditional(f *fault, cond tile.Condition) *fault {
 	switch {
 	case f.status == http.StatusNotModified && cond.IfNoneMatch != "":
-		f.class = tilecache.ErrNotModified
+		f.class = tile.ErrNotModified
 	case f.status == http.StatusPreconditionFailed && cond.IfMatch != "",
 		f.status == http.StatusRequestedRangeNotSatisfiable && cond.Offset > 0: // it has become shorter
-		f.class = tilecache.ErrChanged
+		f.class = tile.ErrChanged
 	}
 	return f
 }
 
 // object checks what S3 says of the object that it sends.
-func (s *S3) object(ctx context.Context, answer *http.Response, r request) (*tilecache.Object, *fault) {
+func (s *S3) object(ctx context.Context, answer *http.Response, r request) (*tile.Object, *fault) {
 	if r.bytes != "" {
-		return &tilecache.Object{Body: answer.Body}, nil
+		return &tile.Object{Body: answer.Body}, nil
 	}
 	h, cond := answer.Header, r.cond
 	modified, _ := http.ParseTime(h.Get("Last-Modified")) // else it is not known
 	b := &body{ReadCloser: answer.Body, s: s, ctx: ctx}
-	o := &tilecache.Object{
+	o := &tile.Object{
 		Body: b, Size: answer.ContentLength, ETag: strong(h.Get("Etag")), LastModified: modified,
 		Encoding: storedEncoding(h.Get("Content-Encoding")),
 	}
@@ -125,7 +124,7 @@ func (s *S3) object(ctx context.Context, answer *http.Response, r request) (*til
 	case cond.Offset == 0:
 		return o, nil
 	case cond.IfMatch != "" && o.ETag != cond.IfMatch:
-		return nil, &fault{class: tilecache.ErrChanged, text: "another ETag than If-Match asked for"}
+		return nil, &fault{class: tile.ErrChanged, text: "another ETag than If-Match asked for"}
 	case partial == "": // a 200: what doesn't know ranges may send it all
 		_, err := io.CopyN(io.Discard, o.Body, cond.Offset)
 		var f *fault
@@ -144,7 +143,7 @@ func (s *S3) object(ctx context.Context, answer *http.Response, r request) (*til
 }
 
 func badAnswer(format string, args ...any) *fault {
-	return &fault{class: proxy.ErrBadAnswer, text: fmt.Sprintf(format, args...)}
+	return &fault{class: tile.ErrBadAnswer, text: fmt.Sprintf(format, args...)}
 }
 
 // strong is an ETag that conditions may be built on: quoted, not weak (RFC 9110 section 8.8.3), else "".

@@ -18,8 +18,7 @@ import (
 	"time"
 
 	"tilegate/internal/fakeaws"
-	"tilegate/proxy"
-	"tilegate/tilecache"
+	"tilegate/internal/tile"
 )
 
 func TestFetchTellsWhatS3Stores(t *testing.T) {
@@ -35,13 +34,13 @@ func TestFetchTellsWhatS3Stores(t *testing.T) {
 		"weak ETag":    {fakeaws.Object{Body: []byte("abc"), ETag: `W/"e4"`}, "", ""},
 		"bare ETag":    {fakeaws.Object{Body: []byte("abc"), ETag: `e5`}, "", ""},
 		"empty object": {fakeaws.Object{Body: []byte{}, ETag: `"e6"`}, `"e6"`, ""},
-		"CRC64NVME":    {fakeaws.Object{Body: tile(9), ETag: `"e7"`, Checksum: "CRC64NVME"}, `"e7"`, ""},
-		"no checksum":  {fakeaws.Object{Body: tile(9), ETag: `"e8"`, Checksum: "none"}, `"e8"`, ""},
+		"CRC64NVME":    {fakeaws.Object{Body: tileKey(9), ETag: `"e7"`, Checksum: "CRC64NVME"}, `"e7"`, ""},
+		"no checksum":  {fakeaws.Object{Body: tileKey(9), ETag: `"e8"`, Checksum: "none"}, `"e8"`, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			tc.put.LastModified = modified
 			w.Put("tiles", "base/1/0/1.png", tc.put)
-			o, body, err := w.fetch(t.Context(), tile101, tilecache.Condition{})
+			o, body, err := w.fetch(t.Context(), tile101, tile.Condition{})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -54,26 +53,26 @@ func TestFetchTellsWhatS3Stores(t *testing.T) {
 
 func TestConditions(t *testing.T) {
 	w := start(t, nil)
-	whole := tile(1)
-	o, _, err := w.fetch(t.Context(), tile101, tilecache.Condition{})
+	whole := tileKey(1)
+	o, _, err := w.fetch(t.Context(), tile101, tile.Condition{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	const other = `"00000000000000000000000000000000"`
 	size := int64(len(whole))
 	for name, tc := range map[string]struct {
-		cond tilecache.Condition
+		cond tile.Condition
 		want error
 		from int64
 	}{
-		"still the same":              {tilecache.Condition{IfNoneMatch: o.ETag}, tilecache.ErrNotModified, 0},
-		"another one by now":          {tilecache.Condition{IfNoneMatch: other}, nil, 0},
-		"resume":                      {tilecache.Condition{IfMatch: o.ETag, Offset: 7000}, nil, 7000},
-		"resume at the last byte":     {tilecache.Condition{IfMatch: o.ETag, Offset: size - 1}, nil, size - 1},
-		"resume without an ETag":      {tilecache.Condition{Offset: 7000}, nil, 7000},
-		"resume of another object":    {tilecache.Condition{IfMatch: other, Offset: 7000}, tilecache.ErrChanged, 0},
-		"resume beyond a shorter one": {tilecache.Condition{Offset: size + 5}, tilecache.ErrChanged, 0},
-		"anew, but not this one":      {tilecache.Condition{IfMatch: other}, tilecache.ErrChanged, 0},
+		"still the same":              {tile.Condition{IfNoneMatch: o.ETag}, tile.ErrNotModified, 0},
+		"another one by now":          {tile.Condition{IfNoneMatch: other}, nil, 0},
+		"resume":                      {tile.Condition{IfMatch: o.ETag, Offset: 7000}, nil, 7000},
+		"resume at the last byte":     {tile.Condition{IfMatch: o.ETag, Offset: size - 1}, nil, size - 1},
+		"resume without an ETag":      {tile.Condition{Offset: 7000}, nil, 7000},
+		"resume of another object":    {tile.Condition{IfMatch: other, Offset: 7000}, tile.ErrChanged, 0},
+		"resume beyond a shorter one": {tile.Condition{Offset: size + 5}, tile.ErrChanged, 0},
+		"anew, but not this one":      {tile.Condition{IfMatch: other}, tile.ErrChanged, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got, body, err := w.fetch(t.Context(), tile101, tc.cond)
@@ -89,30 +88,30 @@ func TestConditions(t *testing.T) {
 
 func TestAnswersThatDoNotFitTheRequest(t *testing.T) {
 	w := start(t, nil)
-	o, _, err := w.fetch(t.Context(), tile101, tilecache.Condition{})
+	o, _, err := w.fetch(t.Context(), tile101, tile.Condition{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	resume := tilecache.Condition{IfMatch: o.ETag, Offset: 7000}
+	resume := tile.Condition{IfMatch: o.ETag, Offset: 7000}
 	contentRange := func(first, last, total int64) fakeaws.Fault {
 		return fakeaws.Fault{Header: http.Header{"Content-Range": {fmt.Sprintf("bytes %d-%d/%d", first, last, total)}}}
 	}
 	for name, tc := range map[string]struct {
 		fault fakeaws.Fault
-		cond  tilecache.Condition
+		cond  tile.Condition
 		want  error
 	}{
-		"304 to an unconditional GET":  {fakeaws.Fault{NotModified: true}, tilecache.Condition{}, proxy.ErrBadAnswer},
-		"a range where all was wanted": {contentRange(0, o.Size-1, o.Size), tilecache.Condition{}, proxy.ErrBadAnswer},
-		"another range":                {contentRange(6999, o.Size-2, o.Size-1), resume, proxy.ErrBadAnswer},
-		"a range that ends early":      {contentRange(7000, o.Size-2, o.Size), resume, proxy.ErrBadAnswer},
-		"a range of another object":    {contentRange(7000, o.Size, o.Size+1), resume, proxy.ErrBadAnswer},
-		"a range of unknown size":      {fakeaws.Fault{Header: http.Header{"Content-Range": {"bytes 7000-20439/*"}}}, resume, proxy.ErrBadAnswer},
-		"a range that is none":         {fakeaws.Fault{Header: http.Header{"Content-Range": {"seven to nine"}}}, resume, proxy.ErrBadAnswer},
-		"all of it, with its ETag":     {fakeaws.Fault{Body: tile(1), Header: http.Header{"Etag": {o.ETag}}}, resume, nil},
-		"all of another one":           {fakeaws.Fault{Body: tile(1), Header: http.Header{"Etag": {`"other"`}}}, resume, tilecache.ErrChanged},
-		"all, but too short":           {fakeaws.Fault{Body: []byte("short"), Header: http.Header{"Etag": {o.ETag}}}, resume, proxy.ErrBadAnswer},
-		"a page, status 404":           {fakeaws.Fault{Status: http.StatusNotFound, Code: "NotFound"}, tilecache.Condition{}, proxy.ErrBadAnswer},
+		"304 to an unconditional GET":  {fakeaws.Fault{NotModified: true}, tile.Condition{}, tile.ErrBadAnswer},
+		"a range where all was wanted": {contentRange(0, o.Size-1, o.Size), tile.Condition{}, tile.ErrBadAnswer},
+		"another range":                {contentRange(6999, o.Size-2, o.Size-1), resume, tile.ErrBadAnswer},
+		"a range that ends early":      {contentRange(7000, o.Size-2, o.Size), resume, tile.ErrBadAnswer},
+		"a range of another object":    {contentRange(7000, o.Size, o.Size+1), resume, tile.ErrBadAnswer},
+		"a range of unknown size":      {fakeaws.Fault{Header: http.Header{"Content-Range": {"bytes 7000-20439/*"}}}, resume, tile.ErrBadAnswer},
+		"a range that is none":         {fakeaws.Fault{Header: http.Header{"Content-Range": {"seven to nine"}}}, resume, tile.ErrBadAnswer},
+		"all of it, with its ETag":     {fakeaws.Fault{Body: tileKey(1), Header: http.Header{"Etag": {o.ETag}}}, resume, nil},
+		"all of another one":           {fakeaws.Fault{Body: tileKey(1), Header: http.Header{"Etag": {`"other"`}}}, resume, tile.ErrChanged},
+		"all, but too short":           {fakeaws.Fault{Body: []byte("short"), Header: http.Header{"Etag": {o.ETag}}}, resume, tile.ErrBadAnswer},
+		"a page, status 404":           {fakeaws.Fault{Status: http.StatusNotFound, Code: "NotFound"}, tile.Condition{}, tile.ErrBadAnswer},
 	} {
 		t.Run(name, func(t *testing.T) {
 			tc.fault.Op = "GetObject"
@@ -121,7 +120,7 @@ func TestAnswersThatDoNotFitTheRequest(t *testing.T) {
 			if !errors.Is(err, tc.want) {
 				t.Fatalf("got %v, want %v", err, tc.want)
 			}
-			if err == nil && !bytes.Equal(body, tile(1)[tc.cond.Offset:]) {
+			if err == nil && !bytes.Equal(body, tileKey(1)[tc.cond.Offset:]) {
 				t.Errorf("got %d other bytes", len(body))
 			}
 		})
@@ -131,8 +130,8 @@ func TestAnswersThatDoNotFitTheRequest(t *testing.T) {
 func TestUnknownLength(t *testing.T) {
 	w := start(t, nil)
 	w.Inject(fakeaws.Fault{Op: "GetObject", Header: http.Header{"Content-Length": nil}})
-	o, body, err := w.fetch(t.Context(), tile101, tilecache.Condition{})
-	if err != nil || o.Size != -1 || !bytes.Equal(body, tile(1)) {
+	o, body, err := w.fetch(t.Context(), tile101, tile.Condition{})
+	if err != nil || o.Size != -1 || !bytes.Equal(body, tileKey(1)) {
 		t.Errorf("got %d bytes, size %d, error %v", len(body), o.Size, err)
 	}
 }
@@ -144,19 +143,19 @@ func TestBodyFaults(t *testing.T) {
 		fault fakeaws.Fault
 		want  error
 	}{
-		"reset":          {fakeaws.Fault{ResetAt: &at}, proxy.ErrUnreachable},
-		"truncated":      {fakeaws.Fault{TruncateAt: &at}, proxy.ErrUnreachable},
-		"wrong checksum": {fakeaws.Fault{Header: http.Header{"X-Amz-Checksum-Crc32": {"AAAAAA=="}}}, proxy.ErrBadAnswer},
+		"reset":          {fakeaws.Fault{ResetAt: &at}, tile.ErrUnreachable},
+		"truncated":      {fakeaws.Fault{TruncateAt: &at}, tile.ErrUnreachable},
+		"wrong checksum": {fakeaws.Fault{Header: http.Header{"X-Amz-Checksum-Crc32": {"AAAAAA=="}}}, tile.ErrBadAnswer},
 		"longer":         {fakeaws.Fault{ExtraBytes: []byte("surplus")}, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			tc.fault.Op = "GetObject"
 			defer w.Inject(tc.fault)()
-			_, body, err := w.fetch(t.Context(), tile101, tilecache.Condition{})
+			_, body, err := w.fetch(t.Context(), tile101, tile.Condition{})
 			if !errors.Is(err, tc.want) {
 				t.Fatalf("got %v, want %v", err, tc.want)
 			}
-			if !bytes.HasPrefix(tile(1), body) {
+			if !bytes.HasPrefix(tileKey(1), body) {
 				t.Error("the bytes before the fault are not the object's")
 			}
 		})
@@ -168,11 +167,11 @@ func TestBodyFaults(t *testing.T) {
 
 func TestChecksumIsNotAskedForRanges(t *testing.T) {
 	w := start(t, nil)
-	o, _, err := w.fetch(t.Context(), tile101, tilecache.Condition{})
+	o, _, err := w.fetch(t.Context(), tile101, tile.Condition{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := w.fetch(t.Context(), tile101, tilecache.Condition{IfMatch: o.ETag, Offset: 5}); err != nil {
+	if _, _, err := w.fetch(t.Context(), tile101, tile.Condition{IfMatch: o.ETag, Offset: 5}); err != nil {
 		t.Fatal(err)
 	}
 	for _, r := range w.Requests() {
@@ -189,13 +188,13 @@ func TestTimeouts(t *testing.T) {
 		want  error
 		took  time.Duration
 	}{
-		"no headers":          {fakeaws.Fault{HangBeforeHeaders: true}, proxy.ErrTimeout, 30 * time.Second},
-		"no more body":        {fakeaws.Fault{HangAt: &at}, proxy.ErrTimeout, 10 * time.Second},
+		"no headers":          {fakeaws.Fault{HangBeforeHeaders: true}, tile.ErrTimeout, 30 * time.Second},
+		"no more body":        {fakeaws.Fault{HangAt: &at}, tile.ErrTimeout, 10 * time.Second},
 		"slow but moving":     {fakeaws.Fault{Drip: &fakeaws.Drip{Chunk: 2044, Pause: 9 * time.Second}}, nil, 90 * time.Second},
 		"slow first byte":     {fakeaws.Fault{Delay: 29 * time.Second}, nil, 29 * time.Second},
-		"dripping error page": {fakeaws.Fault{Status: http.StatusBadRequest, Code: "Whatever", Drip: &fakeaws.Drip{Chunk: 1, Pause: 9 * time.Second}}, proxy.ErrBadAnswer, 30 * time.Second},
-		"dripping 404":        {fakeaws.Fault{Status: http.StatusNotFound, Code: "NoSuchKey", Drip: &fakeaws.Drip{Chunk: 1, Pause: 9 * time.Second}}, proxy.ErrBadAnswer, 30 * time.Second},
-		"hanging error page":  {fakeaws.Fault{Status: http.StatusInternalServerError, HangAt: &at}, proxy.ErrTimeout, 10 * time.Second},
+		"dripping error page": {fakeaws.Fault{Status: http.StatusBadRequest, Code: "Whatever", Drip: &fakeaws.Drip{Chunk: 1, Pause: 9 * time.Second}}, tile.ErrBadAnswer, 30 * time.Second},
+		"dripping 404":        {fakeaws.Fault{Status: http.StatusNotFound, Code: "NoSuchKey", Drip: &fakeaws.Drip{Chunk: 1, Pause: 9 * time.Second}}, tile.ErrBadAnswer, 30 * time.Second},
+		"hanging error page":  {fakeaws.Fault{Status: http.StatusInternalServerError, HangAt: &at}, tile.ErrTimeout, 10 * time.Second},
 	} {
 		t.Run(name, func(t *testing.T) {
 			inBubble(t, func(t *testing.T, w *world) {
@@ -203,7 +202,7 @@ func TestTimeouts(t *testing.T) {
 				tc.fault.Op = "GetObject"
 				remove := w.Inject(tc.fault)
 				begun := time.Now()
-				_, _, err := w.fetch(t.Context(), tile101, tilecache.Condition{})
+				_, _, err := w.fetch(t.Context(), tile101, tile.Condition{})
 				if took := time.Since(begun); !errors.Is(err, tc.want) || took < tc.took || took > tc.took+5*time.Second {
 					t.Errorf("got %v after %s, want %v after %s", err, took, tc.want, tc.took)
 				}
@@ -216,7 +215,7 @@ func TestTimeouts(t *testing.T) {
 
 func TestSlowReaderIsNoTimeoutOfS3(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world) {
-		o, err := w.tiles.Fetch(t.Context(), tile101, tilecache.Condition{})
+		o, err := w.tiles.Fetch(t.Context(), tile101, tile.Condition{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -250,7 +249,7 @@ func TestTheCallersContextStopsEverything(t *testing.T) {
 				ctx, cancel := context.WithCancel(t.Context())
 				failed := make(chan error)
 				go func() {
-					_, _, err := w.fetch(ctx, tile101, tilecache.Condition{})
+					_, _, err := w.fetch(ctx, tile101, tile.Condition{})
 					failed <- err
 				}()
 				synctest.Wait()
@@ -261,7 +260,7 @@ func TestTheCallersContextStopsEverything(t *testing.T) {
 				}
 				deadline, cancel := context.WithTimeout(t.Context(), 3*time.Millisecond)
 				defer cancel()
-				if _, _, err := w.fetch(deadline, tile101, tilecache.Condition{}); err == nil || time.Since(left) > 4*time.Millisecond {
+				if _, _, err := w.fetch(deadline, tile101, tile.Condition{}); err == nil || time.Since(left) > 4*time.Millisecond {
 					t.Errorf("with a deadline got %v after %s", err, time.Since(left))
 				}
 			})
@@ -271,14 +270,14 @@ func TestTheCallersContextStopsEverything(t *testing.T) {
 
 func TestConnectionRefused(t *testing.T) {
 	w := start(t, nil)
-	if _, _, err := w.fetch(t.Context(), tile101, tilecache.Condition{}); err != nil {
+	if _, _, err := w.fetch(t.Context(), tile101, tile.Condition{}); err != nil {
 		t.Fatal(err)
 	}
 	if err := w.Close(); err != nil {
 		t.Fatal(err)
 	}
-	_, _, err := w.fetch(t.Context(), tile101, tilecache.Condition{})
-	if !errors.Is(err, proxy.ErrUnreachable) || !strings.Contains(err.Error(), "connection refused") {
+	_, _, err := w.fetch(t.Context(), tile101, tile.Condition{})
+	if !errors.Is(err, tile.ErrUnreachable) || !strings.Contains(err.Error(), "connection refused") {
 		t.Errorf("got %v", err)
 	}
 }
@@ -288,8 +287,8 @@ func TestConnectionsAreReused(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world) {
 		for range 50 {
 			w.mustFetch(t)
-			_, _, err := w.fetch(t.Context(), tilecache.Key{Z: 9}, tilecache.Condition{})
-			if !errors.Is(err, tilecache.ErrMissing) {
+			_, _, err := w.fetch(t.Context(), tile.Key{Z: 9}, tile.Condition{})
+			if !errors.Is(err, tile.ErrMissing) {
 				t.Fatal(err)
 			}
 		}
@@ -310,7 +309,7 @@ func TestEndlessErrorDocumentIsCutOff(t *testing.T) {
 			}
 		}
 	})
-	_, err := tiles.Fetch(t.Context(), tile101, tilecache.Condition{})
+	_, err := tiles.Fetch(t.Context(), tile101, tile.Condition{})
 	if err == nil || sent.Load() > 8<<20 {
 		t.Errorf("got %v after %d bytes", err, sent.Load())
 	}
@@ -322,15 +321,15 @@ func TestPartWithoutContentRangeIsABadAnswer(t *testing.T) {
 		w.WriteHeader(http.StatusPartialContent)
 		_, _ = io.WriteString(w, "a part")
 	})
-	_, _, err := read(tiles.Fetch(t.Context(), tile101, tilecache.Condition{}))
-	if !errors.Is(err, proxy.ErrBadAnswer) {
-		t.Errorf("got %v, want %v", err, proxy.ErrBadAnswer)
+	_, _, err := read(tiles.Fetch(t.Context(), tile101, tile.Condition{}))
+	if !errors.Is(err, tile.ErrBadAnswer) {
+		t.Errorf("got %v, want %v", err, tile.ErrBadAnswer)
 	}
 }
 
 // What S3 keeps as an object's checksum holds for the object in parts, too.
 func TestChecksumOfAnObjectInParts(t *testing.T) {
-	body := tile(1)
+	body := tileKey(1)
 	sum := base64.StdEncoding.EncodeToString(binary.BigEndian.AppendUint32(nil, crc32.ChecksumIEEE(body)))
 	tiles := stub(t, func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("X-Amz-Checksum-Crc32", sum)
@@ -339,19 +338,19 @@ func TestChecksumOfAnObjectInParts(t *testing.T) {
 		_ = http.NewResponseController(w).Flush()
 		panic(http.ErrAbortHandler)
 	})
-	object, err := tiles.Fetch(t.Context(), tile101, tilecache.Condition{})
+	object, err := tiles.Fetch(t.Context(), tile101, tile.Condition{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	_, err = io.ReadAll(object.Body)
-	if !errors.Is(err, proxy.ErrUnreachable) {
-		t.Errorf("got %v, want %v", err, proxy.ErrUnreachable)
+	if !errors.Is(err, tile.ErrUnreachable) {
+		t.Errorf("got %v, want %v", err, tile.ErrUnreachable)
 	}
 	_ = object.Body.Close()
 	if err := object.Check(body); err != nil {
 		t.Errorf("the object itself: %v", err)
 	}
-	if err := object.Check(bytes.ToUpper(body)); !errors.Is(err, proxy.ErrBadAnswer) {
-		t.Errorf("got %v, want %v", err, proxy.ErrBadAnswer)
+	if err := object.Check(bytes.ToUpper(body)); !errors.Is(err, tile.ErrBadAnswer) {
+		t.Errorf("got %v, want %v", err, tile.ErrBadAnswer)
 	}
 }

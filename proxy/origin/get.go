@@ -19,14 +19,14 @@ import (
 	"strings"
 	"time"
 
+	"tilegate/internal/tile"
+
 	"github.com/aws/aws-sdk-go-v2/aws"
 	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	smithyauth "github.com/aws/smithy-go/auth"
 	"github.com/aws/smithy-go/encoding/httpbinding"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
-
-	"tilegate/tilecache"
 )
 
 // GetObject is the one call on the path of every miss. The SDK's costs as much as all the rest of a
@@ -76,7 +76,7 @@ const emptyPayload = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b78
 // request is one GetObject.
 type request struct {
 	name  string // the object's key
-	cond  tilecache.Condition
+	cond  tile.Condition
 	bytes string // firstByte of a probe, whose answer is for taste
 	creds credentials
 }
@@ -222,7 +222,7 @@ func (b *body) Read(p []byte) (int, error) {
 	return n, io.EOF
 }
 
-// check is tilecache.Object's Check: whole has come in several parts, of which this body was the first.
+// check is tile.Object's Check: whole has come in several parts, of which this body was the first.
 func (b *body) check(whole []byte) error {
 	b.sum.Reset()
 	_, _ = b.sum.Write(whole) // never fails

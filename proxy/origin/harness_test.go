@@ -19,8 +19,8 @@ import (
 
 	"tilegate/internal/fakeaws"
 	"tilegate/internal/testenv"
+	"tilegate/internal/tile"
 	"tilegate/proxy/origin"
-	"tilegate/tilecache"
 )
 
 const (
@@ -73,7 +73,7 @@ func startServer(t testing.TB, of fakeaws.Options, changes ...change) *world {
 		Region: "us-east-1", Endpoint: server.URL(), STSEndpoint: server.URL(), PathStyle: true,
 		Base: static("AKIAUSER", "user-secret"),
 		Sources: []origin.Source{{
-			ID: "base", Bucket: "tiles", Prefix: "base/", Key: keyOf("base/"), Canary: tilecache.Key{},
+			ID: "base", Bucket: "tiles", Prefix: "base/", Key: keyOf("base/"), Canary: tile.Key{},
 			Role: origin.Role{ARN: roleARN},
 		}},
 		Logger:  slog.New(slog.NewTextHandler(w.log, nil)),
@@ -93,8 +93,8 @@ func startServer(t testing.TB, of fakeaws.Options, changes ...change) *world {
 		server.AddRole(role)); err != nil {
 		t.Fatal(err)
 	}
-	w.Put("tiles", "base/0/0/0.png", fakeaws.Object{Body: tile(0)})
-	w.Put("tiles", "base/1/0/1.png", fakeaws.Object{Body: tile(1)})
+	w.Put("tiles", "base/0/0/0.png", fakeaws.Object{Body: tileKey(0)})
+	w.Put("tiles", "base/1/0/1.png", fakeaws.Object{Body: tileKey(1)})
 	w.opt, w.stop = opt, func() {}
 	w.restart(t)
 	t.Cleanup(func() {
@@ -128,15 +128,15 @@ func (w *world) restart(t testing.TB) {
 }
 
 // tile is n's content: 20 KB that differ from every other's.
-func tile(n byte) []byte {
+func tileKey(n byte) []byte {
 	return []byte(strings.Repeat(fmt.Sprintf("tile %3d: 0123456789 abcdefghijklmnop\n", n), 540))
 }
 
-func keyOf(prefix string) func(tilecache.Key) string {
-	return func(k tilecache.Key) string { return fmt.Sprintf("%s%d/%d/%d.png", prefix, k.Z, k.X, k.Y) }
+func keyOf(prefix string) func(tile.Key) string {
+	return func(k tile.Key) string { return fmt.Sprintf("%s%d/%d/%d.png", prefix, k.Z, k.X, k.Y) }
 }
 
-var tile101 = tilecache.Key{Z: 1, X: 0, Y: 1}
+var tile101 = tile.Key{Z: 1, X: 0, Y: 1}
 
 func static(id, secret string) func(context.Context) (aws.Credentials, error) {
 	return func(context.Context) (aws.Credentials, error) {
@@ -145,11 +145,11 @@ func static(id, secret string) func(context.Context) (aws.Credentials, error) {
 }
 
 // fetch reads a tile to its end.
-func (w *world) fetch(ctx context.Context, key tilecache.Key, cond tilecache.Condition) (*tilecache.Object, []byte, error) {
+func (w *world) fetch(ctx context.Context, key tile.Key, cond tile.Condition) (*tile.Object, []byte, error) {
 	return read(w.tiles.Fetch(ctx, key, cond))
 }
 
-func read(o *tilecache.Object, err error) (*tilecache.Object, []byte, error) {
+func read(o *tile.Object, err error) (*tile.Object, []byte, error) {
 	if err != nil {
 		return nil, nil, err
 	}

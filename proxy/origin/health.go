@@ -10,7 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"tilegate/tilecache"
+	"tilegate/internal/tile"
 )
 
 const (
@@ -52,7 +52,7 @@ func (s *S3) well(name string) {
 // each class), and returns the error for the caller.
 func (s *S3) settle(name string, f *fault) error {
 	switch {
-	case errors.Is(f, tilecache.ErrMissing), errors.Is(f, tilecache.ErrNotModified), errors.Is(f, tilecache.ErrChanged):
+	case errors.Is(f, tile.ErrMissing), errors.Is(f, tile.ErrNotModified), errors.Is(f, tile.ErrChanged):
 		s.well("")
 		return f.class
 	case errors.Is(f, context.Canceled):

@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"tilegate/internal/fakeaws"
-	"tilegate/proxy"
+	"tilegate/internal/tile"
 	"tilegate/tilecache"
 )
 
@@ -55,7 +55,7 @@ func Test200ClientsWhenTheFirstAnswerIs503(t *testing.T) {
 				}
 				bodies, errs := w.crowd(t, cache, 200)
 				for i := range bodies {
-					if errs[i] != nil || !bytes.Equal(bodies[i], tile(1)) {
+					if errs[i] != nil || !bytes.Equal(bodies[i], tileKey(1)) {
 						t.Fatalf("a client got %d bytes and %v", len(bodies[i]), errs[i])
 					}
 				}
@@ -78,7 +78,7 @@ func TestAFailureThatLastsIsTriedThreeTimesForAll(t *testing.T) {
 		}
 		_, errs := w.crowd(t, cache, 200)
 		for _, err := range errs {
-			if !errors.Is(err, proxy.ErrUnreachable) {
+			if !errors.Is(err, tile.ErrUnreachable) {
 				t.Fatalf("a client got %v", err)
 			}
 		}

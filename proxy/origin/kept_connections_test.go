@@ -10,8 +10,7 @@ import (
 	"sync/atomic"
 	"testing"
 
-	"tilegate/proxy"
-	"tilegate/tilecache"
+	"tilegate/internal/tile"
 )
 
 // However many connections are kept, a request that S3 answers by resetting them costs a few.
@@ -41,15 +40,15 @@ func TestResetsOfKeptConnectionsCostAFewRequests(t *testing.T) {
 	var all sync.WaitGroup
 	for i := range uint32(kept) {
 		all.Go(func() {
-			if _, _, err := read(tiles.Fetch(t.Context(), tilecache.Key{Z: 2, X: i}, tilecache.Condition{})); err != nil {
+			if _, _, err := read(tiles.Fetch(t.Context(), tile.Key{Z: 2, X: i}, tile.Condition{})); err != nil {
 				t.Error(err)
 			}
 		})
 	}
 	all.Wait()
-	_, _, err := read(tiles.Fetch(t.Context(), tile101, tilecache.Condition{}))
-	if !errors.Is(err, proxy.ErrUnreachable) {
-		t.Errorf("got %v, want %v", err, proxy.ErrUnreachable)
+	_, _, err := read(tiles.Fetch(t.Context(), tile101, tile.Condition{}))
+	if !errors.Is(err, tile.ErrUnreachable) {
+		t.Errorf("got %v, want %v", err, tile.ErrUnreachable)
 	}
 	if n := bad.Load(); n > 8 {
 		t.Errorf("%d requests for one", n)

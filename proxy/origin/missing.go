@@ -10,8 +10,7 @@ import (
 	"sync"
 	"time"
 
-	"tilegate/proxy"
-	"tilegate/tilecache"
+	"tilegate/internal/tile"
 )
 
 const (
@@ -40,7 +39,7 @@ func (s *S3) forbidden(ctx context.Context, name string, f *fault, creds credent
 	why := ""
 	switch s.Forbid {
 	case True:
-		return &fault{class: tilecache.ErrMissing, status: f.status, text: f.text}
+		return &fault{class: tile.ErrMissing, status: f.status, text: f.text}
 	case Ask:
 		q := s.ask(ctx, name, creds)
 		select {
@@ -49,12 +48,12 @@ func (s *S3) forbidden(ctx context.Context, name string, f *fault, creds credent
 			return classifySilence(ctx, ctx.Err(), nil)
 		}
 		if q.missing {
-			return &fault{class: tilecache.ErrMissing, status: f.status, text: f.text}
+			return &fault{class: tile.ErrMissing, status: f.status, text: f.text}
 		}
 		why = "; not a missing tile, as " + q.why
 	}
 	s.keeper.denied(creds)
-	return &fault{class: proxy.ErrDenied, code: f.code, status: f.status, text: f.text + why, hint: f.hint}
+	return &fault{class: tile.ErrDenied, code: f.code, status: f.status, text: f.text + why, hint: f.hint}
 }
 
 // ask joins the latest question when it is fresh enough, else asks anew. The probes are nobody's
@@ -97,7 +96,7 @@ func (s *S3) probe403(ctx context.Context, name string, creds credentials) (miss
 		return false, "a random key is there"
 	case f.code == "AccessDenied":
 		return true, ""
-	case errors.Is(f, tilecache.ErrMissing):
+	case errors.Is(f, tile.ErrMissing):
 		return false, "a random key is answered 404: with s3:ListBucket S3 would say NoSuchKey here too"
 	default:
 		return false, "a random key could not be asked for: " + f.text
@@ -112,7 +111,7 @@ func (s *S3) readsAnything(ctx context.Context, creds credentials) (bool, string
 		if f == nil {
 			return true, ""
 		}
-		if !errors.Is(f, tilecache.ErrMissing) && f.code != "AccessDenied" {
+		if !errors.Is(f, tile.ErrMissing) && f.code != "AccessDenied" {
 			return false, fmt.Sprintf("%s could not be asked for: %s", *known, f.text)
 		}
 		s.known.CompareAndSwap(known, nil) // deleted, or denied: the canary decides

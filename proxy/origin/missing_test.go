@@ -9,12 +9,11 @@ import (
 	"time"
 
 	"tilegate/internal/fakeaws"
-	"tilegate/proxy"
+	"tilegate/internal/tile"
 	"tilegate/proxy/origin"
-	"tilegate/tilecache"
 )
 
-var absent = tilecache.Key{Z: 7, X: 66, Y: 44}
+var absent = tile.Key{Z: 7, X: 66, Y: 44}
 
 func withoutList(r *fakeaws.Role, _ *origin.Options) { r.Policy = readOnly }
 
@@ -28,17 +27,17 @@ func TestMissingTileWithAndWithoutListBucket(t *testing.T) {
 		want     error
 		requests int
 	}{
-		"ListBucket, ask":      {[]change{forbid(origin.Ask)}, tilecache.ErrMissing, 1},
-		"ListBucket, true":     {[]change{forbid(origin.True)}, tilecache.ErrMissing, 1},
-		"ListBucket, false":    {[]change{forbid(origin.False)}, tilecache.ErrMissing, 1},
-		"no ListBucket, ask":   {[]change{withoutList, forbid(origin.Ask)}, tilecache.ErrMissing, 3},
-		"no ListBucket, true":  {[]change{withoutList, forbid(origin.True)}, tilecache.ErrMissing, 1},
-		"no ListBucket, false": {[]change{withoutList, forbid(origin.False)}, proxy.ErrDenied, 1},
+		"ListBucket, ask":      {[]change{forbid(origin.Ask)}, tile.ErrMissing, 1},
+		"ListBucket, true":     {[]change{forbid(origin.True)}, tile.ErrMissing, 1},
+		"ListBucket, false":    {[]change{forbid(origin.False)}, tile.ErrMissing, 1},
+		"no ListBucket, ask":   {[]change{withoutList, forbid(origin.Ask)}, tile.ErrMissing, 3},
+		"no ListBucket, true":  {[]change{withoutList, forbid(origin.True)}, tile.ErrMissing, 1},
+		"no ListBucket, false": {[]change{withoutList, forbid(origin.False)}, tile.ErrDenied, 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			inBubble(t, func(t *testing.T, w *world) {
 				w.settled(t)
-				if _, _, err := w.fetch(t.Context(), absent, tilecache.Condition{}); !errors.Is(err, tc.want) {
+				if _, _, err := w.fetch(t.Context(), absent, tile.Condition{}); !errors.Is(err, tc.want) {
 					t.Errorf("got %v, want %v", err, tc.want)
 				}
 				if n := w.Count("GetObject", "", ""); n != tc.requests {
@@ -72,7 +71,7 @@ func TestVerdictIsWhatIsObserved(t *testing.T) {
 				}
 				before := w.seen.all("request")
 				for range 3 {
-					_, _, _ = w.fetch(t.Context(), absent, tilecache.Condition{})
+					_, _, _ = w.fetch(t.Context(), absent, tile.Condition{})
 					pass(2 * time.Second) // for probes of its own
 				}
 				if n := w.seen.count("request base " + tc.want); n != 3 {
@@ -102,8 +101,8 @@ func TestBrokenCredentialsNeverMakeATileMissing(t *testing.T) {
 			inBubble(t, func(t *testing.T, w *world) {
 				w.settled(t)
 				w.Inject(tc.breaks)
-				_, _, err := w.fetch(t.Context(), absent, tilecache.Condition{})
-				if !errors.Is(err, proxy.ErrDenied) || !strings.Contains(err.Error(), tc.says) {
+				_, _, err := w.fetch(t.Context(), absent, tile.Condition{})
+				if !errors.Is(err, tile.ErrDenied) || !strings.Contains(err.Error(), tc.says) {
 					t.Errorf("got %v, want it to say %q", err, tc.says)
 				}
 			}, tc.changes...)
@@ -118,8 +117,8 @@ func TestProbesAreSharedAndHoldForASecond(t *testing.T) {
 			var wg sync.WaitGroup
 			for i := range n {
 				wg.Go(func() {
-					_, _, err := w.fetch(t.Context(), tilecache.Key{Z: 12, X: uint32(i), Y: 7}, tilecache.Condition{})
-					if !errors.Is(err, tilecache.ErrMissing) {
+					_, _, err := w.fetch(t.Context(), tile.Key{Z: 12, X: uint32(i), Y: 7}, tile.Condition{})
+					if !errors.Is(err, tile.ErrMissing) {
 						t.Errorf("got %v", err)
 					}
 				})
@@ -148,12 +147,12 @@ func TestProbesAreSharedAndHoldForASecond(t *testing.T) {
 func TestRightsTakenAwayShowWithinASecond(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world) {
 		w.settled(t)
-		if _, _, err := w.fetch(t.Context(), absent, tilecache.Condition{}); !errors.Is(err, tilecache.ErrMissing) {
+		if _, _, err := w.fetch(t.Context(), absent, tile.Condition{}); !errors.Is(err, tile.ErrMissing) {
 			t.Fatalf("got %v", err)
 		}
 		w.Inject(fakeaws.Fault{Op: "GetObject", Status: http.StatusForbidden, Code: "AccessDenied"})
 		pass(time.Second)
-		if _, _, err := w.fetch(t.Context(), absent, tilecache.Condition{}); !errors.Is(err, proxy.ErrDenied) {
+		if _, _, err := w.fetch(t.Context(), absent, tile.Condition{}); !errors.Is(err, tile.ErrDenied) {
 			t.Errorf("got %v", err)
 		}
 	}, withoutList)
@@ -164,12 +163,12 @@ func TestProbeFallsBackToTheCanary(t *testing.T) {
 		w.settled(t) // the canary has been read
 		w.mustFetch(t)
 		w.Delete("tiles", "base/0/0/0.png")
-		if _, _, err := w.fetch(t.Context(), absent, tilecache.Condition{}); !errors.Is(err, proxy.ErrDenied) {
+		if _, _, err := w.fetch(t.Context(), absent, tile.Condition{}); !errors.Is(err, tile.ErrDenied) {
 			t.Errorf("without anything known to be there: got %v", err)
 		}
 		pass(time.Second)
 		w.mustFetch(t) // now this one is known
-		if _, _, err := w.fetch(t.Context(), absent, tilecache.Condition{}); !errors.Is(err, tilecache.ErrMissing) {
+		if _, _, err := w.fetch(t.Context(), absent, tile.Condition{}); !errors.Is(err, tile.ErrMissing) {
 			t.Errorf("got %v", err)
 		}
 	}, withoutList)
@@ -180,7 +179,7 @@ func TestAccessDeniedAsksForNewCredentialsOnceAMinute(t *testing.T) {
 		w.settled(t)
 		w.Inject(fakeaws.Fault{Op: "GetObject", Status: http.StatusForbidden, Code: "AccessDenied"})
 		for range 10 * 60 {
-			w.mustFail(t, proxy.ErrDenied)
+			w.mustFail(t, tile.ErrDenied)
 			pass(time.Second)
 		}
 		if n := w.assumed(); n < 9 || n > 11 {

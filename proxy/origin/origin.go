@@ -2,7 +2,7 @@
 // they are needed, failures told apart, presigned URLs that stay the same for a while, and
 // credentials for a caller's own use.
 //
-// An AWS is what all sources share; the S3 of one source is a proxy.Origin, and presigns.
+// An AWS is what all sources share; the S3 of one source is where its tiles come from.
 package origin
 
 import (
@@ -20,6 +20,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"tilegate/internal/tile"
+
 	"github.com/aws/aws-sdk-go-v2/aws"
 	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
@@ -27,8 +29,6 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 	"github.com/aws/smithy-go/logging"
-
-	"tilegate/tilecache"
 )
 
 // Options of an AWS. A zero field has the default that its comment states. What the standard AWS
@@ -61,11 +61,11 @@ type Options struct {
 type Source struct {
 	ID     string // the tileset's, or "file:" and the file's; the name for it everywhere below
 	Bucket string
-	Prefix string                     // of every key: what stands before the first placeholder; a file's whole key
-	Key    func(tilecache.Key) string // the object of a tile
-	Canary tilecache.Key              // a tile that is likely there: one at minzoom
-	Forbid MissingOn403               // what a 403 means
-	Role   Role                       // zero: the base credentials
+	Prefix string                // of every key: what stands before the first placeholder; a file's whole key
+	Key    func(tile.Key) string // the object of a tile
+	Canary tile.Key              // a tile that is likely there: one at minzoom
+	Forbid MissingOn403          // what a 403 means
+	Role   Role                  // zero: the base credentials
 
 	// Vend may hand out credentials for it; needs a Role, Texts and Opens.
 	Vend  bool

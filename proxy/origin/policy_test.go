@@ -8,9 +8,8 @@ import (
 	"testing"
 
 	"tilegate/internal/fakeaws"
-	"tilegate/proxy"
+	"tilegate/internal/tile"
 	"tilegate/proxy/origin"
-	"tilegate/tilecache"
 )
 
 // source is of a bucket and prefix, with a role that is scoped down.
@@ -86,14 +85,14 @@ func TestScopedDownCredentialsReadNothingElse(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world) {
 		w.Put("tiles", "secret/1/0/1.png", fakeaws.Object{Body: []byte("x")})
 		w.mustFetch(t)
-		if _, _, err := read(w.origin.Source("other").Fetch(t.Context(), tile101, tilecache.Condition{})); err != nil {
+		if _, _, err := read(w.origin.Source("other").Fetch(t.Context(), tile101, tile.Condition{})); err != nil {
 			t.Errorf("a source of the same role: %v", err)
 		}
-		if _, _, err := w.fetch(t.Context(), absent, tilecache.Condition{}); !errors.Is(err, tilecache.ErrMissing) || w.Count("GetObject", "tiles", "base/7/66/44.png") != 1 {
+		if _, _, err := w.fetch(t.Context(), absent, tile.Condition{}); !errors.Is(err, tile.ErrMissing) || w.Count("GetObject", "tiles", "base/7/66/44.png") != 1 {
 			t.Errorf("a missing tile: %v", err)
 		}
-		_, _, err := read(w.origin.Source("escape").Fetch(t.Context(), tile101, tilecache.Condition{}))
-		if !errors.Is(err, proxy.ErrDenied) {
+		_, _, err := read(w.origin.Source("escape").Fetch(t.Context(), tile101, tile.Condition{}))
+		if !errors.Is(err, tile.ErrDenied) {
 			t.Errorf("a key outside every source's prefix: %v", err)
 		}
 	}, func(_ *fakeaws.Role, o *origin.Options) {
@@ -124,7 +123,7 @@ func TestPackedPolicyTooLargeIsExplained(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world) {
 		w.Inject(fakeaws.Fault{Op: "AssumeRole", Status: 400, Code: "PackedPolicyTooLarge"})
 		w.restart(t)
-		if text := w.mustFail(t, proxy.ErrNoCredentials); !strings.Contains(text, "shorten prefixes") {
+		if text := w.mustFail(t, tile.ErrNoCredentials); !strings.Contains(text, "shorten prefixes") {
 			t.Errorf("got %q", text)
 		}
 	}, sources(source("base", "tiles", "base/")))
@@ -161,7 +160,7 @@ func TestRolesOfTheirOwn(t *testing.T) {
 		w.mustFetch(t)
 		w.mustFetch(t)
 		for _, id := range []string{"theirs", "theirs too", "plain"} {
-			if _, _, err := read(w.origin.Source(id).Fetch(t.Context(), tile101, tilecache.Condition{})); err != nil {
+			if _, _, err := read(w.origin.Source(id).Fetch(t.Context(), tile101, tile.Condition{})); err != nil {
 				t.Errorf("%s: %v", id, err)
 			}
 		}

@@ -7,12 +7,11 @@ import (
 	"sync"
 	"time"
 
+	"tilegate/internal/tile"
+
 	"github.com/aws/aws-sdk-go-v2/aws"
 	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
-
-	"tilegate/proxy"
-	"tilegate/tilecache"
 )
 
 // minPresignLife is the shortest life of a URL that is handed out.
@@ -31,14 +30,12 @@ type signature struct {
 	creds          credentials
 }
 
-var _ proxy.Presigner = (*S3)(nil)
-
-// Presign implements proxy.Presigner: the URL gets the object straight from S3. Within Options.PresignWindow it is
-// the same on every call. Errors: proxy.ErrNoCredentials, also when those held live less than 20 s.
-func (s *S3) Presign(ctx context.Context, key tilecache.Key) (proxy.Signed, error) {
+// Presign makes a URL that gets the object straight from S3. Within Options.PresignWindow it is
+// the same on every call. Errors: tile.ErrNoCredentials, also when those held live less than 20 s.
+func (s *S3) Presign(ctx context.Context, key tile.Key) (tile.Signed, error) {
 	sig, err := s.signature(ctx)
 	if err != nil {
-		return proxy.Signed{}, err
+		return tile.Signed{}, err
 	}
 	skew := s.aws.clockSkew()
 	constant := sig.begun.Add(s.aws.opt.PresignWindow)
@@ -54,9 +51,9 @@ func (s *S3) Presign(ctx context.Context, key tilecache.Key) (proxy.Signed, erro
 		&s3.GetObjectInput{Bucket: &s.Bucket, Key: &name},
 		s3.WithPresignExpires(sig.expires.Sub(sig.begun)))
 	if err != nil {
-		return proxy.Signed{}, fmt.Errorf("presign s3://%s/%s: %w", s.Bucket, name, rootCause(err))
+		return tile.Signed{}, fmt.Errorf("presign s3://%s/%s: %w", s.Bucket, name, rootCause(err))
 	}
-	return proxy.Signed{URL: request.URL, Expires: sig.expires.Add(-skew), Constant: max(0, time.Until(constant.Add(-skew)))}, nil
+	return tile.Signed{URL: request.URL, Expires: sig.expires.Add(-skew), Constant: max(0, time.Until(constant.Add(-skew)))}, nil
 }
 
 func earlier(a, b time.Time) time.Time {
@@ -85,7 +82,7 @@ func (s *S3) signature(ctx context.Context) (signature, error) {
 		return sig, nil
 	}
 	if sig.creds = creds; !s.aws.lives(creds) {
-		return sig, fmt.Errorf("%w: those held live less than %s", proxy.ErrNoCredentials, minPresignLife)
+		return sig, fmt.Errorf("%w: those held live less than %s", tile.ErrNoCredentials, minPresignLife)
 	}
 	sig.expires = sig.begun.Add(s.aws.opt.PresignExpires)
 	if creds.CanExpire {

@@ -11,9 +11,8 @@ import (
 	"time"
 
 	"tilegate/internal/fakeaws"
-	"tilegate/proxy"
+	"tilegate/internal/tile"
 	"tilegate/proxy/origin"
-	"tilegate/tilecache"
 )
 
 // plainly gets a URL without any credential, as a browser does.
@@ -43,7 +42,7 @@ func (w *world) presign(t *testing.T) (string, time.Time) {
 	return signed.URL, signed.Expires
 }
 
-func (w *world) sign(t *testing.T) proxy.Signed {
+func (w *world) sign(t *testing.T) tile.Signed {
 	t.Helper()
 	signed, err := w.tiles.Presign(t.Context(), tile101)
 	if err != nil {
@@ -111,7 +110,7 @@ func TestPresignedURLWorksUntilItExpires(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world) {
 		w.settled(t)
 		address, expires := w.presign(t)
-		if status, body := w.plainly(t, address); status != http.StatusOK || string(body) != string(tile(1)) {
+		if status, body := w.plainly(t, address); status != http.StatusOK || string(body) != string(tileKey(1)) {
 			t.Fatalf("got %d, %d bytes", status, len(body))
 		}
 		pass(time.Until(expires) - time.Second)
@@ -150,7 +149,7 @@ func TestPresignedURLNeverOutlivesItsCredentials(t *testing.T) {
 			pass(20 * time.Second)
 		}
 		pass(5 * time.Second)
-		if _, err := w.tiles.Presign(t.Context(), tile101); !errors.Is(err, proxy.ErrNoCredentials) {
+		if _, err := w.tiles.Presign(t.Context(), tile101); !errors.Is(err, tile.ErrNoCredentials) {
 			t.Errorf("with 16 s left of the credentials: %v", err)
 		}
 	})
@@ -194,7 +193,7 @@ func TestRefusedCredentialsAreNotKeptForAWindow(t *testing.T) {
 		w.settled(t)
 		restore := w.Inject(fakeaws.Fault{Op: "AssumeRole", Status: http.StatusInternalServerError})
 		w.ExpireSessions()
-		w.mustFail(t, proxy.ErrNoCredentials)
+		w.mustFail(t, tile.ErrNoCredentials)
 		if signed := w.sign(t); signed.Constant > 0 {
 			t.Errorf("a dead URL is said to stay for %s", signed.Constant)
 		}
@@ -242,7 +241,7 @@ func TestSlowAnswerSetsNoWindowBack(t *testing.T) {
 		slow := make(chan struct{})
 		go func() {
 			defer close(slow)
-			if _, _, err := w.fetch(t.Context(), tile101, tilecache.Condition{}); err != nil {
+			if _, _, err := w.fetch(t.Context(), tile101, tile.Condition{}); err != nil {
 				t.Error(err)
 			}
 		}()
@@ -292,7 +291,7 @@ func TestPresignedURLHoldsNoMoreThanItMust(t *testing.T) {
 func TestFileIsPresignedByItsWholeKey(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world) {
 		w.Put("docs", "2026/report & more+.pdf", fakeaws.Object{Body: []byte("%PDF")})
-		signed, err := w.origin.Source("file:report").Presign(t.Context(), tilecache.Key{})
+		signed, err := w.origin.Source("file:report").Presign(t.Context(), tile.Key{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -302,7 +301,7 @@ func TestFileIsPresignedByItsWholeKey(t *testing.T) {
 	}, func(_ *fakeaws.Role, o *origin.Options) {
 		o.Sources = append(o.Sources, origin.Source{
 			ID: "file:report", Bucket: "docs", Prefix: "2026/report & more+.pdf", Role: o.Sources[0].Role,
-			Key: func(tilecache.Key) string { return "2026/report & more+.pdf" },
+			Key: func(tile.Key) string { return "2026/report & more+.pdf" },
 		})
 	})
 }

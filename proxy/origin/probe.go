@@ -9,11 +9,11 @@ import (
 	"sync"
 	"time"
 
+	"tilegate/internal/tile"
+
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
-
-	"tilegate/tilecache"
 )
 
 // Report is what `tilegate check --online` tells of one source.
@@ -77,7 +77,7 @@ func (s *S3) check(ctx context.Context) Report {
 	switch f := s.touch(ctx, neighbour(canary), creds); {
 	case f == nil:
 		fail("a random key is answered like an object: is this an S3?")
-	case errors.Is(f, tilecache.ErrMissing):
+	case errors.Is(f, tile.ErrMissing):
 		r.Missing = "404: s3:ListBucket is there, missing tiles are told from denied ones"
 	case f.code == "AccessDenied" && r.Object == "": // and there may be no s3:GetObject
 	case f.code == "AccessDenied" && s.Forbid == Ask:

@@ -14,9 +14,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 
 	"tilegate/internal/fakeaws"
-	"tilegate/proxy"
+	"tilegate/internal/tile"
 	"tilegate/proxy/origin"
-	"tilegate/tilecache"
 )
 
 func TestCheckTellsWhatWorks(t *testing.T) {
@@ -85,7 +84,7 @@ func TestCheckOfAFile(t *testing.T) {
 				}
 			}, func(_ *fakeaws.Role, o *origin.Options) {
 				file := source("file:report", "docs", tc.key)
-				file.Key = func(tilecache.Key) string { return tc.key }
+				file.Key = func(tile.Key) string { return tc.key }
 				o.Sources = []origin.Source{file}
 			})
 		})
@@ -171,7 +170,7 @@ func TestVendDoesNotWaitForASlowBaseChain(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world) {
 		begun := time.Now()
 		_, err := w.origin.Vend(t.Context(), "ada", []string{"base"}, time.Hour)
-		if took := time.Since(begun); !errors.Is(err, proxy.ErrNoCredentials) || took > 2*time.Second {
+		if took := time.Since(begun); !errors.Is(err, tile.ErrNoCredentials) || took > 2*time.Second {
 			t.Errorf("got %v after %s", err, took)
 		}
 	}, vending, func(_ *fakeaws.Role, o *origin.Options) {
@@ -224,7 +223,7 @@ func TestFilesAreReachedByAByte(t *testing.T) {
 			}, func(_ *fakeaws.Role, o *origin.Options) {
 				o.Sources = append(o.Sources, origin.Source{
 					ID: "file:report", Bucket: "docs", Prefix: "report.pdf", Role: o.Sources[0].Role,
-					Key: func(tilecache.Key) string { return "report.pdf" },
+					Key: func(tile.Key) string { return "report.pdf" },
 				})
 			})
 		})

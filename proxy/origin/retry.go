@@ -6,7 +6,7 @@ import (
 	"sync"
 	"time"
 
-	"tilegate/proxy"
+	"tilegate/internal/tile"
 )
 
 const (
@@ -121,7 +121,7 @@ func (g *gate) enter(ctx context.Context) *fault {
 }
 
 func crowded() *fault {
-	return &fault{class: proxy.ErrSlowDown, text: "too many requests to S3 wait for their turn"}
+	return &fault{class: tile.ErrSlowDown, text: "too many requests to S3 wait for their turn"}
 }
 
 // leave ends a turn with what came of it; nil: an object.

@@ -14,9 +14,8 @@ import (
 	"time"
 
 	"tilegate/internal/fakeaws"
-	"tilegate/proxy"
+	"tilegate/internal/tile"
 	"tilegate/proxy/origin"
-	"tilegate/tilecache"
 )
 
 func TestOnePassingFailureIsRetried(t *testing.T) {
@@ -57,7 +56,7 @@ func TestConnectionsThatTakeTooLongAreTriedAgain(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			inBubble(t, func(t *testing.T, w *world) {
 				begun := time.Now()
-				w.mustFail(t, proxy.ErrTimeout)
+				w.mustFail(t, tile.ErrTimeout)
 				if took := time.Since(begun); took < 15*time.Second || took > 16*time.Second {
 					t.Errorf("it failed after %s, want three times 5s", took)
 				}
@@ -76,7 +75,7 @@ func TestRetriesAreATenthOfTheRequestsBeyondABurst(t *testing.T) {
 		w.Inject(fakeaws.Fault{Op: "GetObject", Status: http.StatusInternalServerError})
 		const requests = 500
 		for range requests {
-			w.mustFail(t, proxy.ErrUnreachable)
+			w.mustFail(t, tile.ErrUnreachable)
 		}
 		got := w.Count("GetObject", "", "") - requests
 		if got < requests/10 || got > requests/10+10 {
@@ -98,7 +97,7 @@ func TestSlowDownShrinksConcurrencyAndGrowsItBack(t *testing.T) {
 			remove := w.Inject(fakeaws.Fault{Op: "GetObject", HangBeforeHeaders: true, Release: release, Met: func(fakeaws.Request) { met.Add(1) }})
 			var wg sync.WaitGroup
 			for range 300 {
-				wg.Go(func() { _, _, _ = w.fetch(t.Context(), tile101, tilecache.Condition{}) })
+				wg.Go(func() { _, _, _ = w.fetch(t.Context(), tile101, tile.Condition{}) })
 			}
 			synctest.Wait()
 			n := int(met.Load())
@@ -112,7 +111,7 @@ func TestSlowDownShrinksConcurrencyAndGrowsItBack(t *testing.T) {
 		}
 		remove := w.Inject(fakeaws.Fault{Op: "GetObject", Status: http.StatusServiceUnavailable, Code: "SlowDown"})
 		for range 5 {
-			w.mustFail(t, proxy.ErrSlowDown)
+			w.mustFail(t, tile.ErrSlowDown)
 			pass(2 * time.Second)
 		}
 		remove()
@@ -137,7 +136,7 @@ func TestConcurrencyIsBackSoonAfterAnOutage(t *testing.T) {
 		w.settled(t)
 		remove := w.Inject(fakeaws.Fault{Op: "GetObject", Status: http.StatusServiceUnavailable, Code: "SlowDown"})
 		for range 8 {
-			w.mustFail(t, proxy.ErrSlowDown)
+			w.mustFail(t, tile.ErrSlowDown)
 			pass(time.Second)
 		}
 		remove()
@@ -146,7 +145,7 @@ func TestConcurrencyIsBackSoonAfterAnOutage(t *testing.T) {
 		var failed atomic.Int64
 		for range 100 {
 			wg.Go(func() {
-				if _, _, err := w.fetch(t.Context(), tile101, tilecache.Condition{}); err != nil {
+				if _, _, err := w.fetch(t.Context(), tile101, tile.Condition{}); err != nil {
 					failed.Add(1)
 				}
 			})
@@ -168,8 +167,8 @@ func TestWaitForATurnIsBounded(t *testing.T) {
 		ctx := t.Context()
 		for range crowd {
 			go func() {
-				_, _, err := w.fetch(ctx, tile101, tilecache.Condition{})
-				if errors.Is(err, proxy.ErrSlowDown) {
+				_, _, err := w.fetch(ctx, tile101, tile.Condition{})
+				if errors.Is(err, tile.ErrSlowDown) {
 					refused.Add(1)
 					if time.Since(begun) == 0 {
 						turned.Add(1)

@@ -13,6 +13,8 @@ import (
 	"strings"
 	"time"
 
+	"tilegate/internal/tile"
+
 	"github.com/aws/aws-sdk-go-v2/aws"
 	awsmiddleware "github.com/aws/aws-sdk-go-v2/aws/middleware"
 	"github.com/aws/aws-sdk-go-v2/config"
@@ -20,8 +22,6 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sts/types"
 	"github.com/aws/smithy-go/logging"
 	"github.com/aws/smithy-go/middleware"
-
-	"tilegate/proxy"
 )
 
 // maxTokenFile bounds a web identity token; AWS takes 20,000 characters.
@@ -90,12 +90,12 @@ func (a *AWS) baseCredentials(ctx context.Context) (aws.Credentials, error) {
 	}
 	cfg, err := config.LoadDefaultConfig(ctx, config.WithRegion(a.opt.Region), config.WithLogger(logging.Nop{}))
 	if err != nil {
-		return aws.Credentials{}, &fault{class: proxy.ErrNoCredentials, text: plain(err.Error(), nil)}
+		return aws.Credentials{}, &fault{class: tile.ErrNoCredentials, text: plain(err.Error(), nil)}
 	}
 	creds, err := cfg.Credentials.Retrieve(ctx)
 	if err != nil {
 		return creds, &fault{
-			class: proxy.ErrNoCredentials, text: plain(rootCause(err).Error(), nil),
+			class: tile.ErrNoCredentials, text: plain(rootCause(err).Error(), nil),
 			hint: "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, or give the machine or pod a role",
 		}
 	}
@@ -150,7 +150,7 @@ func (a *AWS) assumeRoleWithWebIdentity(ctx context.Context, role Role, session,
 		err = fmt.Errorf("%s is too long for a token", role.WebIdentityTokenFile)
 	}
 	if err != nil {
-		return aws.Credentials{}, &fault{class: proxy.ErrNoCredentials, text: "web_identity_token_file: " + err.Error()}
+		return aws.Credentials{}, &fault{class: tile.ErrNoCredentials, text: "web_identity_token_file: " + err.Error()}
 	}
 	in := &sts.AssumeRoleWithWebIdentityInput{
 		RoleArn: &role.ARN, RoleSessionName: &session, DurationSeconds: seconds(d),
@@ -213,7 +213,7 @@ var webIdentityHints = hints{
 // stsFault has no hint of S3's, which would lead astray.
 func stsFault(ctx context.Context, err error, call hints, secrets ...string) *fault {
 	f := classify(ctx, err, secrets...)
-	f.class = proxy.ErrNoCredentials
+	f.class = tile.ErrNoCredentials
 	if ctx.Err() != nil {
 		f.text = "no answer in time"
 	}

@@ -16,9 +16,8 @@ import (
 
 	"tilegate/internal/fakeaws"
 	"tilegate/internal/issuer"
-	"tilegate/proxy"
+	"tilegate/internal/tile"
 	"tilegate/proxy/origin"
-	"tilegate/tilecache"
 )
 
 func TestWebIdentityTokenIsReadAnewEachTime(t *testing.T) {
@@ -43,7 +42,7 @@ func TestWebIdentityTokenIsReadAnewEachTime(t *testing.T) {
 		}
 	}
 	inBubble(t, func(t *testing.T, w *world) {
-		if text := w.mustFail(t, proxy.ErrNoCredentials); !strings.Contains(text, "web_identity_token_file") {
+		if text := w.mustFail(t, tile.ErrNoCredentials); !strings.Contains(text, "web_identity_token_file") {
 			t.Errorf("without the file: %q", text)
 		}
 		write(t, 10*time.Minute)
@@ -101,7 +100,7 @@ func TestHintsFitTheCall(t *testing.T) {
 			inBubble(t, func(t *testing.T, w *world) {
 				w.Inject(fakeaws.Fault{Op: tc.call, Status: tc.status, Code: tc.code})
 				w.restart(t)
-				text := w.mustFail(t, proxy.ErrNoCredentials)
+				text := w.mustFail(t, tile.ErrNoCredentials)
 				if !strings.Contains(text, tc.code) || !strings.Contains(text, tc.says) || strings.Contains(text, tc.no) {
 					t.Errorf("got %q, want it to say %q and not %q", text, tc.says, tc.no)
 				}
@@ -116,7 +115,7 @@ func TestHintsFitTheCall(t *testing.T) {
 
 func TestNoSuchSTS(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world) {
-		if text := w.mustFail(t, proxy.ErrNoCredentials); !strings.Contains(text, "look at aws.region and aws.sts_endpoint") {
+		if text := w.mustFail(t, tile.ErrNoCredentials); !strings.Contains(text, "look at aws.region and aws.sts_endpoint") {
 			t.Errorf("got %q", text)
 		}
 	}, func(_ *fakeaws.Role, o *origin.Options) {
@@ -187,7 +186,7 @@ func TestStandardVariablesAndFilesMeanWhatTheyAlwaysMean(t *testing.T) {
 			set(t)
 			t.Setenv("AWS_ENDPOINT_URL_S3", w.URL())
 			a := open(t, origin.Options{PathStyle: true, Sources: []origin.Source{{ID: "base", Bucket: "tiles", Prefix: "base/", Key: keyOf("base/")}}})
-			if _, body, err := read(a.Source("base").Fetch(t.Context(), tile101, tilecache.Condition{})); err != nil || !bytes.Equal(body, tile(1)) {
+			if _, body, err := read(a.Source("base").Fetch(t.Context(), tile101, tile.Condition{})); err != nil || !bytes.Equal(body, tileKey(1)) {
 				t.Errorf("got %d bytes, error %v", len(body), err)
 			}
 		})
@@ -197,8 +196,8 @@ func TestStandardVariablesAndFilesMeanWhatTheyAlwaysMean(t *testing.T) {
 func TestNoCredentialsAnywhere(t *testing.T) {
 	withoutAWS(t)
 	a := open(t, origin.Options{Region: "eu-central-1", Sources: []origin.Source{{ID: "base", Bucket: "tiles", Prefix: "base/", Key: keyOf("base/")}}})
-	_, err := a.Source("base").Fetch(t.Context(), tile101, tilecache.Condition{})
-	if !errors.Is(err, proxy.ErrNoCredentials) || !strings.Contains(err.Error(), "set AWS_ACCESS_KEY_ID") {
+	_, err := a.Source("base").Fetch(t.Context(), tile101, tile.Condition{})
+	if !errors.Is(err, tile.ErrNoCredentials) || !strings.Contains(err.Error(), "set AWS_ACCESS_KEY_ID") {
 		t.Errorf("got %v", err)
 	}
 	if err := a.Ready(); err == nil || !strings.Contains(err.Error(), "default credential chain") {

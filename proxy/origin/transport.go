@@ -11,9 +11,9 @@ import (
 	"net/http/httptrace"
 	"time"
 
-	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
+	"tilegate/internal/tile"
 
-	"tilegate/proxy"
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 )
 
 // idlePerHost is as many connections as one tileset's gate lets through at once (see retry.go), so
@@ -25,9 +25,9 @@ const maxErrorBody = 64 << 10
 
 var (
 	// errStalled is what cancels a request whose body has stopped.
-	errStalled = fmt.Errorf("%w: the body stopped", proxy.ErrTimeout)
+	errStalled = fmt.Errorf("%w: the body stopped", tile.ErrTimeout)
 	// errDragged is what cancels one whose error document takes too long; its status tells enough.
-	errDragged = fmt.Errorf("%w: the error document", proxy.ErrTimeout)
+	errDragged = fmt.Errorf("%w: the error document", tile.ErrTimeout)
 	// errBroken is what cancels one that has met maxBroken kept connections.
 	errBroken = errors.New("one kept connection after the other broke off without an answer")
 )

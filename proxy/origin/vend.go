@@ -10,7 +10,7 @@ import (
 	"strings"
 	"time"
 
-	"tilegate/proxy"
+	"tilegate/internal/tile"
 )
 
 const (
@@ -39,7 +39,7 @@ func (Vended) String() string { return "credentials [redacted]" }
 // Vend assumes the sources' role for a caller: the session is named after subject, and may do nothing
 // but read the objects of these sources and list their prefixes. d is cut to an hour. Errors:
 // ErrCannotVend (d under MinVended; an unknown source or one without Source.Vend; sources with different roles;
-// one that opens another which is not among them; too many for one policy), and proxy's classes when STS
+// one that opens another which is not among them; too many for one policy), and tile's classes when STS
 // does not give any.
 func (a *AWS) Vend(ctx context.Context, subject string, ids []string, d time.Duration) (Vended, error) {
 	if d < MinVended {
@@ -75,7 +75,7 @@ func (a *AWS) Vend(ctx context.Context, subject string, ids []string, d time.Dur
 	case a.vending <- struct{}{}:
 		defer func() { <-a.vending }()
 	case <-ctx.Done():
-		return Vended{}, fmt.Errorf("%w: too many ask for credentials", proxy.ErrSlowDown)
+		return Vended{}, fmt.Errorf("%w: too many ask for credentials", tile.ErrSlowDown)
 	}
 	creds, err := a.assume(ctx, a.base.Retrieve, role, sessionName(subject), policy, min(d, maxVended).Truncate(time.Second))
 	var f *fault
@@ -86,7 +86,7 @@ func (a *AWS) Vend(ctx context.Context, subject string, ids []string, d time.Dur
 		return Vended{}, err
 	}
 	if !creds.HasKeys() || !time.Now().Before(creds.Expires) {
-		return Vended{}, fmt.Errorf("%w: STS answered with none that are valid", proxy.ErrNoCredentials)
+		return Vended{}, fmt.Errorf("%w: STS answered with none that are valid", tile.ErrNoCredentials)
 	}
 	return Vended{creds.AccessKeyID, creds.SecretAccessKey, creds.SessionToken, creds.Expires.Truncate(time.Second)}, nil
 }

@@ -16,9 +16,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 
 	"tilegate/internal/fakeaws"
-	"tilegate/proxy"
+	"tilegate/internal/tile"
 	"tilegate/proxy/origin"
-	"tilegate/tilecache"
 )
 
 // vending has two tilesets for which credentials are handed out, and others.
@@ -48,8 +47,8 @@ func (w *world) as(v origin.Vended) *s3.Client {
 
 func TestVendedCredentialsReadTheGrantedTilesetsAlone(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world) {
-		w.Put("tiles", "roads/1/0/1.png", fakeaws.Object{Body: tile(2)})
-		w.Put("tiles", "private/1/0/1.png", fakeaws.Object{Body: tile(3)})
+		w.Put("tiles", "roads/1/0/1.png", fakeaws.Object{Body: tileKey(2)})
+		w.Put("tiles", "private/1/0/1.png", fakeaws.Object{Body: tileKey(3)})
 		v, err := w.origin.Vend(t.Context(), "ada@example.com", []string{"base", "roads"}, 20*time.Minute)
 		if err != nil {
 			t.Fatal(err)
@@ -110,13 +109,13 @@ func TestVendedCredentialsReadNothingBesideTheirTileset(t *testing.T) {
 	role := origin.Role{ARN: roleARN}
 	public := origin.Source{
 		ID: "public", Bucket: "vmix", Texts: []string{"", "/public/", "/", ".png"}, Vend: true, Role: role,
-		Key: func(k tilecache.Key) string { return fmt.Sprintf("%d/public/%d/%d.png", k.Z, k.X, k.Y) },
+		Key: func(k tile.Key) string { return fmt.Sprintf("%d/public/%d/%d.png", k.Z, k.X, k.Y) },
 	}
 	base := origin.Source{ID: "base", Bucket: "vmix", Prefix: "base/", Texts: textsOf("base/"), Opens: []string{"hires"}, Key: keyOf("base/"), Vend: true, Role: role}
 	hires := origin.Source{ID: "hires", Bucket: "vmix", Prefix: "base/hires/", Texts: textsOf("base/hires/"), Key: keyOf("base/hires/"), Vend: true, Role: role}
 	inBubble(t, func(t *testing.T, w *world) {
 		for _, key := range []string{"1/public/0/1.png", "1/secret/0/1.png", "base/1/0/1.png", "base/hires/1/0/1.png", "base/1/0/1.json", "report.pdf"} {
-			w.Put("vmix", key, fakeaws.Object{Body: tile(2)})
+			w.Put("vmix", key, fakeaws.Object{Body: tileKey(2)})
 		}
 		for _, tc := range []struct {
 			name          string
@@ -181,7 +180,7 @@ func TestVendRefuses(t *testing.T) {
 			}
 		}
 		defer w.Inject(fakeaws.Fault{Op: "AssumeRole", Status: http.StatusForbidden, Code: "AccessDenied"})()
-		if _, err := w.origin.Vend(t.Context(), "ada", []string{"base"}, time.Hour); !errors.Is(err, proxy.ErrNoCredentials) {
+		if _, err := w.origin.Vend(t.Context(), "ada", []string{"base"}, time.Hour); !errors.Is(err, tile.ErrNoCredentials) {
 			t.Errorf("STS refuses: got %v", err)
 		}
 	}, vending)
@@ -193,7 +192,7 @@ func TestTooManyTilesetsForSTS(t *testing.T) {
 		w.settledOrNot(t)
 		w.Inject(fakeaws.Fault{Op: "AssumeRole", Status: http.StatusBadRequest, Code: "PackedPolicyTooLarge"})
 		_, err := w.origin.Vend(t.Context(), "ada", []string{"base", "roads"}, time.Hour)
-		if !errors.Is(err, origin.ErrCannotVend) || errors.Is(err, proxy.ErrNoCredentials) || !strings.Contains(err.Error(), "for 2 tilesets at once") {
+		if !errors.Is(err, origin.ErrCannotVend) || errors.Is(err, tile.ErrNoCredentials) || !strings.Contains(err.Error(), "for 2 tilesets at once") {
 			t.Errorf("got %v", err)
 		}
 	}, vending)

@@ -1,0 +1,11 @@
+package tile
+
+// Key names a tile's bytes, never who asks for them. Take Tileset and Version from the configuration
+// and not from a request, so that a cache entry does not keep a request's memory alive.
+type Key struct {
+	Tileset string
+	Version string // the tileset's configured version: raising it leaves the old entries behind
+	Z       uint8  // 0 to MaxZoom
+	X, Y    uint32 // below 2^Z, Y counted from the north
+	Scale   uint8  // pixel ratio; 1 unless the source has {scale}
+}

@@ -1,0 +1,41 @@
+package tile
+
+import (
+	"context"
+	"io"
+	"net/http"
+	"time"
+)
+
+// Condition narrows a fetch. The zero value asks for the whole object, whatever it is by now.
+type Condition struct {
+	IfNoneMatch string // revalidate: the ETag as stored; Fetch answers ErrNotModified when it still holds
+	IfMatch     string // resume: Fetch answers ErrChanged when the object is another one by now
+	Offset      int64  // the first byte wanted, as in Range: bytes=Offset- (RFC 9110 section 14.2)
+}
+
+// Object is an origin's answer. What it refers to must not change once Fetch has returned.
+type Object struct {
+	Body         io.ReadCloser // yields Size-Offset bytes; an error at its end (a checksum's) fails the tile
+	Size         int64         // the whole object's length in bytes, -1 when unknown
+	ETag         string        // strong, with its quotes; empty when unknown
+	LastModified time.Time     // zero when unknown
+	Encoding     string        // the stored Content-Encoding: "" or "gzip"; of a part "" where it is not known
+	Header       http.Header   // kept with the tile for whoever serves it; counted against the cache's budget
+
+	// Validated is when the object was last known to be what the origin has. Zero means now, which is
+	// right for an answer of the origin itself. A copy from another level of cache states its own time, so
+	// that passing from level to level never makes a tile look younger than it is.
+	Validated time.Time
+
+	// Check compares these bytes with what the origin has said of the object. It is called when they came
+	// in several parts, of which Body's own check has seen one. Nil means that nothing is known.
+	Check func(whole []byte) error
+}
+
+// Fetch asks an origin. It answers ErrMissing for a proven absence, and ErrNotModified or ErrChanged
+// where cond provokes them. Any other error counts as passing; whether it was worth another attempt,
+// Fetch has decided itself. It may be called from several goroutines at once, for several keys. When
+// ctx ends, Fetch and reads of the Object's Body must return promptly: ctx is what stops the fetch of a
+// tile that nobody waits for any more.
+type Fetch func(ctx context.Context, key Key, cond Condition) (*Object, error)
