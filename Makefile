@@ -9,7 +9,7 @@ MINIO := github.com/minio/minio@v0.0.0-20260212201848-7aac2a2c5b7c
 VERSITYGW := github.com/versity/versitygw/cmd/versitygw@v1.8.0
 DOCKERFILE_LINTER := dockerfile-utils@0.16.3
 
-.PHONY: help demo viewer test browser bench bench-once lint lint-deploy tools ci
+.PHONY: help demo viewer test test-norace browser bench bench-once lint lint-deploy tools ci
 
 help: ## list these commands
 	@sed -n 's/^\([a-z-]*\):.* ## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -25,6 +25,9 @@ proxy/viewer/leaflet/leaflet.js: proxy/viewer/package-lock.json
 
 test: ## all tests, with the race detector
 	go test -race -timeout 25m ./...
+
+test-norace: ## all tests without it: what is allocated shows only so
+	go test -timeout 15m ./...
 
 browser: viewer ## the demo's page in headless Chromium; leaves .cache/demo.png
 	cd .ci/browser && npm ci --no-audit --no-fund

@@ -47,8 +47,8 @@ func (l *accessLog) line(p *Proxy, x *exchange, r *http.Request, took time.Durat
 	e.begin(l.second(x.start), x.start.Nanosecond())
 	e.str("method", r.Method)
 	e.str("path", maskPath(r.URL.Path))
-	e.num("status", int64(x.status))
-	e.num("bytes", x.bytes)
+	e.num("status", int64(x.loggedStatus()))
+	e.num("bytes", x.Bytes())
 	e.micros("duration_ms", took)
 	if x.tileset != nil {
 		e.str("tileset", x.tileset.ID)

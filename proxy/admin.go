@@ -96,12 +96,12 @@ func (p *Proxy) purge(w http.ResponseWriter, r *http.Request) error {
 	if p.tilesets[asked.Tileset] == nil {
 		return refuse(http.StatusNotFound, "No tileset has this id.")
 	}
-	purged, err := p.cache.Purge(r.Context(), asked.Tileset)
+	purged, err := p.opt.Cache.Purge(r.Context(), asked.Tileset)
 	if err != nil {
-		p.logger.ErrorContext(r.Context(), "purge incomplete", "tileset", asked.Tileset, "entries", purged, "error", err)
+		p.opt.Logger.ErrorContext(r.Context(), "purge incomplete", "tileset", asked.Tileset, "entries", purged, "error", err)
 		return refuse(http.StatusBadGateway, "The memory of this instance has been purged; a level of cache behind it could not be. Purge again.")
 	}
-	p.logger.InfoContext(r.Context(), "tileset purged", "tileset", asked.Tileset, "entries", purged)
+	p.opt.Logger.InfoContext(r.Context(), "tileset purged", "tileset", asked.Tileset, "entries", purged)
 	w.Header()["Content-Type"] = []string{"application/json"}
 	return json.NewEncoder(w).Encode(map[string]int{"purged": purged})
 }
@@ -118,11 +118,11 @@ func (p *Proxy) revoke(w http.ResponseWriter, r *http.Request) error {
 	if (asked.Subject == "") == (asked.TokenID == "") {
 		return refuse(http.StatusBadRequest, `Send either {"subject": …} or {"token_id": …}.`)
 	}
-	if err := p.auth.Revoke(auth.Revocation{Subject: asked.Subject, TokenID: asked.TokenID}); err != nil {
-		p.logger.ErrorContext(r.Context(), "revocation refused", "error", err)
+	if err := p.opt.Auth.Revoke(auth.Revocation{Subject: asked.Subject, TokenID: asked.TokenID}); err != nil {
+		p.opt.Logger.ErrorContext(r.Context(), "revocation refused", "error", err)
 		return err
 	}
-	p.logger.InfoContext(r.Context(), "revoked", "subject", asked.Subject, "token_id", asked.TokenID)
+	p.opt.Logger.InfoContext(r.Context(), "revoked", "subject", asked.Subject, "token_id", asked.TokenID)
 	w.WriteHeader(http.StatusNoContent)
 	return nil
 }

@@ -13,7 +13,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"tilegate/auth"
-	"tilegate/proxy"
+	"tilegate/proxy/wire"
 )
 
 // admin serves the admin listener of a world's proxy, and returns a world that asks there.
@@ -25,7 +25,7 @@ func (w *world) admin(token string) *world {
 	}
 	metrics := promhttp.HandlerFor(prometheus.NewRegistry(), promhttp.HandlerOpts{})
 	other := *w
-	other.address = serve(w.t, &proxy.Server{Handler: w.proxy.Admin(metrics, secret)})
+	other.address = serve(w.t, &wire.Server{Handler: w.proxy.Admin(metrics, secret)})
 	return &other
 }
 
@@ -156,7 +156,7 @@ func TestAdminToken(t *testing.T) {
 // An empty secret, of a variable that is set to nothing, opens nothing.
 func TestEmptyAdminTokenOpensNothing(t *testing.T) {
 	w := start(t)
-	w.address = serve(t, &proxy.Server{Handler: w.proxy.Admin(http.NotFoundHandler(), []byte{})})
+	w.address = serve(t, &wire.Server{Handler: w.proxy.Admin(http.NotFoundHandler(), []byte{})})
 	for _, header := range [][]string{nil, {"Authorization", "Bearer "}, {"Authorization", "Bearer"}} {
 		if got := w.ask("POST", "/admin/purge", `{"tileset":"basemap"}`, header...); got.status != 401 {
 			t.Errorf("%q: got %d", header, got.status)

@@ -155,9 +155,7 @@ func BenchmarkMiss(b *testing.B) {
 	s := &sink{header: http.Header{}}
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := w.cache.Purge(context.Background(), "basemap"); err != nil {
-			b.Fatal(err)
-		}
+		purge(b, w)
 		serveOnce(b, w, s, r, 200)
 	}
 }

@@ -10,6 +10,7 @@ import (
 
 	"tilegate/auth"
 	"tilegate/internal/tile"
+	"tilegate/proxy/wire"
 	"tilegate/tilecache"
 )
 
@@ -55,6 +56,7 @@ var failures = []struct {
 	err error
 	failure
 }{
+	{wire.ErrChunkedBody, failure{status: http.StatusBadRequest, detail: "Only POST may have a body in chunks here."}},
 	{auth.ErrNoCredential, failure{status: http.StatusUnauthorized, detail: "This needs an access token: Authorization: Bearer …, or a session cookie from POST /session."}},
 	{auth.ErrTwoCredentials, failure{status: http.StatusBadRequest, detail: "The request carries the same kind of credential twice."}},
 	{auth.ErrMalformed, failure{status: http.StatusBadRequest, detail: "The query, which may carry a token, cannot be read or carries two."}},
@@ -114,11 +116,11 @@ type problem struct {
 // tell: the connection is aborted, so that nobody mistakes half a tile for a tile.
 func (p *Proxy) fail(x *exchange, r *http.Request, err error) {
 	x.err = err
-	if x.status != 0 {
+	if x.Status() != 0 {
 		panic(http.ErrAbortHandler)
 	}
 	if r.Context().Err() != nil && errors.Is(err, context.Canceled) {
-		x.status = statusClientGone
+		x.clientGone = true
 		panic(http.ErrAbortHandler)
 	}
 	f := failureOf(err)

@@ -20,7 +20,7 @@ func peer(r *http.Request) netip.Addr {
 // trusts tells whether an address may speak for others: X-Forwarded-* and X-Original-* of anyone
 // else are ignored.
 func (p *Proxy) trusts(address netip.Addr) bool {
-	for _, prefix := range p.trustedProxies {
+	for _, prefix := range p.opt.TrustedProxies {
 		if prefix.Contains(address) {
 			return true
 		}
@@ -52,8 +52,8 @@ func (p *Proxy) client(r *http.Request) netip.Addr {
 // else what a trusted proxy forwards, else the request's own. A Host that is none, which net/http lets
 // pass, makes no URL.
 func (p *Proxy) base(r *http.Request) (string, error) {
-	if p.publicURL != "" {
-		return p.publicURL, nil
+	if p.opt.PublicURL != "" {
+		return p.opt.PublicURL, nil
 	}
 	scheme, host := "http", r.Host
 	if r.TLS != nil {

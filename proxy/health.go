@@ -37,7 +37,7 @@ func (p *Proxy) health(x *exchange, r *http.Request) error {
 // ready says whether requests should be sent here, and what is degraded while they are.
 func (p *Proxy) ready(x *exchange, r *http.Request) error {
 	answer := readinessAnswer{Status: "ready"}
-	for _, part := range p.readiness {
+	for _, part := range p.opt.Readiness {
 		if err := part.Ready(); err != nil {
 			for what := range strings.SplitSeq(err.Error(), "\n") {
 				answer.Missing = append(answer.Missing, part.Name+": "+what)

@@ -12,6 +12,7 @@ import (
 
 	"tilegate/auth"
 	"tilegate/proxy"
+	"tilegate/proxy/wire"
 )
 
 func TestReadiness(t *testing.T) {
@@ -72,7 +73,7 @@ func TestMetricsHaveBoundedLabels(t *testing.T) {
 	}
 	w.access.waitFor(200)
 	other := *w
-	other.address = serve(t, &proxy.Server{Handler: promhttp.HandlerFor(registry, promhttp.HandlerOpts{})})
+	other.address = serve(t, &wire.Server{Handler: promhttp.HandlerFor(registry, promhttp.HandlerOpts{})})
 	got := other.ask("GET", "/metrics", "").body
 	if n := strings.Count(got, "tilegate_requests_total{"); n > 8 {
 		t.Errorf("%d series: labels come from requests:\n%s", n, got)

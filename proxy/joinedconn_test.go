@@ -22,9 +22,7 @@ func TestTileOfAnySizeArrivesWhole(t *testing.T) {
 	answers := bufio.NewReader(conn)
 	for _, size := range sizes {
 		w.origin.put("basemap", 1, 0, 0, object{body: body[:size], etag: fmt.Sprintf(`"%d"`, size)})
-		if _, err := w.cache.Purge(context.Background(), "basemap"); err != nil {
-			t.Fatal(err)
-		}
+		purge(t, w)
 		for _, ask := range []string{"a miss", "a hit", "a part"} {
 			part := ""
 			if ask == "a part" {
@@ -40,5 +38,12 @@ func TestTileOfAnySizeArrivesWhole(t *testing.T) {
 				t.Fatalf("%d bytes, %s: got %d, %d bytes, %v", size, ask, got.status, len(got.body), got.err)
 			}
 		}
+	}
+}
+
+func purge(t testing.TB, w *world) {
+	t.Helper()
+	if _, err := w.cache.Purge(context.Background(), "basemap"); err != nil {
+		t.Fatal(err)
 	}
 }

@@ -74,16 +74,17 @@ func (m *Metrics) observe(x *exchange, took time.Duration) {
 		of = &x.tileset.metrics
 	}
 	of.duration.Observe(took.Seconds())
-	of.bytes.Add(float64(x.bytes))
-	usual := slices.Index(usualStatuses[:], x.status)
+	of.bytes.Add(float64(x.Bytes()))
+	status := x.loggedStatus()
+	usual := slices.Index(usualStatuses[:], status)
 	if usual < 0 {
-		m.requests.WithLabelValues(of.id, strconv.Itoa(x.status), x.outcome.String()).Inc()
+		m.requests.WithLabelValues(of.id, strconv.Itoa(status), x.outcome.String()).Inc()
 		return
 	}
 	slot := &of.usual[usual][x.outcome]
 	counter := slot.Load()
 	if counter == nil {
-		c := m.requests.WithLabelValues(of.id, strconv.Itoa(x.status), x.outcome.String())
+		c := m.requests.WithLabelValues(of.id, strconv.Itoa(status), x.outcome.String())
 		counter = &c
 		slot.Store(counter)
 	}

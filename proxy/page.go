@@ -11,9 +11,11 @@ type Viewer interface {
 	File(urlPath string) (header http.Header, body []byte, ok bool)
 }
 
-// writePage answers with a file as a whole: they are small, and part of a script is of no use.
-func writePage(x *exchange, r *http.Request, v Viewer) error {
-	header, body, ok := v.File(r.URL.Path)
+const viewerPath = "/viewer/"
+
+// page answers with a file as a whole: they are small, and part of a script is of no use.
+func (p *Proxy) page(x *exchange, r *http.Request) error {
+	header, body, ok := p.opt.Viewer.File(r.URL.Path)
 	if !ok {
 		return errNotFound
 	}
@@ -21,7 +23,7 @@ func writePage(x *exchange, r *http.Request, v Viewer) error {
 	maps.Copy(h, header)
 	if r.URL.Path == "/tilegate.js" {
 		// Pages of any site load it by <script>; it knows nothing that is secret.
-		x.policy = crossOrigin
+		x.resourcePolicy = crossOrigin
 	}
 	h["Content-Length"] = []string{formatLength(int64(len(body)))}
 	x.WriteHeader(http.StatusOK)

@@ -1,9 +1,7 @@
-// Package proxy is the HTTP front of tilegate: it parses a request's path strictly, asks auth who
-// wants what, takes tiles from tilecache or an Origin, and answers so that browsers and CDNs can
-// cache. The way of a tile is in tile.go, top to bottom.
 package proxy
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -21,7 +19,8 @@ import (
 	"tilegate/tilecache"
 )
 
-// Options configure a Proxy. Tilesets, Auth and Cache are required.
+// Options configure a Proxy. Tilesets, Auth and Cache are required; a zero field has the default that its
+// comment states.
 type Options struct {
 	Tilesets       []Tileset // in the order of the catalogue
 	Files          []File
@@ -36,45 +35,49 @@ type Options struct {
 	CloudFront     CookieSigner   // needs an https PublicURL; nil: POST /session?cdn=cloudfront is refused
 	Vend           Vend           // nil: POST /credentials is refused
 	Viewer         Viewer         // the map page and /tilegate.js; nil: none
-	Readiness      []Readiness    // what /ready asks
+	Readiness      []Readiness    // what /ready asks about
 	ReadBody       time.Duration  // how long a request's body may take; 0: 10 s
 	WriteStall     time.Duration  // how long one write may wait for its client; 0: 30 s
 	ServerTiming   bool           // tell durations in Server-Timing
 	AccessLog      io.Writer      // one line a request, in one Write; nil: none
 	AccessFormat   string         // json, or text for key=value; "" is json
 	Logger         *slog.Logger   // nil: discards
-	Metrics        *Metrics       // nil: counted, shown nowhere
+	Metrics        *Metrics       // nil: counted, but shown nowhere
+}
+
+// withDefaults is the one place where defaults are applied.
+func (o Options) withDefaults() Options {
+	o.PublicURL = strings.TrimSuffix(o.PublicURL, "/")
+	o.ReadBody = cmp.Or(o.ReadBody, 10*time.Second)
+	o.WriteStall = cmp.Or(o.WriteStall, 30*time.Second)
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.Metrics == nil {
+		o.Metrics = NewMetrics()
+	}
+	return o
 }
 
 // Proxy is the public listener's handler.
 type Proxy struct {
+	opt Options // with its defaults
+
+	// What follows from the options, made once.
 	tilesets       map[string]*tileset
 	catalogue      []*tileset
 	files          map[string]File
 	defaultID      string
 	anyPublic      bool
-	auth           *auth.Authenticator
-	cache          *tilecache.Cache
 	cors           *cors
 	resourcePolicy []string // of what is no tileset's
 	edge           *edge
-	publicURL      string // without a trailing slash
-	publicOrigin   string // its scheme and host
-	trustedProxies []netip.Prefix
-	queryParameter string
-	verifyHeader   string
-	cloudFront     CookieSigner
-	vend           Vend
+	publicOrigin   string // scheme and host of opt.PublicURL
 	routes         map[string]methods
-	readiness      []Readiness
-	drain          drain
-	readBody       time.Duration
-	stall          time.Duration
-	serverTiming   bool
 	accessLog      *accessLog
-	logger         *slog.Logger
-	metrics        *Metrics
 	hits           hitStatuses
+
+	drain drain
 }
 
 // handler answers one request, or returns the error that says why not. fail writes it.
@@ -83,32 +86,10 @@ type handler func(*exchange, *http.Request) error
 // methods maps a route's methods to their handlers. GET stands for HEAD too.
 type methods map[string]handler
 
-// New makes a Proxy, or says everything that is wrong with its options.
+// New makes a Proxy. Its error joins everything that is wrong with the options.
 func New(o Options) (*Proxy, error) {
-	p := &Proxy{
-		tilesets:       map[string]*tileset{},
-		files:          map[string]File{},
-		auth:           o.Auth,
-		cache:          o.Cache,
-		publicURL:      strings.TrimSuffix(o.PublicURL, "/"),
-		trustedProxies: o.TrustedProxies,
-		queryParameter: o.QueryParameter,
-		verifyHeader:   o.VerifyHeader,
-		cloudFront:     o.CloudFront,
-		vend:           o.Vend,
-		readiness:      o.Readiness,
-		readBody:       or(o.ReadBody, 10*time.Second),
-		stall:          or(o.WriteStall, 30*time.Second),
-		serverTiming:   o.ServerTiming,
-		logger:         o.Logger,
-		metrics:        o.Metrics,
-	}
-	if p.logger == nil {
-		p.logger = slog.New(slog.DiscardHandler)
-	}
-	if p.metrics == nil {
-		p.metrics = NewMetrics()
-	}
+	o = o.withDefaults()
+	p := &Proxy{opt: o, tilesets: map[string]*tileset{}, files: map[string]File{}}
 	if o.AccessLog != nil {
 		p.accessLog = &accessLog{w: o.AccessLog, text: o.AccessFormat == "text"}
 	}
@@ -117,10 +98,10 @@ func New(o Options) (*Proxy, error) {
 		faults = append(faults, errors.New("tilesets, an authenticator and a cache are required"))
 	}
 	var err error
-	if p.publicURL != "" {
-		u, err := url.Parse(p.publicURL)
+	if o.PublicURL != "" {
+		u, err := url.Parse(o.PublicURL)
 		if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
-			faults = append(faults, fmt.Errorf("the public URL %q is not an absolute http or https URL", p.publicURL))
+			faults = append(faults, fmt.Errorf("the public URL %q is not an absolute http or https URL", o.PublicURL))
 		} else {
 			p.publicOrigin = originOf(u)
 		}
@@ -140,28 +121,40 @@ func New(o Options) (*Proxy, error) {
 		faults = append(faults, err)
 	}
 	for _, t := range o.Tilesets {
-		ts, err := p.prepare(t, &o)
-		switch {
-		case err != nil:
-		case p.tilesets[t.ID] != nil:
-			err = fmt.Errorf("tileset %q is there twice", t.ID)
-		case t.Default && p.defaultID != "":
-			err = fmt.Errorf("tileset %q: only one can be the default, and %q is", t.ID, p.defaultID)
-		}
-		if err != nil {
-			faults = append(faults, err)
-			continue
-		}
-		p.tilesets[t.ID] = ts
-		p.catalogue = append(p.catalogue, ts)
-		p.anyPublic = p.anyPublic || t.Public
-		if t.Default {
-			p.defaultID = t.ID
-		}
+		faults = append(faults, p.add(t))
 	}
 	for _, f := range o.Files {
 		p.files[f.ID] = f
 	}
+	p.addRoutes()
+	if err := errors.Join(faults...); err != nil {
+		return nil, err
+	}
+	return p, nil
+}
+
+// add makes a tileset ready and lists it.
+func (p *Proxy) add(t Tileset) error {
+	ts, err := p.prepare(t)
+	switch {
+	case err != nil:
+		return err
+	case p.tilesets[t.ID] != nil:
+		return fmt.Errorf("tileset %q is there twice", t.ID)
+	case t.Default && p.defaultID != "":
+		return fmt.Errorf("tileset %q: only one can be the default, and %q is", t.ID, p.defaultID)
+	}
+	p.tilesets[t.ID] = ts
+	p.catalogue = append(p.catalogue, ts)
+	p.anyPublic = p.anyPublic || t.Public
+	if t.Default {
+		p.defaultID = t.ID
+	}
+	return nil
+}
+
+// addRoutes lists the routes with a fixed path. route knows those that have a part of their own.
+func (p *Proxy) addRoutes() {
 	p.routes = map[string]methods{
 		"/catalog":     {http.MethodGet: p.catalog},
 		"/session":     {http.MethodPost: p.signIn, http.MethodGet: p.whoAmI, http.MethodDelete: p.signOut},
@@ -171,36 +164,35 @@ func New(o Options) (*Proxy, error) {
 		"/health":      {http.MethodGet: p.health},
 		"/ready":       {http.MethodGet: p.ready},
 	}
-	if o.Viewer != nil {
-		page := func(x *exchange, r *http.Request) error { return writePage(x, r, o.Viewer) }
-		p.routes["/"] = methods{http.MethodGet: page}
-		p.routes["/tilegate.js"] = methods{http.MethodGet: page}
-		p.routes["/viewer/"] = methods{http.MethodGet: page}
+	if p.opt.Viewer != nil {
+		for _, path := range []string{"/", "/tilegate.js", viewerPath} {
+			p.routes[path] = methods{http.MethodGet: p.page}
+		}
 	}
-	return p, errors.Join(faults...)
 }
 
 // ServeHTTP answers one request and writes its line in the access log.
 func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	x := exchanges.Get().(*exchange) //nolint:forcetypeassert // the pool holds nothing else
-	*x = exchange{ResponseWriter: w, start: time.Now(), stall: p.stall, policy: p.resourcePolicy}
+	*x = exchange{start: time.Now(), resourcePolicy: p.resourcePolicy}
+	x.Begin(w, r, x.start, p.opt.WriteStall)
 	defer p.finish(x, r)
 	if given := r.Header["X-Request-Id"]; len(given) == 1 && usableRequestID(given[0]) {
 		x.requestID = given[0]
 		x.Header()["X-Request-Id"] = given
 	}
-	if err := p.route(x, r, x.begin(r, p.readBody)); err != nil {
+	if err := p.route(x, r); err != nil {
 		p.fail(x, r, err)
 	}
 }
 
-// finish runs at the end of every request, panics included: an aborted one stays aborted, any other
-// panic is ours, gets logged with its stack and costs this one request.
+// finish runs at the end of every request, panics included. An aborted request stays aborted. Any other
+// panic is a fault of ours: it is logged with its stack, and costs this one request.
 func (p *Proxy) finish(x *exchange, r *http.Request) {
 	panicked := recover()
 	if panicked != nil && panicked != http.ErrAbortHandler { //nolint:errorlint // the very value is what net/http compares
-		p.logger.ErrorContext(r.Context(), "panic while answering", "panic", fmt.Sprint(panicked), "path", maskPath(r.URL.Path), "stack", string(debug.Stack()))
-		if x.status == 0 {
+		p.opt.Logger.ErrorContext(r.Context(), "panic while answering", "panic", fmt.Sprint(panicked), "path", maskPath(r.URL.Path), "stack", string(debug.Stack()))
+		if x.Status() == 0 {
 			panicked = nil
 			p.fail(x, r, errPanic)
 		} else {
@@ -208,15 +200,13 @@ func (p *Proxy) finish(x *exchange, r *http.Request) {
 		}
 	}
 	took := time.Since(x.start)
-	p.metrics.observe(x, took)
+	p.opt.Metrics.observe(x, took)
 	if p.accessLog != nil {
 		p.accessLog.line(p, x, r, took, panicked != nil)
 	}
-	if x.stream != nil {
-		x.stream.end()
-	}
+	x.End()
 	if panicked != nil {
-		x.reset(r)
+		x.Reset(r)
 	}
 	*x = exchange{}
 	exchanges.Put(x)
@@ -227,18 +217,18 @@ func (p *Proxy) finish(x *exchange, r *http.Request) {
 
 var errPanic = errors.New("panic")
 
-// route finds the handler. Tiles come first, being nearly all there is. begun is what was wrong with
-// the request before anybody looked at it: CORS, the lock and a decision's own answers come before it.
-func (p *Proxy) route(x *exchange, r *http.Request, begun error) error {
+// route finds the handler. Tiles come first: nearly all requests are for them.
+func (p *Proxy) route(x *exchange, r *http.Request) error {
+	badBody := x.BoundBody(r, x.start.Add(p.opt.ReadBody))
 	p.cors.apply(x.Header(), r)
 	if p.edge.locked(r) {
 		return refuse(http.StatusForbidden, "This server answers only through its CDN.")
 	}
-	if r.URL.Path == verifyPath && (begun != nil || r.Method != http.MethodGet && r.Method != http.MethodHead) {
+	if r.URL.Path == verifyPath && (badBody != nil || r.Method != http.MethodGet && r.Method != http.MethodHead) {
 		return errForbidden // a forward-auth may keep its client's method, and take a preflight's 204 for a yes
 	}
-	if begun != nil {
-		return begun
+	if badBody != nil {
+		return badBody
 	}
 	if r.Method == http.MethodOptions {
 		return p.cors.preflight(x, r)
@@ -265,14 +255,14 @@ func (p *Proxy) route(x *exchange, r *http.Request, begun error) error {
 	if rest, ok := strings.CutPrefix(path, "/files/"); ok {
 		return p.only(x, r, http.MethodGet, func(x *exchange, r *http.Request) error { return p.presignFile(x, r, rest) })
 	}
-	if strings.HasPrefix(path, "/viewer/") {
-		path = "/viewer/"
+	if strings.HasPrefix(path, viewerPath) {
+		path = viewerPath
 	}
 	return p.dispatch(x, r, p.routes[path])
 }
 
-// underTiles tells TileJSON from tiles. An escape in the path is refused at once: what it stands for
-// could be spelled plainly, and then a tile would have two URLs.
+// underTiles tells TileJSON from tiles. A path with an escape is refused: the same tile would have a
+// second URL.
 func (p *Proxy) underTiles(x *exchange, r *http.Request, rest, pathToken string) error {
 	if r.URL.RawPath != "" {
 		return errBadPath

@@ -13,7 +13,7 @@ import (
 	"time"
 
 	"tilegate/internal/tile"
-	"tilegate/proxy"
+	"tilegate/proxy/wire"
 )
 
 func cleartextHTTP2(t testing.TB) *http.Client {
@@ -303,7 +303,7 @@ func TestServeReportsAListenerThatFails(t *testing.T) {
 		t.Fatal(err)
 	}
 	_ = l.Close()
-	if err := (&proxy.Server{Handler: http.NotFoundHandler()}).Serve(context.Background(), l, time.Second); !errors.Is(err, net.ErrClosed) {
+	if err := (&wire.Server{Handler: http.NotFoundHandler()}).Serve(context.Background(), l, time.Second); !errors.Is(err, net.ErrClosed) {
 		t.Errorf("got %v", err)
 	}
 }

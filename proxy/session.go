@@ -1,14 +1,9 @@
 package proxy
 
 import (
-	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"maps"
 	"net/http"
-	"reflect"
 	"slices"
 	"time"
 
@@ -43,16 +38,15 @@ func (p *Proxy) signIn(x *exchange, r *http.Request) error {
 	if r.Header["Authorization"] == nil {
 		return auth.ErrNoCredential // a token in a link must not sign in whoever follows it
 	}
-	grant, err := p.auth.Authenticate(r, "")
+	grant, err := p.caller(x, r, "")
 	if err != nil {
 		return err
 	}
-	x.grant = grant
-	session, err := p.auth.NewSession(grant)
+	session, err := p.opt.Auth.NewSession(grant)
 	if err != nil {
 		return err
 	}
-	cookies := []*http.Cookie{p.auth.SessionCookie(session)}
+	cookies := []*http.Cookie{p.opt.Auth.SessionCookie(session)}
 	var ids []string // of the tilesets that CloudFront opens
 	cdn := r.URL.Query().Get("cdn")
 	switch cdn {
@@ -67,7 +61,7 @@ func (p *Proxy) signIn(x *exchange, r *http.Request) error {
 		return refuse(http.StatusBadRequest, "The only value that cdn may have is cloudfront.")
 	}
 	// Of a cookie that does not verify nobody can say whose tiles the browser still holds.
-	before, err := p.auth.AuthenticateSession(r)
+	before, err := p.opt.Auth.AuthenticateSession(r)
 	another := err != nil && !errors.Is(err, auth.ErrNoCredential) || err == nil && before.Subject != grant.Subject
 	if another {
 		x.Header()["Clear-Site-Data"] = clearCache
@@ -82,7 +76,7 @@ func (p *Proxy) signIn(x *exchange, r *http.Request) error {
 // signedCookies makes one triplet of cookies for each tileset that the grant names. CloudFront
 // knows neither zooms nor boxes, so a grant that is limited by them gets none.
 func (p *Proxy) signedCookies(grant *auth.Grant, expires time.Time) (ids []string, cookies []*http.Cookie, err error) {
-	if p.cloudFront == nil {
+	if p.opt.CloudFront == nil {
 		return nil, nil, refuse(http.StatusNotFound, "This server signs no cookies for CloudFront.")
 	}
 	if !grant.WholeTilesets() {
@@ -93,7 +87,7 @@ func (p *Proxy) signedCookies(grant *auth.Grant, expires time.Time) (ids []strin
 			ids = append(ids, ts.ID)
 		}
 	}
-	if cookies, err = p.cloudFront.Cookies(p.publicURL, ids, expires); err != nil {
+	if cookies, err = p.opt.CloudFront.Cookies(p.opt.PublicURL, ids, expires); err != nil {
 		return nil, nil, fmt.Errorf("sign CloudFront cookies: %w", err)
 	}
 	return ids, cookies, nil
@@ -102,7 +96,7 @@ func (p *Proxy) signedCookies(grant *auth.Grant, expires time.Time) (ids []strin
 // expiredCookies takes CloudFront's cookies back for all tilesets but those kept: they may be another
 // user's, or of a grant that was wider.
 func (p *Proxy) expiredCookies(kept []string) []*http.Cookie {
-	if p.cloudFront == nil {
+	if p.opt.CloudFront == nil {
 		return nil
 	}
 	var ids []string
@@ -111,7 +105,7 @@ func (p *Proxy) expiredCookies(kept []string) []*http.Cookie {
 			ids = append(ids, ts.ID)
 		}
 	}
-	return p.cloudFront.Expired(ids)
+	return p.opt.CloudFront.Expired(ids)
 }
 
 // setCookies sets the session's cookie, which is the first, and others that go where it goes: they are
@@ -125,11 +119,10 @@ func setCookies(x *exchange, cookies []*http.Cookie) {
 
 // whoAmI tells the session of the cookie.
 func (p *Proxy) whoAmI(x *exchange, r *http.Request) error {
-	grant, err := p.auth.AuthenticateSession(r)
+	grant, err := p.sessionCaller(x, r)
 	if err != nil {
 		return err
 	}
-	x.grant = grant
 	session, err := grant.Session()
 	if err != nil {
 		return err
@@ -146,16 +139,15 @@ func (p *Proxy) signOut(x *exchange, r *http.Request) error {
 	if err := p.fromOwnPages(r); err != nil {
 		return err
 	}
-	switch grant, err := p.auth.AuthenticateSession(r); {
+	switch grant, err := p.sessionCaller(x, r); {
 	case errors.Is(err, auth.ErrTwoCredentials):
 		return err // either may be the one to end
 	case err == nil:
-		x.grant = grant
-		if err := p.auth.EndSession(grant); err != nil {
+		if err := p.opt.Auth.EndSession(grant); err != nil {
 			return err
 		}
 	}
-	setCookies(x, append([]*http.Cookie{p.auth.ClearCookie()}, p.expiredCookies(nil)...))
+	setCookies(x, append([]*http.Cookie{p.opt.Auth.ClearCookie()}, p.expiredCookies(nil)...))
 	x.Header()["Clear-Site-Data"] = clearCache
 	x.WriteHeader(http.StatusNoContent)
 	return nil
@@ -173,65 +165,3 @@ func (p *Proxy) fromOwnPages(r *http.Request) error {
 	}
 	return refuse(http.StatusForbidden, "Pages of this origin may not do that; server.cors.origins lists those that may.")
 }
-
-// maxBody bounds a JSON request, in bytes.
-const maxBody = 64 << 10
-
-// readJSON reads one JSON object into a struct. encoding/json alone would take the last of two members,
-// any case of a name, and null for absent: a restriction could vanish.
-func readJSON(w http.ResponseWriter, r *http.Request, v any) error {
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
-	if _, tooLarge := errors.AsType[*http.MaxBytesError](err); tooLarge {
-		return refuse(http.StatusRequestEntityTooLarge, "The body is larger than 64 KiB.")
-	}
-	if err == nil && exact(body, v) && json.Unmarshal(body, v) == nil {
-		// The body is here; its deadline must not end what is done with it.
-		_ = http.NewResponseController(w).SetReadDeadline(time.Time{})
-		return nil
-	}
-	return refuse(http.StatusBadRequest, "The body is not the JSON object that this address takes.")
-}
-
-// exact tells whether a body is one strict JSON object whose members are fields of v's, to the letter,
-// without a null anywhere.
-func exact(body []byte, v any) bool {
-	object, err := auth.ParseObject(body)
-	if err != nil || holdsNull(object) {
-		return false
-	}
-	for _, field := range reflect.VisibleFields(reflect.TypeOf(v).Elem()) {
-		delete(object, field.Tag.Get("json"))
-	}
-	return len(object) == 0
-}
-
-func holdsNull(value any) bool {
-	switch v := value.(type) {
-	case map[string]any:
-		return slices.ContainsFunc(slices.Collect(maps.Values(v)), holdsNull)
-	case []any:
-		return slices.ContainsFunc(v, holdsNull)
-	}
-	return value == nil
-}
-
-func writeJSON(x *exchange, r *http.Request, status int, v any) error {
-	var body bytes.Buffer
-	e := json.NewEncoder(&body)
-	e.SetEscapeHTML(false) // people copy URLs, with their &, out of curl's output; nosniff keeps it JSON
-	if err := e.Encode(v); err != nil {
-		return fmt.Errorf("encode answer: %w", err)
-	}
-	h := x.Header()
-	h["Content-Type"] = []string{"application/json"}
-	h["Content-Length"] = []string{formatLength(int64(body.Len()))}
-	x.WriteHeader(status)
-	if r.Method == http.MethodHead {
-		return nil
-	}
-	_, err := x.Write(body.Bytes())
-	return err
-}
-
-// seconds cuts a time to whole seconds in UTC: a moment that is told must never lie after the true one.
-func seconds(t time.Time) time.Time { return t.UTC().Truncate(time.Second) }

@@ -12,6 +12,7 @@ import (
 	"tilegate/auth"
 	"tilegate/internal/tile"
 	"tilegate/proxy"
+	"tilegate/proxy/wire"
 )
 
 // sessionObject is what the session routes answer.
@@ -453,7 +454,7 @@ func TestCloudFrontNeverSignsForTheClientsHost(t *testing.T) {
 			if !test.ok {
 				return
 			}
-			w.address, w.client = serve(t, &proxy.Server{Handler: p}), newClient(t)
+			w.address, w.client = serve(t, &wire.Server{Handler: p}), newClient(t)
 			for _, host := range []string{"*", "evil.example", "tiles.example.com"} {
 				got := w.do(http.MethodPost, "/session?cdn=cloudfront", "", w.as("Host", host)...)
 				if got.status != 200 || signer.base != "https://tiles.example.com/maps" {

@@ -27,7 +27,7 @@ func (p *Proxy) tile(x *exchange, r *http.Request, path, pathToken string) error
 	if !ok {
 		return errBadPath
 	}
-	if p.serverTiming {
+	if p.opt.ServerTiming {
 		x.timing = &timing{last: x.start}
 	}
 	ts, edge, err := p.authorize(x, r, want, pathToken)
@@ -44,7 +44,7 @@ func (p *Proxy) tile(x *exchange, r *http.Request, path, pathToken string) error
 		return p.writeMissing(x, r, ts, edge)
 	}
 
-	t, status, err := p.cache.Get(r.Context(), ts.key(want), ts.Freshness, ts.fetcher)
+	t, status, err := p.opt.Cache.Get(r.Context(), ts.key(want), ts.Freshness, ts.fetcher)
 	x.outcome = outcomeOf(status.State)
 	if x.timing != nil {
 		if d := x.timing.lap(); x.outcome == outcomeMiss || x.outcome == outcomeJoined {
@@ -62,42 +62,6 @@ func (p *Proxy) tile(x *exchange, r *http.Request, path, pathToken string) error
 	}
 	defer t.Close()
 	return p.writeTile(x, r, ts, edge, t, status)
-}
-
-// authorize decides who asks and whether they may see the tile; nothing has been looked up before it
-// says yes. edge is true where the one who asks is a CDN that checks the viewers itself.
-func (p *Proxy) authorize(x *exchange, r *http.Request, want tilePath, pathToken string) (ts *tileset, edge bool, err error) {
-	ts = p.named(want)
-	if ts != nil && p.edge.admits(r, ts, pathToken) {
-		x.tileset = ts
-		return ts, true, nil
-	}
-	return ts, false, p.authorizeViewer(x, r, ts, want, pathToken)
-}
-
-// authorizeViewer decides for one who must bring a credential of its own, unless the tileset is
-// public. ts is what the path names, nil where there is none: only those who might see it learn that.
-func (p *Proxy) authorizeViewer(x *exchange, r *http.Request, ts *tileset, want tilePath, pathToken string) error {
-	x.tileset = ts
-	id := want.tileset
-	if ts != nil {
-		if ts.Public {
-			return nil
-		}
-		id = ts.ID
-	}
-	grant, err := p.auth.Authenticate(r, pathToken)
-	if err != nil {
-		return err
-	}
-	x.grant = grant
-	if !grant.Admits(id, want.z, want.x, want.y) {
-		return errForbidden
-	}
-	if ts == nil {
-		return errNotFound
-	}
-	return nil
 }
 
 // named finds the tileset that a path names, or the default one; nil where there is none.
@@ -180,9 +144,9 @@ func (p *Proxy) writeTile(x *exchange, r *http.Request, ts *tileset, edge bool, 
 func (p *Proxy) copyTile(x *exchange, r *http.Request, t tilecache.Tile, code int, part byteRange) error {
 	if body, whole := t.Bytes(); whole && part.length <= atOnce {
 		x.WriteHeader(code)
-		return x.writeWhole(r, body[part.offset:part.offset+part.length])
+		return x.WriteWhole(body[part.offset : part.offset+part.length])
 	}
-	t.CutWith(x.cut())
+	t.CutWith(x.Interrupt())
 	offset, end := part.offset, part.offset+part.length
 	for part.length < 0 || offset < end {
 		chunk, err := t.Next(r.Context(), offset)
@@ -196,22 +160,22 @@ func (p *Proxy) copyTile(x *exchange, r *http.Request, t tilecache.Tile, code in
 		if part.length >= 0 {
 			chunk = chunk[:min(int64(len(chunk)), end-offset)]
 		}
-		if x.status == 0 {
+		if x.Status() == 0 {
 			x.WriteHeader(code)
 		}
-		x.extendDeadline(time.Now())
+		x.ExtendDeadline(time.Now())
 		if _, err := x.Write(chunk); err != nil {
 			return err
 		}
 		offset += int64(len(chunk))
 		if len(chunk) < writeChunk && offset != end {
 			// The fill is behind us: what there is goes out now.
-			if err := x.flush(); err != nil {
+			if err := x.FlushError(); err != nil {
 				return err
 			}
 		}
 	}
-	if x.status == 0 {
+	if x.Status() == 0 {
 		x.WriteHeader(code)
 	}
 	return nil

@@ -62,28 +62,6 @@ func (p *Proxy) tileJSON(x *exchange, r *http.Request, id, pathToken string) err
 	})
 }
 
-// authorizeTileset is authorizeViewer for a whole tileset: any part of it will do. grant is nil where
-// the tileset is public.
-func (p *Proxy) authorizeTileset(x *exchange, r *http.Request, id, pathToken string) (*tileset, *auth.Grant, error) {
-	ts := p.tilesets[id]
-	x.tileset = ts
-	if ts != nil && ts.Public {
-		return ts, nil, nil
-	}
-	grant, err := p.auth.Authenticate(r, pathToken)
-	if err != nil {
-		return nil, nil, err
-	}
-	x.grant = grant
-	if !grant.AdmitsTileset(id) {
-		return nil, nil, errForbidden
-	}
-	if ts == nil {
-		return nil, nil, errNotFound
-	}
-	return ts, grant, nil
-}
-
 // visible is what of the tileset a grant admits; nil stands for everybody's, which is all of it.
 func (ts *tileset) visible(grant *auth.Grant) (zooms tile.ZoomRange, bounds tile.Box, some bool) {
 	zooms = tile.ZoomRange{Min: ts.MinZoom, Max: ts.MaxZoom}
@@ -121,11 +99,10 @@ type catalogEntry struct {
 // catalog lists the tilesets that the caller may see. One who brings no credential sees the public
 // ones, if there are any.
 func (p *Proxy) catalog(x *exchange, r *http.Request) error {
-	grant, err := p.auth.Authenticate(r, "")
+	grant, err := p.caller(x, r, "")
 	if err != nil && (!errors.Is(err, auth.ErrNoCredential) || !p.anyPublic) {
 		return err
 	}
-	x.grant = grant
 	base, err := p.base(r)
 	if err != nil {
 		return err

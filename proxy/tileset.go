@@ -137,10 +137,10 @@ func (ts *tileset) open(ctx context.Context, key tile.Key, cond tile.Condition) 
 func formatLength(n int64) string { return strconv.FormatInt(n, 10) }
 
 // prepare checks a tileset and makes its constant header values.
-func (p *Proxy) prepare(t Tileset, o *Options) (*tileset, error) {
+func (p *Proxy) prepare(t Tileset) (*tileset, error) {
 	f := tile.FormatNamed(t.Format)
-	if !tile.ValidID(t.ID) || f == nil || t.Origin == nil || t.MinZoom > t.MaxZoom || t.MaxZoom > tile.MaxZoom {
-		return nil, fmt.Errorf("tileset %q: its id, format %q, zooms %d-%d or origin will not do", t.ID, t.Format, t.MinZoom, t.MaxZoom)
+	if !tile.ValidID(t.ID) || f == nil || t.Origin == nil || !(tile.ZoomRange{Min: t.MinZoom, Max: t.MaxZoom}).Valid() {
+		return nil, fmt.Errorf("tileset %q: its id, format %q, zooms %d-%d or origin is not valid", t.ID, t.Format, t.MinZoom, t.MaxZoom)
 	}
 	if t.Missing == "" {
 		t.Missing = "404"
@@ -165,13 +165,13 @@ func (p *Proxy) prepare(t Tileset, o *Options) (*tileset, error) {
 		contentType:               one(f.MediaType),
 		cacheControl:              one(browser),
 		missingCacheControl:       one(absent),
-		sharedCacheControl:        one(sharedCacheControl(browser, o.Edge.TTL)),
+		sharedCacheControl:        one(sharedCacheControl(browser, p.opt.Edge.TTL)),
 		missingSharedCacheControl: one(sharedCacheControl(absent, t.Freshness.MissingFor)),
-		cdnCacheControl:           maxAge(o.Edge.TTL),
+		cdnCacheControl:           maxAge(p.opt.Edge.TTL),
 		missingCDNCacheControl:    maxAge(t.Freshness.MissingFor),
 		surrogateKey:              one("tileset-" + t.ID),
 		resourcePolicy:            p.cors.resourcePolicy(t.Public),
-		metrics:                   p.metrics.tileset(t.ID),
+		metrics:                   p.opt.Metrics.tileset(t.ID),
 	}
 	ts.fetcher = ts.fetch
 	return ts, nil

@@ -18,7 +18,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"tilegate/proxy"
+	"tilegate/proxy/wire"
 )
 
 // writePair makes a certificate for 127.0.0.1 and writes it and its key to two files.
@@ -58,7 +58,7 @@ func writePair(t *testing.T, certFile, keyFile, name string, modified time.Time)
 func TestTLS(t *testing.T) {
 	dir := t.TempDir()
 	cert := writePair(t, filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem"), "tiles.test", time.Now())
-	config, err := proxy.TLSConfig(filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem"), slog.New(slog.DiscardHandler))
+	config, err := wire.TLSConfig(filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem"), slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -100,7 +100,7 @@ func TestCertificateIsReloaded(t *testing.T) {
 	write("first.test", time.Unix(1000, 0))
 	synctest.Test(t, func(t *testing.T) {
 		log := newLines()
-		config, err := proxy.TLSConfig(certFile, keyFile, slog.New(slog.NewTextHandler(log, nil)))
+		config, err := wire.TLSConfig(certFile, keyFile, slog.New(slog.NewTextHandler(log, nil)))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -140,12 +140,12 @@ func TestCertificateIsReloaded(t *testing.T) {
 func TestTLSConfigSaysWhatIsWrong(t *testing.T) {
 	dir := t.TempDir()
 	certFile, keyFile := filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
-	if _, err := proxy.TLSConfig(certFile, keyFile, nil); err == nil || !strings.Contains(err.Error(), certFile) {
+	if _, err := wire.TLSConfig(certFile, keyFile, nil); err == nil || !strings.Contains(err.Error(), certFile) {
 		t.Errorf("no file: got %v", err)
 	}
 	writePair(t, certFile, filepath.Join(dir, "other.pem"), "a.test", time.Now())
 	writePair(t, filepath.Join(dir, "other.pem"), keyFile, "b.test", time.Now())
-	if _, err := proxy.TLSConfig(certFile, keyFile, nil); err == nil || !strings.Contains(err.Error(), keyFile) {
+	if _, err := wire.TLSConfig(certFile, keyFile, nil); err == nil || !strings.Contains(err.Error(), keyFile) {
 		t.Errorf("another certificate's key: got %v", err)
 	}
 }

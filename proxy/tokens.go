@@ -58,11 +58,10 @@ func (p *Proxy) mintPathToken(x *exchange, r *http.Request) error {
 	if err := p.fromOwnPages(r); err != nil {
 		return err
 	}
-	grant, err := p.auth.Authenticate(r, "")
+	grant, err := p.caller(x, r, "")
 	if err != nil {
 		return err
 	}
-	x.grant = grant
 	base, err := p.base(r)
 	if err != nil {
 		return err
@@ -75,7 +74,7 @@ func (p *Proxy) mintPathToken(x *exchange, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	token, minted, err := p.auth.NewPathToken(grant, want)
+	token, minted, err := p.opt.Auth.NewPathToken(grant, want)
 	if err != nil {
 		return err
 	}

@@ -36,7 +36,7 @@ func (p *Proxy) writeUnpacked(x *exchange, r *http.Request, t tilecache.Tile) er
 		x.WriteHeader(http.StatusOK)
 		return nil
 	}
-	t.CutWith(x.cut())
+	t.CutWith(x.Interrupt())
 	unpacker := unpackers.Get().(*gzip.Reader) //nolint:forcetypeassert // the pool holds nothing else
 	defer unpackers.Put(unpacker)
 	source := &tileReader{ctx: r.Context(), tile: t}
@@ -48,19 +48,19 @@ func (p *Proxy) writeUnpacked(x *exchange, r *http.Request, t tilecache.Tile) er
 	for {
 		n, err := unpacker.Read(buffer[:])
 		if n > 0 {
-			x.extendDeadline(time.Now())
+			x.ExtendDeadline(time.Now())
 			if _, err := x.Write(buffer[:n]); err != nil {
 				return err
 			}
 			if _, whole := t.Bytes(); !whole {
 				// More has to arrive first: what there is goes out now.
-				if err := x.flush(); err != nil {
+				if err := x.FlushError(); err != nil {
 					return err
 				}
 			}
 		}
 		if errors.Is(err, io.EOF) {
-			if x.status == 0 {
+			if x.Status() == 0 {
 				x.WriteHeader(http.StatusOK)
 			}
 			return nil

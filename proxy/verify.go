@@ -51,10 +51,10 @@ func (p *Proxy) verify(x *exchange, r *http.Request) error {
 
 // originalURI reads the URI that the proxy in front asks about.
 func (p *Proxy) originalURI(r *http.Request) (*url.URL, bool) {
-	if p.verifyHeader == "" || !p.trusts(peer(r)) {
+	if p.opt.VerifyHeader == "" || !p.trusts(peer(r)) {
 		return nil, false
 	}
-	name := http.CanonicalHeaderKey(p.verifyHeader)
+	name := http.CanonicalHeaderKey(p.opt.VerifyHeader)
 	given := r.Header[name]
 	if len(given) != 1 {
 		return nil, false

@@ -19,6 +19,7 @@ import (
 	"tilegate/auth"
 	"tilegate/internal/tile"
 	"tilegate/proxy"
+	"tilegate/proxy/wire"
 	"tilegate/tilecache"
 )
 
@@ -99,7 +100,7 @@ type setup struct {
 	proxy  proxy.Options
 	auth   auth.Options
 	cache  tilecache.Options
-	server proxy.Server
+	server wire.Server
 }
 
 func (s *setup) tileset(id string) *proxy.Tileset {
@@ -196,7 +197,7 @@ func start(t testing.TB, changes ...func(*setup)) *world {
 }
 
 // serve runs a server on loopback until the test ends, and returns its address.
-func serve(t testing.TB, s *proxy.Server) string {
+func serve(t testing.TB, s *wire.Server) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

@@ -23,6 +23,7 @@ import (
 	"tilegate/proxy/cloudfront"
 	"tilegate/proxy/origin"
 	"tilegate/proxy/viewer"
+	"tilegate/proxy/wire"
 	"tilegate/tilecache"
 )
 
@@ -215,12 +216,12 @@ func (s *service) run(ctx context.Context, l listeners) error {
 		limit = newMemoryLimit(int64(s.config.Cache.Memory))
 	}
 	c := s.config.Server
-	public := proxy.Server{
+	public := wire.Server{
 		Handler: s.proxy, HeaderBytes: int(c.Limits.HeaderBytes), ReadHeader: c.Limits.ReadHeader, Idle: c.Limits.Idle,
 		WriteStall: c.Limits.WriteStall, ConnState: limit.connState, Logger: s.logger,
 	}
 	if c.TLS.Enabled() {
-		config, err := proxy.TLSConfig(c.TLS.CertFile, c.TLS.KeyFile, s.logger)
+		config, err := wire.TLSConfig(c.TLS.CertFile, c.TLS.KeyFile, s.logger)
 		if err != nil {
 			return err
 		}
@@ -233,7 +234,7 @@ func (s *service) run(ctx context.Context, l listeners) error {
 	count := 1
 	if l.admin != nil {
 		count++
-		admin := proxy.Server{
+		admin := wire.Server{
 			Handler:    s.proxy.Admin(promhttp.HandlerFor(s.registry, promhttp.HandlerOpts{}), c.AdminToken.Bytes()),
 			WriteStall: adminWriteTimeout, Logger: s.logger,
 		}

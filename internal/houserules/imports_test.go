@@ -20,6 +20,7 @@ var mayImport = map[string][]string{
 	"configs":          {"internal/tile"},
 	"deploy":           {}, // its recipes' tests alone
 	"proxy":            {"auth", "internal/tile", "proxy/wire", "tilecache"},
+	"proxy/wire":       {},
 	"proxy/viewer":     {},
 	"proxy/cloudfront": {},
 	"proxy/origin":     {"internal/tile"},
@@ -31,6 +32,7 @@ var mayImport = map[string][]string{
 // mustNotReach are packages that ours must not depend on, not even through others.
 var mustNotReach = map[string][]string{
 	"proxy":         {"github.com/aws/"},
+	"proxy/wire":    {"github.com/", "tilegate/"},
 	"proxy/origin":  {"github.com/golang-jwt/", "github.com/prometheus/", "tilegate/auth", "tilegate/tilecache"},
 	"auth":          {"github.com/aws/"},
 	"tilecache":     {"github.com/aws/"},

@@ -1,6 +1,7 @@
-package proxy
+package wire
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -11,20 +12,20 @@ import (
 	"time"
 )
 
-// Server is a listener with its limits.
+// Server is an HTTP server for one listener, with its limits. HTTP/1.1 and HTTP/2 are both spoken.
 type Server struct {
 	Handler     http.Handler
-	TLS         *tls.Config                    // nil: cleartext, HTTP/2 by prior knowledge included
-	HeaderBytes int                            // of a request's header; 0: 16 KiB
-	ReadHeader  time.Duration                  // to read one; 0: 5 s
-	Idle        time.Duration                  // between requests; 0: 120 s
-	WriteStall  time.Duration                  // a write without progress; 0: 30 s
+	TLS         *tls.Config                    // nil: cleartext, and HTTP/2 by prior knowledge
+	HeaderBytes int                            // the largest header of a request; 0: 16 KiB
+	ReadHeader  time.Duration                  // for a request's header to come; 0: 5 s
+	Idle        time.Duration                  // for the next request on a connection; 0: 120 s
+	WriteStall  time.Duration                  // without progress of a write; 0: 30 s
 	ConnState   func(net.Conn, http.ConnState) // told of every connection; nil: nobody
 	Logger      *slog.Logger                   // nil: discards
 }
 
-// Serve answers on l until ctx ends, then stops taking connections and lets the requests under way
-// finish within grace. It returns nil where all of them did.
+// Serve answers on l until ctx ends. Then it takes no more connections, and the requests under way may
+// finish within grace. It returns nil when all of them did.
 func (s *Server) Serve(ctx context.Context, l net.Listener, grace time.Duration) error {
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)
@@ -37,15 +38,15 @@ func (s *Server) Serve(ctx context.Context, l net.Listener, grace time.Duration)
 	server := &http.Server{
 		Handler:           s.Handler,
 		TLSConfig:         s.TLS,
-		MaxHeaderBytes:    or(s.HeaderBytes, 16<<10),
-		ReadHeaderTimeout: or(s.ReadHeader, 5*time.Second),
-		WriteTimeout:      or(s.WriteStall, 30*time.Second),
-		IdleTimeout:       or(s.Idle, 2*time.Minute),
+		MaxHeaderBytes:    cmp.Or(s.HeaderBytes, 16<<10),
+		ReadHeaderTimeout: cmp.Or(s.ReadHeader, 5*time.Second),
+		WriteTimeout:      cmp.Or(s.WriteStall, 30*time.Second),
+		IdleTimeout:       cmp.Or(s.Idle, 2*time.Minute),
 		Protocols:         protocols,
 		ConnState:         s.ConnState,
 		ConnContext:       withConnection,
-		// A connection that takes no byte at all is closed: a stream's reset could not be sent on it either.
-		HTTP2:    &http.HTTP2Config{MaxConcurrentStreams: 250, WriteByteTimeout: or(s.WriteStall, 30*time.Second)},
+		// A connection that takes no byte at all is closed: not even the reset of a stream could be sent on it.
+		HTTP2:    &http.HTTP2Config{MaxConcurrentStreams: 250, WriteByteTimeout: cmp.Or(s.WriteStall, 30*time.Second)},
 		ErrorLog: slog.NewLogLogger(logger.Handler(), slog.LevelDebug),
 	}
 	failed := make(chan error, 1)
@@ -71,12 +72,4 @@ func (s *Server) Serve(ctx context.Context, l net.Listener, grace time.Duration)
 		return fmt.Errorf("serve %s: %w", l.Addr(), err)
 	}
 	return nil
-}
-
-func or[T comparable](value, otherwise T) T {
-	var zero T
-	if value == zero {
-		return otherwise
-	}
-	return value
 }

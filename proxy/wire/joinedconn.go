@@ -1,21 +1,21 @@
-package proxy
+package wire
 
 import (
 	"net"
 	"sync"
 )
 
-// netHTTPBuffer is the size of net/http's buffer for an answer, in bytes. A larger answer leaves in two writes:
-// the header with the beginning of the body, and the rest.
+// netHTTPBuffer is the size of net/http's buffer for an answer, in bytes. A larger answer leaves in two
+// writes: the header with the beginning of the body, and the rest.
 const netHTTPBuffer = 4 << 10
 
-// joinedConn is a TCP connection that can send the two in one: a write costs several times what tilegate itself
-// does for a cached tile. It holds bytes only between hold and release, which its writer calls.
+// joinedConn is a TCP connection that can send both in one write. A write costs several times what
+// tilegate itself does for a cached tile. Bytes are held only between hold and release, which Writer calls.
 type joinedConn struct {
 	*net.TCPConn
 	held *[netHTTPBuffer]byte // nil unless holding
-	full bool                 // held is what must go out before anything else
-	pair [2][]byte            // what is sent as one; here, it costs no allocation
+	full bool                 // held is filled, and must go out before anything else
+	pair [2][]byte            // what is sent as one; it is a field so that it costs no allocation
 	both net.Buffers
 }
 

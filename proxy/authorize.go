@@ -1,0 +1,103 @@
+package proxy
+
+import (
+	"net/http"
+
+	"tilegate/auth"
+)
+
+// Who may see what is decided here and nowhere else. Each function asks auth for the caller's grant and
+// holds it against what the request names, before anything is looked up. What exists is told only to
+// those who might see it: not granted is 403 whether or not the thing exists.
+
+// caller verifies the credential that a request carries and notes its grant for the access log.
+// pathToken is the token in the path, "" where there is none.
+func (p *Proxy) caller(x *exchange, r *http.Request, pathToken string) (*auth.Grant, error) {
+	grant, err := p.opt.Auth.Authenticate(r, pathToken)
+	if err != nil {
+		return nil, err
+	}
+	x.grant = grant
+	return grant, nil
+}
+
+// sessionCaller is caller for the session cookie alone.
+func (p *Proxy) sessionCaller(x *exchange, r *http.Request) (*auth.Grant, error) {
+	grant, err := p.opt.Auth.AuthenticateSession(r)
+	if err != nil {
+		return nil, err
+	}
+	x.grant = grant
+	return grant, nil
+}
+
+// authorize decides whether a tile may be seen: by a viewer, or by a CDN that checks the viewers itself.
+// edge reports the latter.
+func (p *Proxy) authorize(x *exchange, r *http.Request, want tilePath, pathToken string) (ts *tileset, edge bool, err error) {
+	if ts = p.named(want); ts != nil && p.edge.admits(r, ts, pathToken) {
+		x.tileset = ts
+		return ts, true, nil
+	}
+	return ts, false, p.authorizeViewer(x, r, ts, want, pathToken)
+}
+
+// authorizeViewer decides for one who must bring a credential of its own, unless the tileset is public.
+// ts is what the path names, nil where there is no such tileset.
+func (p *Proxy) authorizeViewer(x *exchange, r *http.Request, ts *tileset, want tilePath, pathToken string) error {
+	x.tileset = ts
+	id := want.tileset
+	if ts != nil {
+		if ts.Public {
+			return nil
+		}
+		id = ts.ID
+	}
+	grant, err := p.caller(x, r, pathToken)
+	if err != nil {
+		return err
+	}
+	if !grant.Admits(id, want.z, want.x, want.y) {
+		return errForbidden
+	}
+	if ts == nil {
+		return errNotFound
+	}
+	return nil
+}
+
+// authorizeTileset decides for a whole tileset: a grant for any part of it will do. The grant is nil
+// where the tileset is public.
+func (p *Proxy) authorizeTileset(x *exchange, r *http.Request, id, pathToken string) (*tileset, *auth.Grant, error) {
+	ts := p.tilesets[id]
+	x.tileset = ts
+	if ts != nil && ts.Public {
+		return ts, nil, nil
+	}
+	grant, err := p.caller(x, r, pathToken)
+	if err != nil {
+		return nil, nil, err
+	}
+	if !grant.AdmitsTileset(id) {
+		return nil, nil, errForbidden
+	}
+	if ts == nil {
+		return nil, nil, errNotFound
+	}
+	return ts, grant, nil
+}
+
+// authorizeFile decides for a file, which is never public.
+func (p *Proxy) authorizeFile(x *exchange, r *http.Request, id string) (File, error) {
+	grant, err := p.caller(x, r, "")
+	if err != nil {
+		return File{}, err
+	}
+	if !grant.AdmitsFile(id) {
+		return File{}, errForbidden
+	}
+	file, ok := p.files[id]
+	if !ok {
+		return File{}, errNotFound
+	}
+	return file, nil
+}

@@ -1,0 +1,26 @@
+// Package wire is how bytes leave: the HTTP server with its limits, TLS with certificates that may be
+// replaced, and a response writer that cuts off clients which take nothing. It knows requests and
+// answers, and nothing of tiles.
+//
+//	server.go      Server: a listener, its limits, and its shutdown
+//	tls.go         TLSConfig: a certificate that follows its files
+//	writer.go      Writer: the response writer of one request
+//	body.go        requests with a body: how long they may take, and which are refused
+//	stream.go      HTTP/2 streams, which are watched where HTTP/1.1 has a deadline
+//	connection.go  what the requests of one connection share
+//	joinedconn.go  a connection that sends an answer's header and body in one write
+//	unsent_*.go    how much the kernel may hold that it has not sent
+//
+// # When is a client too slow?
+//
+// A client may be as slow as it likes while it takes something. Over HTTP/1.1 each write has a deadline
+// (Writer.ExtendDeadline) of Server.WriteStall, which moves on with each write; the kernel is told to
+// report progress early. Over HTTP/2 streams share a connection, and one of sixty tiles on a slow link
+// waits for its turn far longer than its own bytes take, so a deadline for each write would be wrong. A
+// stream counts as stalled when it waits while nothing moves on the whole connection.
+//
+// # Order of locks
+//
+// A stream's lock is the only one here. Nothing is called with it held but the connection's own
+// deadlines.
+package wire

@@ -1,0 +1,205 @@
+package wire_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"golang.org/x/net/http2"
+	"golang.org/x/net/http2/hpack"
+
+	"tilegate/proxy/wire"
+)
+
+// pipes is a listener in memory, so that a test's link runs on the virtual clock of its bubble.
+type pipes struct {
+	conns  chan net.Conn
+	closed chan struct{}
+}
+
+func newPipes() *pipes { return &pipes{make(chan net.Conn), make(chan struct{})} }
+
+func (p *pipes) Accept() (net.Conn, error) {
+	select {
+	case c := <-p.conns:
+		return c, nil
+	case <-p.closed:
+		return nil, net.ErrClosed
+	}
+}
+
+func (p *pipes) Close() error {
+	close(p.closed)
+	return nil
+}
+
+func (p *pipes) Addr() net.Addr { return &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)} }
+
+func (p *pipes) dial() net.Conn {
+	client, server := net.Pipe()
+	p.conns <- server
+	return client
+}
+
+// streams is an HTTP/2 client whose reading is in the test's hands.
+type streams struct {
+	*http2.Framer
+	t      *testing.T
+	fields bytes.Buffer
+	hpack  *hpack.Encoder
+	next   uint32
+}
+
+func newStreams(t *testing.T, conn net.Conn, streamWindow, connWindow uint32) *streams {
+	t.Helper()
+	c := &streams{Framer: http2.NewFramer(conn, conn), t: t, next: 1}
+	c.hpack = hpack.NewEncoder(&c.fields)
+	_, err := io.WriteString(conn, http2.ClientPreface)
+	if err == nil {
+		err = c.WriteSettings(http2.Setting{ID: http2.SettingInitialWindowSize, Val: streamWindow})
+	}
+	const initial = 1<<16 - 1 // RFC 9113 section 6.9.2
+	if err == nil && connWindow > initial {
+		err = c.WriteWindowUpdate(0, connWindow-initial)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+func (c *streams) get(path string) {
+	c.t.Helper()
+	c.fields.Reset()
+	for _, f := range [][2]string{{":method", "GET"}, {":scheme", "http"}, {":authority", "x"}, {":path", path}} {
+		if err := c.hpack.WriteField(hpack.HeaderField{Name: f[0], Value: f[1]}); err != nil {
+			c.t.Fatal(err)
+		}
+	}
+	if err := c.WriteHeaders(http2.HeadersFrameParam{StreamID: c.next, BlockFragment: c.fields.Bytes(), EndStream: true, EndHeaders: true}); err != nil {
+		c.t.Fatal(err)
+	}
+	c.next += 2
+}
+
+// serve answers every request with size bytes until stop is called.
+func serve(t *testing.T, l net.Listener, size int, stall time.Duration) (stop func()) {
+	body := make([]byte, size)
+	server := &wire.Server{WriteStall: stall, Handler: http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		var w wire.Writer
+		w.Begin(rw, r, time.Now(), stall)
+		defer w.End()
+		if err := w.WriteWhole(body); err != nil {
+			panic(http.ErrAbortHandler)
+		}
+	})}
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- server.Serve(ctx, l, time.Minute) }()
+	return func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// Sixty tiles on a slow link each take far longer than the stall, and all of them arrive: whether the link
+// itself is full, or the client opens the connection's window no faster.
+func TestHTTP2StreamsWaitForTheirTurn(t *testing.T) {
+	const tiles, size, stall = 60, 40_000, 400 * time.Millisecond
+	for name, window := range map[string]uint32{"full link": 1 << 30, "small window": 0} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				l := newPipes()
+				stop := serve(t, l, size, stall)
+				conn := l.dial()
+				c := newStreams(t, conn, 1<<20, window)
+				answers := make(chan struct{})
+				requested := make(chan struct{})
+				go func() { // requests and answers cross on the pipe, which holds nothing
+					defer close(requested)
+					for i := range tiles {
+						c.get(fmt.Sprintf("/%d", i))
+					}
+				}()
+				begun := time.Now()
+				go func() {
+					defer close(answers)
+					whole, read := 0, uint32(0)
+					for whole < tiles {
+						frame, err := c.ReadFrame()
+						if err != nil {
+							t.Errorf("after %d of %d: %v", whole, tiles, err)
+							return
+						}
+						switch f := frame.(type) {
+						case *http2.DataFrame:
+							if f.StreamEnded() {
+								whole++
+							}
+							time.Sleep(8 * time.Millisecond) // the link, by the bubble's clock
+							read += uint32(len(f.Data()))
+							if read >= 32<<10 { // as clients do: at half of the initial window
+								<-requested
+								if err := c.WriteWindowUpdate(0, read); err != nil {
+									t.Error(err)
+									return
+								}
+								read = 0
+							}
+						case *http2.RSTStreamFrame:
+							t.Errorf("stream %d was reset after %d of %d", f.StreamID, whole, tiles)
+							return
+						}
+					}
+				}()
+				<-answers
+				if took := time.Since(begun); took < 3*stall {
+					t.Errorf("took %s, which shows nothing about streams that wait for longer than %s", took, stall)
+				}
+				_ = conn.Close()
+				stop()
+			})
+		})
+	}
+}
+
+// A client that opens its windows and then reads nothing is cut off after the stall.
+func TestHTTP2StreamThatIsNotReadIsReset(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	stop := serve(t, l, 8<<20, 100*time.Millisecond)
+	defer stop()
+	conn, err := net.Dial("tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	c := newStreams(t, conn, 1<<16, 1<<30)
+	c.get("/")
+	for {
+		frame, err := c.ReadFrame()
+		if err != nil {
+			if !errors.Is(err, io.EOF) {
+				t.Fatal(err)
+			}
+			return
+		}
+		if _, ok := frame.(*http2.RSTStreamFrame); ok {
+			return
+		}
+		if f, ok := frame.(*http2.DataFrame); ok && f.StreamEnded() {
+			t.Fatal("the whole body came through a window of 64 KiB")
+		}
+	}
+}
