@@ -12,16 +12,16 @@ import (
 	"unicode/utf8"
 )
 
-// accessLog writes one line a request. It formats by hand because the line is the costliest thing
-// that a hit does besides writing the tile; what is in it never includes a credential: the path is
-// masked, and the query is left out whole.
+// accessLog writes one line for each request. The line is the costliest thing that a hit does besides
+// writing the tile, so it is formatted by hand. A credential never gets into it: the path is masked, and
+// the query is left out.
 type accessLog struct {
 	w      io.Writer
 	text   bool // key=value instead of JSON
 	latest atomic.Pointer[second]
 }
 
-// second is one, formatted: nearly all lines begin with the same as the line before.
+// second is a second of time, formatted once: nearly all lines begin with the second of the line before.
 type second struct {
 	unix        int64
 	clock, zone string
@@ -38,7 +38,7 @@ func (l *accessLog) second(t time.Time) *second {
 
 var lines = sync.Pool{New: func() any { return new([]byte) }}
 
-// maxLogged bounds what of a request's own text enters a line, in bytes.
+// maxLogged bounds each text that a line takes from the request, in bytes.
 const maxLogged = 512
 
 func (l *accessLog) line(p *Proxy, x *exchange, r *http.Request, took time.Duration, aborted bool) {
@@ -82,8 +82,8 @@ func (l *accessLog) line(p *Proxy, x *exchange, r *http.Request, took time.Durat
 // maxSegment is longer than what names a tile and shorter than any credential, in bytes.
 const maxSegment = 40
 
-// maskPath leaves out of a path what could be a credential: what follows "t", and, since a proxy that
-// does not cut off its prefix and a client that misspells can put a token anywhere, each long segment.
+// maskPath replaces what could be a credential in a path: the segment behind "t", and each long segment. A
+// proxy that keeps its prefix, or a client that misspells, can put a token anywhere.
 func maskPath(path string) string {
 	if !strings.Contains(path, "/t/") && longestSegment(path) <= maxSegment {
 		return path
@@ -165,7 +165,7 @@ func (e *lineEncoder) num(name string, n int64) {
 	e.b = strconv.AppendInt(e.b, n, 10)
 }
 
-// yes writes a boolean, which stands in a line only where it holds.
+// yes writes a boolean that is true. One that is false is left out of the line.
 func (e *lineEncoder) yes(name string) {
 	e.name(name)
 	e.b = append(e.b, "true"...)
@@ -179,8 +179,8 @@ func (e *lineEncoder) micros(name string, d time.Duration) {
 	e.b = append(e.b, '.', byte('0'+us/100%10), byte('0'+us/10%10), byte('0'+us%10))
 }
 
-// str writes a string as JSON does; what is not printable ASCII is escaped, so that no request can
-// forge a line or a terminal's control sequence.
+// str writes a string as JSON does. Everything but printable ASCII is escaped, so that no request can
+// forge a line, or a control sequence of a terminal.
 func (e *lineEncoder) str(name, s string) {
 	e.name(name)
 	if len(s) > maxLogged {

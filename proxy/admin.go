@@ -15,10 +15,12 @@ import (
 	"tilegate/auth"
 )
 
-// Admin is the handler of the admin listener: metrics, profiles, purge, revoke. token guards all but
-// metrics; nil where the listener is on loopback and needs none. What a page sends is refused,
-// whatever else it brings: no page has business here. On loopback that is also what comes by any
-// name but the machine's own, token or not: metrics need none.
+// Admin is the handler of the admin listener: metrics, profiles, purge, revoke. token guards all but the
+// metrics. It is nil where the listener is on loopback and needs none.
+//
+// Requests of web pages are refused, with or without the token. On loopback a request is refused as well
+// when its Host is not a name of this machine: a page of another name could have been rebound to
+// 127.0.0.1, and could read the metrics, which need no token.
 func (p *Proxy) Admin(metrics http.Handler, token []byte) http.Handler {
 	guarded := http.NewServeMux()
 	guarded.HandleFunc("/debug/pprof/", pprof.Index)
@@ -36,7 +38,7 @@ func (p *Proxy) Admin(metrics http.Handler, token []byte) http.Handler {
 		w.Header()["X-Content-Type-Options"] = nosniff
 		switch {
 		case fromPage(r) || (token == nil || onLoopback(r)) && !loopbackName(r.Host):
-			adminProblem(w, refuse(http.StatusForbidden, "Pages have no business on the admin listener."))
+			adminProblem(w, refuse(http.StatusForbidden, "The admin listener does not answer web pages, or other host names than its own."))
 		case r.URL.Path == "/metrics":
 			metrics.ServeHTTP(w, r)
 		case token != nil && !bearer(r, token):
@@ -48,21 +50,21 @@ func (p *Proxy) Admin(metrics http.Handler, token []byte) http.Handler {
 	})
 }
 
-// fromPage tells whether a browser sent the request for a page: a script's or a form's has an Origin,
-// and an image's at least tells that another site asked (W3C Fetch Metadata).
+// fromPage reports whether a browser sent the request on behalf of a page. Requests of scripts and forms
+// have an Origin; those of images at least say that another site asked (W3C Fetch Metadata).
 func fromPage(r *http.Request) bool {
 	site := r.Header["Sec-Fetch-Site"]
 	return r.Header["Origin"] != nil || site != nil && !slices.Equal(site, []string{"none"})
 }
 
-// onLoopback tells whether a request came to an address that only this machine reaches.
+// onLoopback reports whether a request came to an address that only this machine reaches.
 func onLoopback(r *http.Request) bool {
 	local, ok := r.Context().Value(http.LocalAddrContextKey).(*net.TCPAddr)
 	return ok && local.IP.IsLoopback()
 }
 
-// loopbackName tells whether a Host means this machine by an address or the one name that is always
-// its own: any other can be a page's, rebound to 127.0.0.1, whose GET has no Origin.
+// loopbackName reports whether a Host is a loopback address, or localhost. Any other name may be that of
+// a page which was rebound to 127.0.0.1; a GET of such a page has no Origin.
 func loopbackName(host string) bool {
 	if name, _, err := net.SplitHostPort(host); err == nil {
 		host = name
@@ -106,7 +108,7 @@ func (p *Proxy) purge(w http.ResponseWriter, r *http.Request) error {
 	return json.NewEncoder(w).Encode(map[string]int{"purged": purged})
 }
 
-// revoke refuses, from now on, everything of a subject's or everything minted from one token.
+// revoke makes all credentials of a subject, or all that were minted from one token, invalid.
 func (p *Proxy) revoke(w http.ResponseWriter, r *http.Request) error {
 	var asked struct {
 		Subject string `json:"subject"`

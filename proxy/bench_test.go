@@ -84,7 +84,7 @@ func serveOnce(t testing.TB, w *world, s *sink, r *http.Request, want int) {
 	}
 }
 
-// What a hit costs besides net/http's own part. The goal of DESIGN section 11 is six.
+// What a hit costs besides net/http's own part. docs/performance.md states the goal: six at most.
 func TestHitAllocations(t *testing.T) {
 	w, r := busy(t)
 	for _, test := range []struct {

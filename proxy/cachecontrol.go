@@ -32,8 +32,8 @@ func browserCacheControl(setting string) string {
 	return setting
 }
 
-// sharedCacheControl turns what browsers are told into what a shared cache may be told: private
-// goes, s-maxage comes (RFC 9111 section 5.2.2).
+// sharedCacheControl makes the value for shared caches from the one for browsers: without private, and
+// with s-maxage (RFC 9111 section 5.2.2).
 func sharedCacheControl(browser string, ttl time.Duration) string {
 	var kept []string
 	for directive := range strings.SplitSeq(browser, ",") {
@@ -46,8 +46,8 @@ func sharedCacheControl(browser string, ttl time.Duration) string {
 	return strings.Join(append(kept, fmt.Sprintf("s-maxage=%d", int(ttl.Seconds()))), ", ")
 }
 
-// setSharedHeaders tells a CDN, which has proved who it is, how long it may keep a tile and by which
-// names it can purge it.
+// setSharedHeaders tells a CDN how long it may keep a tile, and by which names it can purge it. The CDN
+// must have proved who it is.
 func (ts *tileset) setSharedHeaders(h http.Header) {
 	h["Cache-Control"] = ts.sharedCacheControl
 	h["Cdn-Cache-Control"] = ts.cdnCacheControl

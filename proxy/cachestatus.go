@@ -11,8 +11,8 @@ import (
 // statusHeader is the field that tells what the cache did (RFC 9211).
 const statusHeader = "Cache-Status"
 
-// hitStatuses holds "tilegate; hit; ttl=N" for the usual N, each made at its first use: the value
-// is on every hit, and formatting it would be most of what a hit allocates.
+// hitStatuses holds "tilegate; hit; ttl=N" for the usual N. Each value is made at its first use: every hit
+// has one, and formatting it would be most of what a hit allocates.
 type hitStatuses [1 << 12]atomic.Pointer[[]string]
 
 func (c *hitStatuses) value(s tilecache.Status) []string {

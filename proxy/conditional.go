@@ -32,7 +32,7 @@ func (v validators) preconditionFailed(h http.Header) bool {
 	return ok && v.modified.Truncate(time.Second).After(since)
 }
 
-// dateIn reads a field that holds one date.
+// dateIn reads a header field that holds one date.
 func dateIn(h http.Header, field string) (time.Time, bool) {
 	given := h[field]
 	if len(given) != 1 {
@@ -42,8 +42,8 @@ func dateIn(h http.Header, field string) (time.Time, bool) {
 	return t, err == nil
 }
 
-// listed tells whether lists of tags hold ours, or "*", which is any tile there is. weak tags count
-// where the comparison is weak (RFC 9110 section 8.8.3.2).
+// listed reports whether lists of entity tags hold ours, or "*", which stands for any. A weak comparison
+// also accepts tags that are marked as weak (RFC 9110 section 8.8.3.2).
 func (v validators) listed(lists []string, weak bool) bool {
 	for _, list := range lists {
 		for list = strings.TrimLeft(list, " \t,"); list != ""; list = strings.TrimLeft(list, " \t,") {
@@ -70,9 +70,9 @@ func (v validators) listed(lists []string, weak bool) bool {
 // byteRange is a part of a representation: offset and length in bytes.
 type byteRange struct{ offset, length int64 }
 
-// requestedRange evaluates Range and If-Range against a representation of size bytes (RFC 9110
-// section 14.2). ok is false where the whole is to be sent: no Range, more than one, one that is
-// malformed, or an If-Range that names another version. satisfiable is false for a 416.
+// requestedRange evaluates Range and If-Range against a representation of size bytes (RFC 9110 section
+// 14.2). ok is false when the whole is to be sent: without Range, with several, with a malformed one, or
+// with an If-Range that names another version. satisfiable is false for a 416.
 func (v validators) requestedRange(h http.Header, size int64) (part byteRange, ok, satisfiable bool) {
 	given, present := h["Range"]
 	if !present || len(given) != 1 {
@@ -109,7 +109,7 @@ func (v validators) requestedRange(h http.Header, size int64) (part byteRange, o
 	return byteRange{start, end - start + 1}, true, start < size
 }
 
-// ifRange tells whether a Range may be honoured: If-Range is absent, or names exactly what we have.
+// ifRange reports whether a Range may be honoured: If-Range is absent, or names exactly what we have.
 // Only a strong tag counts, and a date only when it is the very Last-Modified (RFC 9110 section 13.1.5).
 func (v validators) ifRange(h http.Header) bool {
 	given, present := h["If-Range"]

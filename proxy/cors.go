@@ -17,15 +17,16 @@ type CORS struct {
 	MaxAge  time.Duration // how long browsers may remember a preflight
 }
 
-// cors holds the allowed origins and the header values that follow from them. One exact origin makes
-// a constant answer. Several, or a wildcard, are echoed, and then every answer says that it varies by
-// Origin: a copy that a browser cached for an image element must not poison a script's read of it.
+// cors holds the allowed origins and the header values that follow from them. With one exact origin every
+// answer has the same fields. With several, or a wildcard, the request's origin is echoed, and every
+// answer says that it varies by Origin: otherwise a copy that the browser cached for an image element
+// would fail when a script reads it.
 type cors struct {
 	single   []string
 	exact    map[string]bool
 	suffixes []string // ".example.com", https alone
 	maxAge   []string
-	crossing bool // an origin may be of another site than ours
+	crossing bool // an allowed origin may be of another site than ours
 }
 
 var (
@@ -60,8 +61,8 @@ func newCORS(o CORS, ours string) (*cors, error) {
 	return c, nil
 }
 
-// site is an origin's scheme and registrable domain: two origins that share them are same-site (the
-// HTML standard, "sites"). Each unparsable one, or one that is no domain, is a site of its own.
+// site is an origin's scheme and registrable domain. Two origins that share them are same-site (the HTML
+// standard, "sites"). An origin that cannot be parsed, or has no domain, is a site of its own.
 func site(origin string) string {
 	u, err := url.Parse(origin)
 	if err != nil {
@@ -79,7 +80,8 @@ var (
 	crossOrigin = []string{"cross-origin"}
 )
 
-// resourcePolicy is the Cross-Origin-Resource-Policy of what is public or not (the Fetch standard, section 3.7).
+// resourcePolicy is the Cross-Origin-Resource-Policy of answers (the Fetch standard, section 3.7). public
+// is true for those of a public tileset.
 func (c *cors) resourcePolicy(public bool) []string {
 	if public || c.crossing {
 		return crossOrigin
@@ -105,7 +107,7 @@ func (c *cors) allows(origin string) bool {
 	return false
 }
 
-// apply sets what every answer carries, whatever its route and status.
+// apply sets the fields that every answer carries, whatever its route and status.
 func (c *cors) apply(h http.Header, r *http.Request) {
 	given := r.Header["Origin"]
 	switch {
@@ -128,7 +130,7 @@ func (c *cors) apply(h http.Header, r *http.Request) {
 	}
 }
 
-// preflight answers OPTIONS anywhere, without a credential: what it tells is no secret.
+// preflight answers OPTIONS on every path. It needs no credential: the answer holds no secret.
 func (c *cors) preflight(x *exchange, r *http.Request) error {
 	h := x.Header()
 	h["Cache-Control"] = privateNoStore
@@ -142,7 +144,7 @@ func (c *cors) preflight(x *exchange, r *http.Request) error {
 	return nil
 }
 
-// varyByEncoding adds Accept-Encoding to what cors.apply has said the answer varies by.
+// varyByEncoding adds Accept-Encoding to the Vary that cors.apply has set.
 func varyByEncoding(h http.Header) {
 	if h["Vary"] != nil {
 		h["Vary"] = varyBoth

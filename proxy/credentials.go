@@ -23,7 +23,7 @@ type Credentials struct {
 // classes of package tile.
 type Vend func(ctx context.Context, subject string, tilesets []string, until time.Time) (Credentials, error)
 
-// vendCredentials gives the caller temporary AWS credentials of its own, for what reads S3 by itself.
+// vendCredentials gives the caller temporary AWS credentials of its own, for programs that read S3 directly.
 func (p *Proxy) vendCredentials(x *exchange, r *http.Request) error {
 	if err := p.fromOwnPages(r); err != nil {
 		return err

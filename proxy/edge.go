@@ -17,11 +17,12 @@ type Edge struct {
 	TTL        time.Duration // how long the CDN may keep a tile
 }
 
-// verifyHeader is where a CDN proves that a request came through it.
+// verifyHeader is the field with which a CDN proves that a request came through it.
 const verifyHeader = "X-Origin-Verify"
 
-// edge decides what the CDN's secret opens. With Authorizes it admits to the named tilesets' tiles.
-// Without, it is a lock: who does not bring it is refused, who does still needs a token.
+// edge decides what the CDN's secret is good for. With Authorizes, it admits to the tiles of the named
+// tilesets. Without, it is a lock: requests that lack it are refused, and those that have it still need
+// the viewer's token.
 type edge struct {
 	digests    [][sha256.Size]byte
 	authorizes bool
@@ -46,8 +47,8 @@ func newEdge(o Edge, queryName string) (*edge, error) {
 	return e, nil
 }
 
-// verified tells whether the request carries one valid secret. Digests are compared, in constant
-// time and all of them, so that neither a secret's length nor its beginning shows in the time taken.
+// verified reports whether the request carries one valid secret. All digests are compared, each in
+// constant time, so that the time taken tells neither a secret's length nor its beginning.
 func (e *edge) verified(r *http.Request) bool {
 	given := r.Header[verifyHeader]
 	if len(given) != 1 {
@@ -61,21 +62,21 @@ func (e *edge) verified(r *http.Request) bool {
 	return match == 1
 }
 
-// locked tells whether the request must be refused because it did not come through the CDN.
-// Health checks come from beside the CDN and tell nothing worth locking up.
+// locked reports whether the request must be refused because it did not come through the CDN.
+// Health checks do not come through the CDN, and their answers hold nothing to protect.
 func (e *edge) locked(r *http.Request) bool {
 	return !e.authorizes && len(e.digests) > 0 && r.URL.Path != "/health" && r.URL.Path != "/ready" && !e.verified(r)
 }
 
-// admits tells whether the CDN's secret alone opens this tile, GET and HEAD being all that get here.
-// Never under /t/ or with a token in the query: such an answer belongs to the token's holder, and
-// must not enter a shared cache. Nor where there may be such a token, in a query that cannot be read.
+// admits reports whether the CDN's secret alone opens this tile. Only GET and HEAD get here. It never does
+// so under /t/ or with a token in the query: such an answer belongs to the holder of the token, and must
+// not enter a shared cache. A query that cannot be parsed may hold a token, too.
 func (e *edge) admits(r *http.Request, ts *tileset, pathToken string) bool {
 	if !e.authorizes || pathToken != "" || !e.tilesets[ts.ID] || !e.verified(r) {
 		return false
 	}
 	if len(r.Header["Authorization"]) > 1 {
-		return false // to be refused as it is everywhere
+		return false // two credentials are refused, as everywhere
 	}
 	if e.queryName == "" || r.URL.RawQuery == "" {
 		return true

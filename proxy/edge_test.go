@@ -27,7 +27,7 @@ func withEdge(authorizes bool) func(*setup) {
 	}
 }
 
-// shared tells whether shared caches may keep an answer, by any of the ways to say so.
+// shared reports whether shared caches may keep an answer, by any of the ways to say so.
 func shared(got reply) bool {
 	cc := got.header.Get("Cache-Control")
 	return strings.Contains(cc, "s-maxage") || strings.Contains(cc, "public") || cc != "" && !strings.Contains(cc, "private") && !strings.Contains(cc, "no-store") ||

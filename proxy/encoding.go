@@ -5,8 +5,9 @@ import (
 	"strings"
 )
 
-// acceptsGzip reads Accept-Encoding (RFC 9110 section 12.5.3). Without the field a client accepts
-// anything in theory and cannot decode in practice, so absence means no, as nginx and Apache have it.
+// acceptsGzip reports whether Accept-Encoding allows gzip (RFC 9110 section 12.5.3). Without the field a
+// client accepts everything in theory and cannot decode in practice, so absence means no, as in nginx and
+// Apache.
 func acceptsGzip(fields []string) bool {
 	others := false // what "*" says of codings that are not listed
 	for _, field := range fields {

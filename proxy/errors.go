@@ -50,8 +50,8 @@ type failure struct {
 	retryAfter int // seconds; 0: no Retry-After
 }
 
-// failures is the one table from errors to statuses; the first match holds. Details are our own
-// words: what an inner error says stays in the log.
+// failures is the one table from errors to statuses; the first match counts. The details are our own
+// words: the text of an inner error stays in the log.
 var failures = []struct {
 	err error
 	failure
@@ -74,12 +74,12 @@ var failures = []struct {
 	{tile.ErrTimeout, failure{status: http.StatusGatewayTimeout, detail: "The tile store did not answer in time."}},
 	{tile.ErrDenied, failure{status: http.StatusBadGateway, detail: "The tile store refused the proxy's credentials."}},
 	{tile.ErrUnreachable, failure{status: http.StatusBadGateway, detail: "The tile store cannot be reached."}},
-	{tile.ErrBadAnswer, failure{status: http.StatusBadGateway, detail: "The tile store's answer makes no sense."}},
+	{tile.ErrBadAnswer, failure{status: http.StatusBadGateway, detail: "The tile store gave a wrong answer."}},
 	{tile.ErrChanged, failure{status: http.StatusBadGateway, detail: "The tile changed while it was being fetched."}},
 	{errNotFetched, failure{status: http.StatusBadGateway, detail: "The tile store's answer cannot be used."}},
 }
 
-// errNotFetched marks what went wrong between the tile store and us without being of any class above.
+// errNotFetched marks a failure between the tile store and us that is of no class above.
 var errNotFetched = errors.New("tile not fetched")
 
 func notFetched(err error) error { return fmt.Errorf("%w: %w", errNotFetched, err) }
@@ -112,8 +112,8 @@ type problem struct {
 	RequestID string `json:"request_id,omitempty"`
 }
 
-// fail answers a request that ended in err. Once the header is out there is no status left to
-// tell: the connection is aborted, so that nobody mistakes half a tile for a tile.
+// fail answers a request that ended in err. Once the header is out, no status can be sent any more: the
+// connection is aborted, so that nobody mistakes half a tile for a tile.
 func (p *Proxy) fail(x *exchange, r *http.Request, err error) {
 	x.err = err
 	if x.Status() != 0 {
@@ -165,7 +165,7 @@ func problemBody(f failure, requestID string) []byte {
 	return body
 }
 
-// entityHeaders are those that describe a tile and must not stand on an error.
+// entityHeaders are the fields that describe a tile. An error must not have them.
 var entityHeaders = []string{
 	"Accept-Ranges", "Content-Encoding", "Content-Length", "Content-Range", "Content-Type", "Etag", "Last-Modified",
 	"Cdn-Cache-Control", "Surrogate-Control", "Surrogate-Key", "Cache-Tag",

@@ -17,7 +17,7 @@ func peer(r *http.Request) netip.Addr {
 	return address.Addr().Unmap()
 }
 
-// trusts tells whether an address may speak for others: X-Forwarded-* and X-Original-* of anyone
+// trusts reports whether an address may speak for others: X-Forwarded-* and X-Original-* of anyone
 // else are ignored.
 func (p *Proxy) trusts(address netip.Addr) bool {
 	for _, prefix := range p.opt.TrustedProxies {
@@ -28,7 +28,8 @@ func (p *Proxy) trusts(address netip.Addr) bool {
 	return false
 }
 
-// client is who sent the request: the last address in X-Forwarded-For that is not a trusted proxy's own.
+// client is the address that the request comes from: the last one in X-Forwarded-For that is not a trusted
+// proxy.
 func (p *Proxy) client(r *http.Request) netip.Addr {
 	address := peer(r)
 	for _, hops := range slices.Backward(r.Header["X-Forwarded-For"]) {
@@ -41,16 +42,16 @@ func (p *Proxy) client(r *http.Request) netip.Addr {
 			if err != nil {
 				return address
 			}
-			address = hop.WithZone("").Unmap() // a zone is any text, and means nothing here
+			address = hop.WithZone("").Unmap() // a zone may be any text, and has no meaning here
 			hops, more = hops[:max(comma, 0)], comma >= 0
 		}
 	}
 	return address
 }
 
-// base is our own address as the client sees it, without a trailing slash: the configured public URL,
-// else what a trusted proxy forwards, else the request's own. A Host that is none, which net/http lets
-// pass, makes no URL.
+// base is our own address as the client sees it, without a trailing slash: the configured public URL, else
+// what a trusted proxy forwards, else the request's own. An invalid Host, which net/http accepts, is
+// refused.
 func (p *Proxy) base(r *http.Request) (string, error) {
 	if p.opt.PublicURL != "" {
 		return p.opt.PublicURL, nil
@@ -96,7 +97,7 @@ func originOf(u *url.URL) string {
 	return u.Scheme + "://" + host
 }
 
-// usableHost tells whether s is a host with an optional port and nothing else.
+// usableHost reports whether s is a host with an optional port and nothing else.
 func usableHost(s string) bool {
 	for i := range len(s) {
 		c := s[i]

@@ -16,13 +16,13 @@ type Readiness struct {
 	Degraded func() []string
 }
 
-// drain is whether the server is on its way out.
+// drain is set when the server begins to shut down.
 type drain struct{ begun atomic.Bool }
 
-// Drain makes /ready say no, so that load balancers send no more; requests are served as before.
+// Drain makes /ready answer 503, so that load balancers send no more requests. Requests are served as before.
 func (p *Proxy) Drain() { p.drain.begun.Store(true) }
 
-// readiness is the body of /ready.
+// readinessAnswer is the body of /ready.
 type readinessAnswer struct {
 	Status   string   `json:"status"`
 	Missing  []string `json:"missing,omitempty"`

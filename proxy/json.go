@@ -18,23 +18,23 @@ import (
 // maxBody bounds a JSON request, in bytes.
 const maxBody = 64 << 10
 
-// readJSON reads one JSON object into a struct. encoding/json alone would take the last of two members,
-// any case of a name, and null for absent: a restriction could vanish.
+// readJSON reads one JSON object into a struct. encoding/json alone takes the last of two equal members,
+// names in any case, and null for absent: a restriction could get lost.
 func readJSON(w http.ResponseWriter, r *http.Request, v any) error {
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
 	if _, tooLarge := errors.AsType[*http.MaxBytesError](err); tooLarge {
 		return refuse(http.StatusRequestEntityTooLarge, "The body is larger than 64 KiB.")
 	}
 	if err == nil && exact(body, v) && json.Unmarshal(body, v) == nil {
-		// The body is here; its deadline must not end what is done with it.
+		// The body has come. Its deadline must not end what is done with it.
 		_ = http.NewResponseController(w).SetReadDeadline(time.Time{})
 		return nil
 	}
 	return refuse(http.StatusBadRequest, "The body is not the JSON object that this address takes.")
 }
 
-// exact tells whether a body is one strict JSON object whose members are fields of v's, to the letter,
-// without a null anywhere.
+// exact reports whether a body is one strict JSON object, without null, whose members all are fields of v
+// by their exact names.
 func exact(body []byte, v any) bool {
 	object, err := auth.ParseObject(body)
 	if err != nil || holdsNull(object) {
@@ -74,5 +74,5 @@ func writeJSON(x *exchange, r *http.Request, status int, v any) error {
 	return err
 }
 
-// seconds cuts a time to whole seconds in UTC: a moment that is told must never lie after the true one.
+// seconds cuts a time to whole seconds in UTC. An expiry that is told must never lie after the true one.
 func seconds(t time.Time) time.Time { return t.UTC().Truncate(time.Second) }

@@ -12,8 +12,8 @@ import (
 	"tilegate/tilecache"
 )
 
-// Metrics counts requests. Its labels come from bounded sets: configured tilesets, statuses that the
-// proxy sends, cache outcomes.
+// Metrics counts requests. Its labels come from bounded sets: the configured tilesets, the statuses that
+// the proxy sends, the cache's outcomes.
 type Metrics struct {
 	requests *prometheus.CounterVec
 	duration *prometheus.HistogramVec
@@ -42,7 +42,7 @@ func NewMetrics() *Metrics {
 	return m
 }
 
-// Register shows the metrics, and the cache's own, in a registry.
+// Register adds the metrics, and those of the cache, to a registry.
 func (m *Metrics) Register(r prometheus.Registerer, cache *tilecache.Cache) {
 	r.MustRegister(m.requests, m.duration, m.bytes, &cacheCollector{cache})
 }
@@ -56,7 +56,7 @@ type tilesetMetrics struct {
 	bytes    prometheus.Counter
 }
 
-// usualStatuses are those whose counters are kept at hand.
+// usualStatuses are those whose counters are looked up once.
 var usualStatuses = [...]int{http.StatusOK, http.StatusNotModified, http.StatusPartialContent}
 
 func (m *Metrics) tileset(id string) tilesetMetrics {

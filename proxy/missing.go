@@ -10,7 +10,7 @@ import (
 	"tilegate/internal/tile"
 )
 
-// missingAnswers are a tileset's choices for a tile that provably does not exist, by status.
+// missingAnswers are the statuses that a tileset may choose for a tile whose absence is proven.
 var missingAnswers = map[string]int{"404": http.StatusNotFound, "204": http.StatusNoContent, "transparent": http.StatusOK}
 
 // transparentTile is a 256 px PNG that shows nothing, for clients that draw a broken image on a 404.
@@ -48,7 +48,7 @@ func (p *Proxy) writeMissing(x *exchange, r *http.Request, ts *tileset, edge boo
 		body = problemBody(failureOf(tile.ErrMissing), x.requestID)
 		h["Content-Type"] = problemType
 	case ts.format.Vector:
-		// A vector tile of no bytes is one of no layers.
+		// An empty vector tile is one without layers.
 		h["Content-Type"] = ts.contentType
 	default:
 		body = transparentTile

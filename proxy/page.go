@@ -7,7 +7,7 @@ import (
 
 // Viewer is the map page, /tilegate.js, and what lies under /viewer/.
 type Viewer interface {
-	// File is what is at a URL's path, and the header fields that are its own; false where nothing is.
+	// File returns what is at a URL's path, and its header fields; false where nothing is.
 	File(urlPath string) (header http.Header, body []byte, ok bool)
 }
 

@@ -7,7 +7,7 @@ import (
 	"tilegate/internal/tile"
 )
 
-// tilePath is what the path of a tile says. It is syntax alone: the tileset may not exist.
+// tilePath is the path of a tile, parsed. Whether the tileset exists is another question.
 type tilePath struct {
 	tileset string // "": the default tileset
 	z       uint8  // 0 to tile.MaxZoom
@@ -17,8 +17,8 @@ type tilePath struct {
 }
 
 // parseTilePath reads what follows "/tiles/": [{tileset}/]{z}/{x}/{y}[@{n}x][.{ext}].
-// One tile has one spelling only, so that one accepted path is one object key: anything that is
-// not ASCII in canonical form (signs, leading zeros, empty or dot segments, escapes) is refused.
+// A tile has one spelling only, so that one accepted path is one object key. Everything that is not ASCII
+// in canonical form (signs, leading zeros, empty or dot segments, escapes) is refused.
 func parseTilePath(s string) (tilePath, bool) {
 	var p tilePath
 	first, rest, ok := strings.Cut(s, "/")
@@ -81,7 +81,7 @@ func parseNumber(s string, limit uint32) (uint32, bool) {
 	return uint32(n), n <= uint64(limit)
 }
 
-// isExtension tells whether s could be an extension at all; whether it is the right one is the tileset's to say.
+// isExtension reports whether s can be an extension. Whether it is the right one depends on the tileset.
 func isExtension(s string) bool {
 	if s == "" || len(s) > 8 {
 		return false
@@ -95,14 +95,14 @@ func isExtension(s string) bool {
 	return true
 }
 
-// cleansToTile tells whether a path that is no tile's is a second spelling of one, by // or a dot segment.
+// cleansToTile reports whether a path is a second spelling of a tile's path, with // or a dot segment.
 func cleansToTile(s string) bool {
 	clean := path.Clean(s)
 	return strings.HasPrefix(clean, "/tiles/") || strings.HasPrefix(clean, "/t/")
 }
 
-// cutPathToken splits what follows "/t/" into the token and the path behind it, which must lie
-// under /tiles/. A token is base64url with dots.
+// cutPathToken splits what follows "/t/" into the token and what follows "tiles/" behind it. A token is
+// base64url with dots.
 func cutPathToken(s string) (token, path string, ok bool) {
 	token, rest, ok := strings.Cut(s, "/")
 	path, under := strings.CutPrefix(rest, "tiles/")

@@ -62,7 +62,7 @@ func (p *Proxy) presignFile(x *exchange, r *http.Request, rest string) error {
 	return writeSigned(x, r, signed)
 }
 
-// writeSigned tells the URL, or sends the caller there. The caller, and nobody else, may keep the
+// writeSigned answers with the URL, or redirects to it. The caller, and no shared cache, may keep the
 // answer for as long as it would be the same.
 func writeSigned(x *exchange, r *http.Request, s tile.Signed) error {
 	h := x.Header()

@@ -28,7 +28,7 @@ type Options struct {
 	Cache          *tilecache.Cache
 	CORS           CORS
 	Edge           Edge
-	PublicURL      string         // scheme, host and perhaps a path; "": told from each request
+	PublicURL      string         // scheme, host and perhaps a path; "": that of each request
 	TrustedProxies []netip.Prefix // those that may set X-Forwarded-* and X-Original-*
 	QueryParameter string         // the query parameter that may carry a token; "": none
 	VerifyHeader   string         // X-Original-URI or X-Forwarded-Uri; "": /auth/verify refuses
@@ -38,8 +38,8 @@ type Options struct {
 	Readiness      []Readiness    // what /ready asks about
 	ReadBody       time.Duration  // how long a request's body may take; 0: 10 s
 	WriteStall     time.Duration  // how long one write may wait for its client; 0: 30 s
-	ServerTiming   bool           // tell durations in Server-Timing
-	AccessLog      io.Writer      // one line a request, in one Write; nil: none
+	ServerTiming   bool           // add Server-Timing to tiles
+	AccessLog      io.Writer      // gets one line for each request, in one Write; nil: none
 	AccessFormat   string         // json, or text for key=value; "" is json
 	Logger         *slog.Logger   // nil: discards
 	Metrics        *Metrics       // nil: counted, but shown nowhere
@@ -63,14 +63,14 @@ func (o Options) withDefaults() Options {
 type Proxy struct {
 	opt Options // with its defaults
 
-	// What follows from the options, made once.
+	// Derived from the options.
 	tilesets       map[string]*tileset
 	catalogue      []*tileset
 	files          map[string]File
 	defaultID      string
 	anyPublic      bool
 	cors           *cors
-	resourcePolicy []string // of what is no tileset's
+	resourcePolicy []string // of answers that belong to no tileset
 	edge           *edge
 	publicOrigin   string // scheme and host of opt.PublicURL
 	routes         map[string]methods
@@ -225,7 +225,7 @@ func (p *Proxy) route(x *exchange, r *http.Request) error {
 		return refuse(http.StatusForbidden, "This server answers only through its CDN.")
 	}
 	if r.URL.Path == verifyPath && (badBody != nil || r.Method != http.MethodGet && r.Method != http.MethodHead) {
-		return errForbidden // a forward-auth may keep its client's method, and take a preflight's 204 for a yes
+		return errForbidden // a forward-auth may keep its client's method, and would take the 204 of a preflight for a yes
 	}
 	if badBody != nil {
 		return badBody

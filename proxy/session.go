@@ -10,7 +10,7 @@ import (
 	"tilegate/auth"
 )
 
-// sessionAnswer is what every /session answer says of the session.
+// sessionAnswer is the body of the answers of /session.
 type sessionAnswer struct {
 	Subject    string    `json:"subject"`
 	Tilesets   []string  `json:"tilesets"`
@@ -22,11 +22,11 @@ type sessionAnswer struct {
 type CookieSigner interface {
 	// Cookies returns those that open base+"/tiles/{id}/" for each id until expires.
 	Cookies(base string, ids []string, expires time.Time) ([]*http.Cookie, error)
-	// Expired returns those that take the cookies of each id back.
+	// Expired returns those that delete the cookies of each id.
 	Expired(ids []string) []*http.Cookie
 }
 
-// clearCache makes the browser forget what it cached for the user before (W3C Clear Site Data).
+// clearCache makes the browser forget what it has cached for the user before (W3C Clear Site Data).
 var clearCache = []string{`"cache"`}
 
 // signIn turns the access token in Authorization into a session cookie, so that image elements,
@@ -60,7 +60,7 @@ func (p *Proxy) signIn(x *exchange, r *http.Request) error {
 	default:
 		return refuse(http.StatusBadRequest, "The only value that cdn may have is cloudfront.")
 	}
-	// Of a cookie that does not verify nobody can say whose tiles the browser still holds.
+	// A cookie that does not verify may be of another user, whose tiles the browser still holds.
 	before, err := p.opt.Auth.AuthenticateSession(r)
 	another := err != nil && !errors.Is(err, auth.ErrNoCredential) || err == nil && before.Subject != grant.Subject
 	if another {
@@ -73,8 +73,8 @@ func (p *Proxy) signIn(x *exchange, r *http.Request) error {
 	return writeSession(x, r, session)
 }
 
-// signedCookies makes one triplet of cookies for each tileset that the grant names. CloudFront
-// knows neither zooms nor boxes, so a grant that is limited by them gets none.
+// signedCookies makes three cookies for each tileset that the grant names. CloudFront knows neither zooms
+// nor boxes, so a grant that is limited by them gets none.
 func (p *Proxy) signedCookies(grant *auth.Grant, expires time.Time) (ids []string, cookies []*http.Cookie, err error) {
 	if p.opt.CloudFront == nil {
 		return nil, nil, refuse(http.StatusNotFound, "This server signs no cookies for CloudFront.")
@@ -93,8 +93,8 @@ func (p *Proxy) signedCookies(grant *auth.Grant, expires time.Time) (ids []strin
 	return ids, cookies, nil
 }
 
-// expiredCookies takes CloudFront's cookies back for all tilesets but those kept: they may be another
-// user's, or of a grant that was wider.
+// expiredCookies deletes CloudFront's cookies for all tilesets but those kept: they may be those of another
+// user, or of a wider grant.
 func (p *Proxy) expiredCookies(kept []string) []*http.Cookie {
 	if p.opt.CloudFront == nil {
 		return nil
@@ -108,8 +108,8 @@ func (p *Proxy) expiredCookies(kept []string) []*http.Cookie {
 	return p.opt.CloudFront.Expired(ids)
 }
 
-// setCookies sets the session's cookie, which is the first, and others that go where it goes: they are
-// partitioned if it is.
+// setCookies sets the session's cookie, which is the first, and others that belong to it. They are
+// partitioned when it is.
 func setCookies(x *exchange, cookies []*http.Cookie) {
 	for _, c := range cookies {
 		c.Partitioned = cookies[0].Partitioned
@@ -117,7 +117,7 @@ func setCookies(x *exchange, cookies []*http.Cookie) {
 	}
 }
 
-// whoAmI tells the session of the cookie.
+// whoAmI answers with the session of the cookie.
 func (p *Proxy) whoAmI(x *exchange, r *http.Request) error {
 	grant, err := p.sessionCaller(x, r)
 	if err != nil {
@@ -134,14 +134,14 @@ func writeSession(x *exchange, r *http.Request, s *auth.SessionToken) error {
 	return writeJSON(x, r, http.StatusOK, sessionAnswer{s.Subject, append([]string{}, s.Tilesets...), seconds(s.Expires), seconds(s.RenewAfter)})
 }
 
-// signOut revokes the session of the cookie, if there is one, and takes the cookie back.
+// signOut revokes the session of the cookie, if there is one, and deletes the cookie.
 func (p *Proxy) signOut(x *exchange, r *http.Request) error {
 	if err := p.fromOwnPages(r); err != nil {
 		return err
 	}
 	switch grant, err := p.sessionCaller(x, r); {
 	case errors.Is(err, auth.ErrTwoCredentials):
-		return err // either may be the one to end
+		return err // which of them to end is not clear
 	case err == nil:
 		if err := p.opt.Auth.EndSession(grant); err != nil {
 			return err
@@ -153,7 +153,7 @@ func (p *Proxy) signOut(x *exchange, r *http.Request) error {
 	return nil
 }
 
-// fromOwnPages refuses what another site's page sent: a request may come without Origin (curl, an
+// fromOwnPages refuses requests from pages of other origins. A request may come without Origin (curl, an
 // app), from our own origin, or from one that CORS lists; never from "null".
 func (p *Proxy) fromOwnPages(r *http.Request) error {
 	given := r.Header["Origin"]

@@ -11,10 +11,10 @@ import (
 )
 
 const (
-	// atOnce is what a connection's send buffer takes without waiting for its client, in bytes. A tile
-	// that fits is one write, and nobody needs to know how to interrupt it.
+	// atOnce is what a connection's send buffer takes without waiting for the client, in bytes. A tile of
+	// that size is one write, which need not be interrupted.
 	atOnce = 32 << 10
-	// writeChunk is how much of a larger one is written under one deadline.
+	// writeChunk is how much of a larger tile is written under one deadline.
 	writeChunk = 64 << 10
 )
 
@@ -98,7 +98,7 @@ func (p *Proxy) writeTile(x *exchange, r *http.Request, ts *tileset, edge bool, 
 		h["Last-Modified"] = stored["Last-Modified"]
 	}
 	if have.preconditionFailed(r.Header) {
-		return refuse(http.StatusPreconditionFailed, "The tile is another one by now.")
+		return refuse(http.StatusPreconditionFailed, "The tile has changed: it no longer meets the request's conditions.")
 	}
 	if have.notModified(r.Header) {
 		x.WriteHeader(http.StatusNotModified)
@@ -115,9 +115,9 @@ func (p *Proxy) writeTile(x *exchange, r *http.Request, ts *tileset, edge bool, 
 	if size >= 0 {
 		h["Content-Length"] = stored["Content-Length"]
 		if edge {
-			// nginx serves parts of what it caches only where it saw this. Others need not be told before
-			// they ask (RFC 9110 section 14.3), and a ninth field would double what the header costs: Go's
-			// map of them then outgrows its first group.
+			// nginx serves parts of what it caches only if the answer had this field. Others may ask for parts
+			// without it (RFC 9110 section 14.3), and a ninth field would double the cost of the header: Go's
+			// map then outgrows its first group.
 			h["Accept-Ranges"] = acceptRanges
 		}
 		if r.Method == http.MethodGet {
@@ -139,8 +139,8 @@ func (p *Proxy) writeTile(x *exchange, r *http.Request, ts *tileset, edge bool, 
 	return p.copyTile(x, r, t, code, part)
 }
 
-// copyTile writes the part of a tile that was asked for, as it arrives. Nothing goes out before its
-// first byte is there, so that a fill that fails until then is still an error with a status.
+// copyTile writes the requested part of a tile, as it arrives. Nothing is sent before the first byte is
+// there, so that a fill which fails before that is still an error with a status.
 func (p *Proxy) copyTile(x *exchange, r *http.Request, t tilecache.Tile, code int, part byteRange) error {
 	if body, whole := t.Bytes(); whole && part.length <= atOnce {
 		x.WriteHeader(code)
@@ -169,7 +169,7 @@ func (p *Proxy) copyTile(x *exchange, r *http.Request, t tilecache.Tile, code in
 		}
 		offset += int64(len(chunk))
 		if len(chunk) < writeChunk && offset != end {
-			// The fill is behind us: what there is goes out now.
+			// The rest has not arrived yet. What there is goes out now.
 			if err := x.FlushError(); err != nil {
 				return err
 			}

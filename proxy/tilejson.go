@@ -23,7 +23,7 @@ type tileJSON3 struct {
 	VectorLayers json.RawMessage `json:"vector_layers,omitempty"`
 }
 
-// tileJSON answers with what of a tileset the caller may see.
+// tileJSON describes the part of a tileset that the caller may see.
 func (p *Proxy) tileJSON(x *exchange, r *http.Request, id, pathToken string) error {
 	x.Header()["Cache-Control"] = privateNoStore
 	x.Header()["X-Content-Type-Options"] = nosniff
@@ -42,7 +42,7 @@ func (p *Proxy) tileJSON(x *exchange, r *http.Request, id, pathToken string) err
 	if !some {
 		return errForbidden
 	}
-	if bounds.CrossesAntimeridian() { // which no box of TileJSON does
+	if bounds.CrossesAntimeridian() { // TileJSON has no such boxes
 		bounds.West, bounds.East = -180, 180
 	}
 	layers := ts.VectorLayers
@@ -62,7 +62,7 @@ func (p *Proxy) tileJSON(x *exchange, r *http.Request, id, pathToken string) err
 	})
 }
 
-// visible is what of the tileset a grant admits; nil stands for everybody's, which is all of it.
+// visible is the part of the tileset that a grant admits. Nil is the grant of a public tileset: all of it.
 func (ts *tileset) visible(grant *auth.Grant) (zooms tile.ZoomRange, bounds tile.Box, some bool) {
 	zooms = tile.ZoomRange{Min: ts.MinZoom, Max: ts.MaxZoom}
 	bounds = ts.Bounds
@@ -75,8 +75,8 @@ func (ts *tileset) visible(grant *auth.Grant) (zooms tile.ZoomRange, bounds tile
 	return grant.Clip(zooms, bounds)
 }
 
-// template is a tileset's URL template: absolute, with the extension, with the version so that
-// raising it reaches past every cache, and with the path token where that is the credential.
+// template is a tileset's URL template: absolute, with the extension, and with the path token where that is
+// the credential. The version is in it, so that raising it bypasses every cache.
 func (ts *tileset) template(base, pathToken string) string {
 	if pathToken != "" {
 		base += "/t/" + pathToken
@@ -96,8 +96,8 @@ type catalogEntry struct {
 	TileJSON string `json:"tilejson"`
 }
 
-// catalog lists the tilesets that the caller may see. One who brings no credential sees the public
-// ones, if there are any.
+// catalog lists the tilesets that the caller may see. Without a credential these are the public ones, if
+// there are any.
 func (p *Proxy) catalog(x *exchange, r *http.Request) error {
 	grant, err := p.caller(x, r, "")
 	if err != nil && (!errors.Is(err, auth.ErrNoCredential) || !p.anyPublic) {

@@ -18,11 +18,11 @@ import (
 // Origin is where one tileset's tiles come from.
 type Origin interface {
 	// Fetch asks for a tile's object. Its errors are tile.ErrMissing, ErrNotModified and ErrChanged,
-	// or wrap one of this package's classes.
+	// or wrap one of package tile's classes of failure.
 	Fetch(ctx context.Context, key tile.Key, cond tile.Condition) (*tile.Object, error)
 }
 
-// Tileset is one private pyramid and how it is served.
+// Tileset is one pyramid of tiles, and how it is served.
 type Tileset struct {
 	ID           string // [a-z0-9][a-z0-9_-]{0,63}
 	Default      bool   // also served as /tiles/{z}/{x}/{y}
@@ -37,14 +37,14 @@ type Tileset struct {
 	VectorLayers json.RawMessage  // as TileJSON has them; nil for none
 	Missing      string           // 404, 204 or transparent; "" is 404
 	Browser      string           // strict, balanced, immutable or a literal Cache-Control; "" is balanced
-	Freshness    tilecache.Policy // how long tiles and absences are believed
+	Freshness    tilecache.Policy // how long tiles and absences are served without asking
 	Public       bool             // no token needed
 	Vend         bool             // POST /credentials may hand out credentials for it
 	Origin       Origin
 	Presign      func(ctx context.Context, key tile.Key) (tile.Signed, error) // a URL of the tile's object; nil: none is handed out
 }
 
-// tileset is a Tileset made ready: every header value that does not depend on the request exists once.
+// tileset is a Tileset made ready: each header value that does not depend on the request is made once.
 type tileset struct {
 	Tileset
 	format                        *tile.Format
@@ -61,14 +61,13 @@ type tileset struct {
 	fetcher                       tile.Fetch // fetch, bound once
 }
 
-// fetch asks the tileset's origin and looks at the answer before anybody else does: what the object
-// is stored as, whether it can be a tile of this set at all, and the header values that every client
-// of it will get.
+// fetch asks the tileset's origin, and looks at the first bytes of the answer: how the object is encoded,
+// and whether it can be a tile of this format. It makes the header values that all clients of it will get.
 func (ts *tileset) fetch(ctx context.Context, key tile.Key, cond tile.Condition) (*tile.Object, error) {
 	if cond.Offset > 0 {
 		o, err := ts.Origin.Fetch(ctx, key, cond)
 		if err == nil {
-			o.Encoding = "" // its first bytes tell, and those have been looked at
+			o.Encoding = "" // the first bytes have told it
 		}
 		return o, err
 	}
@@ -78,7 +77,7 @@ func (ts *tileset) fetch(ctx context.Context, key tile.Key, cond tile.Condition)
 	}
 	switch o.Encoding {
 	case "", "identity", "gzip":
-		// Metadata get lost and go wrong; a gzip stream always begins so (RFC 1952 section 2.3.1).
+		// Metadata get lost and can be wrong. A gzip stream always begins like this (RFC 1952 section 2.3.1).
 		o.Encoding = ""
 		if len(head) >= 2 && head[0] == 0x1f && head[1] == 0x8b {
 			o.Encoding = "gzip"
@@ -110,8 +109,8 @@ func (ts *tileset) fetch(ctx context.Context, key tile.Key, cond tile.Condition)
 	return o, nil
 }
 
-// open fetches an object and shows its first bytes. A body that breaks off within them cannot be judged, and
-// must not be resumed unjudged: it is fetched once more.
+// open fetches an object and returns its first bytes as well. A body that breaks off within them cannot be
+// examined, and must not be resumed without that: it is fetched once more.
 func (ts *tileset) open(ctx context.Context, key tile.Key, cond tile.Condition) (o *tile.Object, body *bufio.Reader, head []byte, err error) {
 	for range 2 {
 		if o, err = ts.Origin.Fetch(ctx, key, cond); err != nil {
@@ -177,13 +176,13 @@ func (p *Proxy) prepare(t Tileset) (*tileset, error) {
 	return ts, nil
 }
 
-// key names a tile's bytes in the cache. Its strings are the configuration's, not the request's.
+// key names a tile's bytes in the cache. Its strings are those of the configuration, not of the request.
 func (ts *tileset) key(want tilePath) tile.Key {
 	return tile.Key{Tileset: ts.ID, Version: ts.Version, Z: want.z, X: want.x, Y: want.y, Scale: want.scale}
 }
 
-// offers tells whether the tileset can have a tile that is spelled so: in its format, and in a scale
-// that its source knows.
+// offers reports whether a path's extension is that of the tileset's format, and whether its source has the
+// path's scale.
 func (ts *tileset) offers(want tilePath) bool {
 	return (want.ext == "" || want.ext == ts.format.Name) && (want.scale == 1 || ts.Scalable)
 }

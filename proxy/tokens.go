@@ -8,7 +8,7 @@ import (
 	"tilegate/internal/tile"
 )
 
-// tokenRequest asks for a path token; what is absent is as wide as the caller's own grant.
+// tokenRequest asks for a path token. An absent member leaves the caller's own grant as it is.
 type tokenRequest struct {
 	Tilesets []string  `json:"tilesets"`
 	Zoom     *string   `json:"zoom"`
@@ -52,8 +52,8 @@ type tokenAnswer struct {
 	Tiles     map[string]string `json:"tiles"`
 }
 
-// mintPathToken gives the caller a token to put in URLs, for what can send neither headers nor
-// cookies. It is never wider and never longer than the caller's own grant.
+// mintPathToken gives the caller a token to put in URLs, for clients that can send neither headers nor
+// cookies. It is never wider, and never lives longer, than the caller's own grant.
 func (p *Proxy) mintPathToken(x *exchange, r *http.Request) error {
 	if err := p.fromOwnPages(r); err != nil {
 		return err

@@ -15,7 +15,7 @@ import (
 	"tilegate/tilecache"
 )
 
-// unpackedTag is the validator of a gzipped tile's decompressed form: another representation, hence
+// unpackedTag is the ETag of a gzipped tile's decompressed form. That is another representation, so it has
 // another strong tag (RFC 9110 section 8.8.3.3).
 func unpackedTag(etag string) string {
 	if etag == "" {
@@ -29,8 +29,8 @@ var (
 	unpackBuffers = sync.Pool{New: func() any { return new([32 << 10]byte) }}
 )
 
-// writeUnpacked sends a gzipped tile to a client that does not take gzip: decompressed on the way,
-// without a length and without ranges.
+// writeUnpacked sends a gzipped tile to a client that does not accept gzip. It decompresses on the way, so
+// there is no length, and there are no ranges.
 func (p *Proxy) writeUnpacked(x *exchange, r *http.Request, t tilecache.Tile) error {
 	if r.Method == http.MethodHead {
 		x.WriteHeader(http.StatusOK)
@@ -53,7 +53,7 @@ func (p *Proxy) writeUnpacked(x *exchange, r *http.Request, t tilecache.Tile) er
 				return err
 			}
 			if _, whole := t.Bytes(); !whole {
-				// More has to arrive first: what there is goes out now.
+				// The rest has not arrived yet. What there is goes out now.
 				if err := x.FlushError(); err != nil {
 					return err
 				}
@@ -90,7 +90,7 @@ func (r *tileReader) Read(b []byte) (int, error) {
 	return n, nil
 }
 
-// blame tells a tile that could not be read from one whose bytes are no gzip, whatever gzip makes of it.
+// blame distinguishes a tile that could not be read from one whose bytes are not gzip.
 func (r *tileReader) blame(err error) error {
 	if r.err != nil && !errors.Is(r.err, io.EOF) {
 		return notFetched(r.err)

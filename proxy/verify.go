@@ -8,13 +8,13 @@ import (
 
 const verifyPath = "/auth/verify"
 
-// uriHeaders are where other proxies tell which URI they ask about: nginx and Varnish recipes set
-// the one, Traefik and Caddy the other.
+// uriHeaders are the fields in which other proxies name the URI that they ask about. The recipes for nginx
+// and Varnish set the first, Traefik and Caddy the second.
 var uriHeaders = []string{"X-Original-Uri", "X-Forwarded-Uri"}
 
-// verify answers nginx's auth_request and forward-auth: may this request fetch that tile? 204, 401
-// or 403. It believes only the configured header, from a trusted proxy, given once. The other one is
-// what a client can smuggle past a proxy that sets only its own: when it is there and differs, no.
+// verify answers nginx's auth_request and forward-auth: may this request fetch that tile? 204, 401 or 403.
+// Only the configured header counts, from a trusted proxy, and only once. A client can smuggle the other
+// header past a proxy that sets only its own: when it is there and differs, the answer is 403.
 func (p *Proxy) verify(x *exchange, r *http.Request) error {
 	uri, ok := p.originalURI(r)
 	if !ok {
@@ -49,7 +49,7 @@ func (p *Proxy) verify(x *exchange, r *http.Request) error {
 	return nil
 }
 
-// originalURI reads the URI that the proxy in front asks about.
+// originalURI returns the URI that the proxy in front asks about.
 func (p *Proxy) originalURI(r *http.Request) (*url.URL, bool) {
 	if p.opt.VerifyHeader == "" || !p.trusts(peer(r)) {
 		return nil, false
@@ -73,8 +73,8 @@ func (p *Proxy) originalURI(r *http.Request) (*url.URL, bool) {
 	return uri, true
 }
 
-// decision keeps to what auth_request understands: 401 asks for a credential, anything else that is
-// not a yes is a no.
+// decision turns an error into what auth_request understands: 401 asks for a credential, and every other
+// refusal is 403.
 func decision(err error) error {
 	if failureOf(err).status == http.StatusUnauthorized {
 		return err

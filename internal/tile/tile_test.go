@@ -14,11 +14,29 @@ func TestValidID(t *testing.T) {
 		s           string
 		id, pattern bool
 	}{
-		{"basemap", true, true}, {"a", true, true}, {"0", true, true}, {"a_b-c", true, true}, {long, true, true},
-		{"", false, false}, {long + "4", false, false}, {"_a", false, false}, {"-a", false, false}, {"A", false, false},
-		{"a.b", false, false}, {"a/b", false, false}, {"a b", false, false}, {"é", false, false}, {"a\n", false, false},
-		{"*", false, true}, {"acme-*", false, true}, {"a?b", false, false},
-		{"file:report", false, true}, {"file:*", false, true}, {"file:", false, false}, {"file:file:a", false, false}, {"bundle:a", false, false},
+		{"basemap", true, true},
+		{"a", true, true},
+		{"0", true, true},
+		{"a_b-c", true, true},
+		{long, true, true},
+		{"", false, false},
+		{long + "4", false, false},
+		{"_a", false, false},
+		{"-a", false, false},
+		{"A", false, false},
+		{"a.b", false, false},
+		{"a/b", false, false},
+		{"a b", false, false},
+		{"é", false, false},
+		{"a\n", false, false},
+		{"*", false, true},
+		{"acme-*", false, true},
+		{"a?b", false, false},
+		{"file:report", false, true},
+		{"file:*", false, true},
+		{"file:", false, false},
+		{"file:file:a", false, false},
+		{"bundle:a", false, false},
 	} {
 		if got := tile.ValidID(test.s); got != test.id {
 			t.Errorf("ValidID(%q): got %t, want %t", test.s, got, test.id)

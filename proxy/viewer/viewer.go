@@ -87,7 +87,7 @@ func newViewer(o Options, files fs.FS) *Viewer {
 	return v
 }
 
-// holdsLeaflet tells whether both of Leaflet's files are embedded, and are the very ones that the hashes name.
+// holdsLeaflet reports whether both of Leaflet's files are embedded, and are the very ones that the hashes name.
 func holdsLeaflet(files fs.FS) bool {
 	for name, want := range map[string]string{"leaflet/leaflet.js": leafletScript, "leaflet/leaflet.css": leafletStyle} {
 		body, err := fs.ReadFile(files, name)
