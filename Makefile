@@ -1,15 +1,16 @@
-# Every command that the README, CI and a developer use. `make` alone lists them.
+# The commands that the README, CI and developers use. `make` without a target lists them.
 
 SHELL := bash -euo pipefail
 BIN := $(CURDIR)/.cache/bin
 
-# Pinned, built from source into $(BIN), in no go.mod: the linter, and the S3 services that the tests run against.
+# The linter, and the S3 services that the tests run against. They are pinned here and not in go.mod, and are built from
+# source into $(BIN).
 LINTER := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 MINIO := github.com/minio/minio@v0.0.0-20260212201848-7aac2a2c5b7c
 VERSITYGW := github.com/versity/versitygw/cmd/versitygw@v1.8.0
 DOCKERFILE_LINTER := dockerfile-utils@0.16.3
 
-.PHONY: help demo viewer test test-norace browser bench bench-once lint lint-deploy tools ci
+.PHONY: help demo build viewer test test-norace test-short browser bench bench-once lint lint-deploy tools ci
 
 help: ## list these commands
 	@sed -n 's/^\([a-z-]*\):.* ## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -17,6 +18,9 @@ help: ## list these commands
 demo: ## a private S3, a token issuer, tilegate and a map page, in one process
 	@command -v npm >/dev/null && $(MAKE) -s viewer || echo 'Without npm the map page loads Leaflet from a CDN.'
 	go run ./cmd/tilegate demo
+
+build: ## the program, as ./tilegate
+	go build -o tilegate ./cmd/tilegate
 
 viewer: proxy/viewer/leaflet/leaflet.js ## Leaflet from npm, for the map page to embed
 
@@ -26,8 +30,11 @@ proxy/viewer/leaflet/leaflet.js: proxy/viewer/package-lock.json
 test: ## all tests, with the race detector
 	go test -race -timeout 25m ./...
 
-test-norace: ## all tests without it: what is allocated shows only so
+test-norace: ## all tests without the race detector, which changes what is allocated
 	go test -timeout 15m ./...
+
+test-short: ## the tests that need nothing but Go: no race detector, no external servers, no browser
+	go test -short -timeout 10m ./...
 
 browser: viewer ## the demo's page in headless Chromium; leaves .cache/demo.png
 	cd .ci/browser && npm ci --no-audit --no-fund
@@ -35,20 +42,20 @@ browser: viewer ## the demo's page in headless Chromium; leaves .cache/demo.png
 	exec 3< <(exec .cache/tilegate demo --listen 127.0.0.1:0 2>.cache/demo.log); demo=$$!; trap "kill $$demo" EXIT; \
 		page=$$(sed -n '/The map/{s/.* //p;q}' <&3); node .ci/browser/demo.js "$$page" .cache/demo.png
 
-bench: ## tilegate beside net/http, the SDK and nginx, as ratios within one run; wants wrk
+bench: ## tilegate compared with net/http, the SDK and nginx, as ratios within one run; needs wrk
 	go run ./internal/bench
 
-bench-once: ## each benchmark once: that it runs, not how fast
+bench-once: ## each benchmark once, to check that it runs
 	go test -run '^$$' -bench . -benchtime 1x ./...
 
-lint: ## golangci-lint, go vet, tidy modules
+lint: ## golangci-lint, go vet, and whether go.mod is tidy
 	GOBIN=$(BIN) go install $(LINTER)
 	$(BIN)/golangci-lint run
 	go vet ./...
 	go mod tidy -diff
 	go mod verify
 
-lint-deploy: ## scripts, Dockerfile, alert rules and dashboard; wants shellcheck, npm, promtool and jq
+lint-deploy: ## scripts, Dockerfile, alert rules and dashboard; needs shellcheck, npm, promtool and jq
 	shellcheck .ci/run
 	@echo $(DOCKERFILE_LINTER) Dockerfile
 	@said=$$(npm exec --yes -- $(DOCKERFILE_LINTER) lint Dockerfile) && [ -z "$$said" ] || { echo "$$said"; exit 1; }
@@ -58,7 +65,7 @@ lint-deploy: ## scripts, Dockerfile, alert rules and dashboard; wants shellcheck
 	jq '{groups: [{name: "panels", rules: [.panels[].targets[]?.expr | gsub("[$$]__rate_interval"; "5m") | {record: "x", expr: .}]}]}' \
 		deploy/dashboard.json | promtool check rules --lint=none /dev/stdin
 
-tools: ## MinIO and versitygw for the tests; some ten minutes the first time
+tools: ## MinIO and versitygw for the tests; about ten minutes the first time
 	GOBIN=$(BIN) go install $(MINIO)
 	GOBIN=$(BIN) go install $(VERSITYGW)
 

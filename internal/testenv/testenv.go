@@ -12,9 +12,12 @@ import (
 )
 
 // find returns a program's path: from .cache/bin under the module's root, else from PATH. The first
-// of the names that is there wins.
+// of the names that is found is used. With go test -short every test that calls it is skipped.
 func find(t testing.TB, install string, names ...string) string {
 	t.Helper()
+	if testing.Short() {
+		t.Skipf("-short: this test starts %s", names[0])
+	}
 	for _, name := range names {
 		if path, err := exec.LookPath(filepath.Join(moduleRoot(t), ".cache", "bin", name)); err == nil {
 			return path

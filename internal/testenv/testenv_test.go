@@ -218,6 +218,9 @@ func TestAMissingProgramSkipsAndFailsInCI(t *testing.T) {
 		"":     "skip: chromium is missing; install it: apt-get install chromium",
 		"true": "fail: chromium is missing; install it: apt-get install chromium",
 	} {
+		if testing.Short() {
+			want = "skip: -short: this test starts chromium"
+		}
 		t.Setenv("CI", ci)
 		v := &verdict{TB: t}
 		ended := make(chan struct{})
