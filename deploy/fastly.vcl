@@ -1,19 +1,20 @@
-# Fastly as a shared cache in front of tilegate: a custom VCL file, written by Fastly's documentation and not yet run
-# there. It works as varnish.vcl does: a request for a tile goes to tilegate's /auth/verify first and is restarted on 204;
-# only then may the cache answer. On tilegate's side (trusted_proxies: the addresses that Fastly publishes):
+# Fastly as a shared cache in front of tilegate: a custom VCL file, written from Fastly's documentation and not run at
+# Fastly. It works like varnish.vcl: each request for a tile first goes to tilegate's /auth/verify. On status 204 it is
+# restarted and then uses the cache. Configure tilegate with (trusted_proxies are the addresses that Fastly publishes):
 #
 #   server: {public_url: "https://tiles.example.com", trusted_proxies: ["151.101.0.0/16"]}
 #   auth:   {verify_header: X-Original-URI}
 #   cdn:    {origin_secrets: [{env: ORIGIN_SECRET}], edge_authorizes: true, tilesets: [basemap], ttl: 24h}
 #
-# To change: the tilesets in vcl_recv (those of cdn.tilesets), and in a private edge dictionary named tilegate the item
-# origin_secret. Leave shielding off: tilegate joins requests for a cold tile itself, and a shield would run this twice.
-# New data: purge the surrogate key "tileset-basemap".
+# Change the tilesets in vcl_recv: those of cdn.tilesets. Create a private edge dictionary named tilegate with the item
+# origin_secret. Do not use shielding: a shield would run this file twice, and tilegate already fetches a tile once for all
+# waiting requests. When the data changes, purge the surrogate key "tileset-basemap".
 
 sub vcl_recv {
 #FASTLY recv
   if (req.restarts == 0) {
-    # What clients claim in these headers is dropped, and so is a state that only this file may set.
+    # tilegate trusts these headers from Fastly, so what a client sent in them is removed. X-Tile is this file's own state,
+    # which no client may set.
     unset req.http.X-Tile;
     unset req.http.X-Origin-Verify;
     unset req.http.X-Original-URI;
@@ -22,7 +23,7 @@ sub vcl_recv {
     unset req.http.X-Forwarded-Proto;
     set req.http.X-Forwarded-For = client.ip;
 
-    # TileJSON (/tiles/basemap.json) differs by caller and must not match here.
+    # TileJSON (/tiles/basemap.json) depends on the caller and must not match here.
     if ((req.method == "GET" || req.method == "HEAD") &&
         req.url ~ "^/tiles/(basemap/)?[0-9]+/[0-9]+/[0-9]+(@[0-9]+x)?(\.[a-z]+)?(\?.*)?$") {
       set req.http.X-Tile = req.url;
@@ -32,7 +33,7 @@ sub vcl_recv {
     return(pass);
   }
 
-  # tilegate said 204. The verified path and nothing else of the request goes on.
+  # tilegate has answered 204. Forward the verified path and nothing else of the request.
   set req.url = regsub(req.http.X-Tile, "\?.*$", "");
   unset req.http.X-Tile;
   unset req.http.X-Original-URI;
@@ -40,7 +41,7 @@ sub vcl_recv {
   unset req.http.Authorization;
   unset req.http.Cookie;
   set req.http.X-Origin-Verify = table.lookup(tilegate, "origin_secret", "");
-  set req.http.Fastly-Force-Shield = "1"; # a restart turns clustering off, without which each node fetches for itself
+  set req.http.Fastly-Force-Shield = "1"; # a restart turns clustering off, and then each node would fetch for itself
   return(lookup);
 }
 
@@ -71,12 +72,12 @@ sub vcl_fetch {
   if (beresp.status >= 500 && stale.exists) {
     return(deliver_stale);
   }
-  # An allow-list: without Surrogate-Control tilegate has not said that this is for everybody.
+  # Store only what tilegate allows shared caches to store: responses with Surrogate-Control.
   if (!beresp.http.Surrogate-Control || beresp.http.Set-Cookie) {
     return(pass);
   }
   set beresp.stale_if_error = 24h;
-  return(deliver); # the lifetime is Surrogate-Control's
+  return(deliver); # Surrogate-Control sets the lifetime
 }
 
 sub vcl_error {
@@ -93,9 +94,9 @@ sub vcl_deliver {
     if (req.http.X-Tile && resp.status == 204) {
       restart;
     }
-    return(deliver); # not a tile, or a refusal as tilegate words it
+    return(deliver); # not a tile, or tilegate's own error response
   }
-  # Beyond this point a tile is private again, and its lifetime begins now.
+  # The viewer must not get the directives for shared caches. The viewer's copy is private, and its lifetime begins now.
   if (resp.http.Cache-Control ~ "s-maxage") {
     set resp.http.Cache-Control = "private" regsuball(", " resp.http.Cache-Control, ", *(s-maxage=[0-9]+|public)", "");
   }

@@ -1,14 +1,17 @@
-# Varnish 6 or 7 as a shared cache in front of tilegate, no vmods. Each request for a tile goes to tilegate's
-# /auth/verify first; on 204 it is restarted, and only then may the cache answer, with bytes fetched once for everybody.
-# On tilegate's side:
+# Varnish 6 or 7 as a shared cache in front of tilegate, without vmods. Each request for a tile first goes to tilegate's
+# /auth/verify. On status 204 it is restarted and then uses the cache, which holds one copy for all viewers.
+# Configure tilegate with:
 #
 #   server: {listen: "127.0.0.1:8080", public_url: "https://tiles.example.com", trusted_proxies: ["127.0.0.1/32"]}
 #   auth:   {verify_header: X-Original-URI}
 #   cdn:    {origin_secrets: [{env: ORIGIN_SECRET}], edge_authorizes: true, tilesets: [basemap], ttl: 24h}
 #
-# To change: the tilesets in vcl_recv (those of cdn.tilesets; a public one needs none of this) and the secret (this file
-# then belongs to root, mode 0600). TLS ends before Varnish, in hitch or the like, which speaks PROXY to it so that
-# client.ip is the client's. `varnishlog` sees tokens: keep it to root.
+# Change these in this file:
+#   - the tilesets in vcl_recv: those of cdn.tilesets (a public tileset does not need this recipe);
+#   - the secret, and then make the file readable by root only (mode 0600).
+#
+# Varnish does not speak TLS. Put hitch or a similar program in front, with the PROXY protocol, so that client.ip is the
+# client's address. `varnishlog` shows tokens: allow only root to run it.
 vcl 4.1;
 
 backend tilegate {
@@ -19,8 +22,8 @@ backend tilegate {
 
 sub vcl_recv {
     if (req.restarts == 0) {
-        # Towards tilegate Varnish speaks for its clients, so what they claim in these headers is dropped, and so is
-        # a state that only this file may set.
+        # tilegate trusts these headers from Varnish, so what a client sent in them is removed. X-Tile is this file's own
+        # state, which no client may set.
         unset req.http.X-Tile;
         unset req.http.X-Origin-Verify;
         unset req.http.X-Original-URI;
@@ -29,7 +32,7 @@ sub vcl_recv {
         unset req.http.X-Forwarded-Proto;
         set req.http.X-Forwarded-For = client.ip;
 
-        # TileJSON (/tiles/basemap.json) differs by caller and must not match here.
+        # TileJSON (/tiles/basemap.json) depends on the caller and must not match here.
         if ((req.method == "GET" || req.method == "HEAD") &&
             req.url ~ "^/tiles/(basemap/)?[0-9]+/[0-9]+/[0-9]+(@[0-9]+x)?(\.[a-z]+)?(\?.*)?$") {
             set req.http.X-Tile = req.url;
@@ -39,8 +42,8 @@ sub vcl_recv {
         return (pass);
     }
 
-    # tilegate said 204. The verified path and nothing else of the request goes on: no query, no credential, nothing
-    # that could vary the bytes.
+    # tilegate has answered 204. Forward the verified path and nothing else of the request: no query, no credential,
+    # nothing that changes the bytes.
     set req.url = regsub(req.http.X-Tile, "\?.*$", "");
     unset req.http.X-Tile;
     unset req.http.X-Original-URI;
@@ -58,9 +61,9 @@ sub vcl_hash {
 
 sub vcl_backend_response {
     if (beresp.status < 500) {
-        set beresp.grace = 24h; # no-store and private are not kept at all, by Varnish's own rule
+        set beresp.grace = 24h; # Varnish does not store responses with no-store or private
     } elseif (bereq.is_bgfetch) {
-        return (abandon); # the tile that is held is better than an error
+        return (abandon); # the stored tile is better than an error
     }
 }
 
@@ -69,10 +72,9 @@ sub vcl_deliver {
         if (req.http.X-Tile && resp.status == 204) {
             return (restart);
         }
-        return (deliver); # not a tile, or a refusal as tilegate words it
+        return (deliver); # not a tile, or tilegate's own error response
     }
-    # What tilegate tells a shared cache is not for the viewer: beyond this point a tile is private again, and its
-    # lifetime begins now.
+    # The viewer must not get the directives for shared caches. The viewer's copy is private, and its lifetime begins now.
     if (resp.http.Cache-Control ~ "s-maxage") {
         set resp.http.Cache-Control =
             "private" + regsuball(", " + resp.http.Cache-Control, ", *(s-maxage=[0-9]+|public)", "");
@@ -82,7 +84,7 @@ sub vcl_deliver {
     unset resp.http.Surrogate-Control;
     unset resp.http.Surrogate-Key;
     unset resp.http.Cache-Tag;
-    # RFC 9211: after what tilegate said of the stored answer comes what happened here.
+    # Cache-Status (RFC 9211): tilegate's entry comes first, it describes the stored response. Varnish appends its own.
     if (obj.hits > 0) {
         set resp.http.Cache-Status = regsub(resp.http.Cache-Status + ", varnish; hit", "^, ", "");
     } else {
