@@ -37,7 +37,8 @@ func (a *Authenticator) AuthenticateSession(r *http.Request) (*Grant, error) {
 	return a.verify(r.Context(), Session, token)
 }
 
-// find is the order of DESIGN section 7. Each way in brings its own kind of token and no other.
+// find looks for the credential: Authorization, the path, the query, the cookie, in this order. Each of
+// them brings its own kind of token and no other.
 func (a *Authenticator) find(r *http.Request, pathToken string) (Kind, string, error) {
 	switch lines := r.Header["Authorization"]; {
 	case len(lines) > 1:

@@ -231,7 +231,7 @@ type Presign struct {
 }
 
 // SecureCookie decides the session cookie's name and Secure attribute: false only where the listener
-// is loopback and there is neither TLS nor an https public_url (DESIGN section 7).
+// is loopback and there is neither TLS nor an https public_url.
 func (c *Config) SecureCookie() bool {
 	return c.Server.TLS.Enabled() || strings.HasPrefix(c.Server.PublicURL, "https://") || !loopbackAddress(c.Server.Listen)
 }
