@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -46,6 +47,78 @@ func TestSecurityPageNamesTestsThatExist(t *testing.T) {
 			t.Errorf("docs/security.md names %s, which is not there", name[1])
 		}
 	}
+}
+
+// documents calls yield for each file of the tree with one of the extensions, without what tools have fetched or built.
+func documents(t *testing.T, yield func(path, text string), extensions ...string) {
+	t.Helper()
+	root := os.DirFS(filepath.Join("..", ".."))
+	err := fs.WalkDir(root, ".", func(path string, entry fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case entry.IsDir() && (entry.Name() == "node_modules" || entry.Name() == ".git" || entry.Name() == ".cache"):
+			return fs.SkipDir
+		case entry.IsDir() || !slices.Contains(extensions, filepath.Ext(path)):
+			return nil
+		}
+		text, err := fs.ReadFile(root, path)
+		yield(path, string(text))
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// A link leads to a file that exists, and to a heading that the file has.
+func TestLinksInTheDocumentation(t *testing.T) {
+	link := regexp.MustCompile(`\]\(([^)\s]+)\)`)
+	heading := regexp.MustCompile(`(?m)^#+ (.*)$`)
+	notInAnchors := regexp.MustCompile("[^a-z0-9 _-]")
+	links := 0
+	documents(t, func(path, text string) {
+		for _, found := range link.FindAllStringSubmatch(text, -1) {
+			target, anchor, _ := strings.Cut(found[1], "#")
+			if strings.Contains(target, "://") {
+				continue
+			}
+			links++
+			to := path
+			if target != "" {
+				to = filepath.Join(filepath.Dir(path), target)
+			}
+			there, err := os.ReadFile(filepath.Join("..", "..", to))
+			if info, statErr := os.Stat(filepath.Join("..", "..", to)); statErr == nil && info.IsDir() {
+				err = nil
+			}
+			if err != nil {
+				t.Errorf("%s links to %s: %v", path, found[1], err)
+				continue
+			}
+			known := anchor == ""
+			for _, h := range heading.FindAllStringSubmatch(string(there), -1) {
+				name := notInAnchors.ReplaceAllString(strings.ToLower(h[1]), "")
+				known = known || strings.ReplaceAll(name, " ", "-") == anchor
+			}
+			if !known {
+				t.Errorf("%s links to %s: there is no such heading", path, found[1])
+			}
+		}
+	}, ".md")
+	if links < 20 {
+		t.Errorf("found %d links; something is wrong with how they are found", links)
+	}
+}
+
+// A reader of the tree cannot follow a reference to a document outside of it.
+func TestNoFileRefersOutsideOfTheTree(t *testing.T) {
+	outside := regexp.MustCompile(`\b(?:DESIGN|STYLE)(?: section|\.md)|\.\./shared/`)
+	documents(t, func(path, text string) {
+		if found := outside.FindString(text); found != "" && filepath.Base(path) != "docs_test.go" {
+			t.Errorf("%s refers to %q", path, found)
+		}
+	}, ".md", ".go", ".yaml", ".yml", ".conf", ".vcl", ".js", ".mjs", ".service")
 }
 
 // What the README gives to paste into AWS is JSON, and the role that is trusted may assume.
