@@ -121,6 +121,39 @@ func TestNoFileRefersOutsideOfTheTree(t *testing.T) {
 	}, ".md", ".go", ".yaml", ".yml", ".conf", ".vcl", ".js", ".mjs", ".service")
 }
 
+// Every file that docs/architecture.md names by its path exists, and has the function that the first table names beside it.
+func TestArchitecturePageNamesFilesThatExist(t *testing.T) {
+	page, err := os.ReadFile(filepath.Join("..", "..", "docs", "architecture.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	inTree := regexp.MustCompile("`((?:cmd|configs|auth|tilecache|proxy|internal|docs|deploy)/[\\w./-]+\\.\\w+)`")
+	files := inTree.FindAllSubmatch(page, -1)
+	if len(files) < 50 {
+		t.Errorf("the page names %d files; something is wrong with how they are found", len(files))
+	}
+	for _, file := range files {
+		if _, err := os.Stat(filepath.Join("..", "..", string(file[1]))); err != nil {
+			t.Errorf("docs/architecture.md names %s: %v", file[1], err)
+		}
+	}
+	row := regexp.MustCompile("(?m)^\\| .+ \\| `([\\w./]+\\.go)` \\| `([\\w.]+)`")
+	rows := row.FindAllSubmatch(page, -1)
+	if len(rows) < 10 {
+		t.Errorf("the table has %d rows with a function; something is wrong with how they are found", len(rows))
+	}
+	for _, r := range rows {
+		source, err := os.ReadFile(filepath.Join("..", "..", string(r[1])))
+		if err != nil {
+			continue // reported above
+		}
+		name := string(r[2])[strings.LastIndex(string(r[2]), ".")+1:]
+		if !regexp.MustCompile(`(?m)^func (?:\([^)]*\) )?` + name + `\(|^(?:var )?` + name + ` +=|^type ` + name + ` `).Match(source) {
+			t.Errorf("docs/architecture.md: %s has no %s", r[1], name)
+		}
+	}
+}
+
 // What the README gives to paste into AWS is JSON, and the role that is trusted may assume.
 func TestREADMEPoliciesAreJSON(t *testing.T) {
 	page, err := fs.ReadFile(os.DirFS(filepath.Join("..", "..")), "README.md")
