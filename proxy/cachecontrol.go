@@ -2,7 +2,6 @@ package proxy
 
 import (
 	"fmt"
-	"net/http"
 	"strings"
 	"time"
 )
@@ -48,10 +47,10 @@ func sharedCacheControl(browser string, ttl time.Duration) string {
 
 // setSharedHeaders tells a CDN how long it may keep a tile, and by which names it can purge it. The CDN
 // must have proved who it is.
-func (ts *tileset) setSharedHeaders(h http.Header) {
-	h["Cache-Control"] = ts.sharedCacheControl
-	h["Cdn-Cache-Control"] = ts.cdnCacheControl
-	h["Surrogate-Control"] = ts.cdnCacheControl
-	h["Surrogate-Key"] = ts.surrogateKey
-	h["Cache-Tag"] = ts.surrogateKey
+func (ts *tileset) setSharedHeaders(x *exchange) {
+	x.Set("Cache-Control", ts.sharedCacheControl)
+	x.Set("Cdn-Cache-Control", ts.cdnCacheControl)
+	x.Set("Surrogate-Control", ts.cdnCacheControl)
+	x.Set("Surrogate-Key", ts.surrogateKey)
+	x.Set("Cache-Tag", ts.surrogateKey)
 }

@@ -108,47 +108,46 @@ func (c *cors) allows(origin string) bool {
 }
 
 // apply sets the fields that every answer carries, whatever its route and status.
-func (c *cors) apply(h http.Header, r *http.Request) {
+func (c *cors) apply(x *exchange, r *http.Request) {
 	given := r.Header["Origin"]
 	switch {
 	case c.single != nil:
-		h["Access-Control-Allow-Origin"] = c.single
-		h["Timing-Allow-Origin"] = c.single
+		x.Set("Access-Control-Allow-Origin", c.single)
+		x.Set("Timing-Allow-Origin", c.single)
 	case c.varies():
-		h["Vary"] = varyOrigin
+		x.Set("Vary", varyOrigin)
 		if len(given) != 1 || !c.allows(given[0]) {
 			return
 		}
-		h["Access-Control-Allow-Origin"] = given
-		h["Timing-Allow-Origin"] = given
+		x.Set("Access-Control-Allow-Origin", given)
+		x.Set("Timing-Allow-Origin", given)
 	default:
 		return
 	}
-	h["Access-Control-Allow-Credentials"] = allowCredentials
+	x.Set("Access-Control-Allow-Credentials", allowCredentials)
 	if given != nil {
-		h["Access-Control-Expose-Headers"] = exposedHeaders
+		x.Set("Access-Control-Expose-Headers", exposedHeaders)
 	}
 }
 
 // preflight answers OPTIONS on every path. It needs no credential: the answer holds no secret.
 func (c *cors) preflight(x *exchange, r *http.Request) error {
-	h := x.Header()
-	h["Cache-Control"] = privateNoStore
-	h["Allow"] = []string{allMethods}
-	if _, asks := r.Header["Access-Control-Request-Method"]; asks && h["Access-Control-Allow-Origin"] != nil {
-		h["Access-Control-Allow-Methods"] = allowedMethods
-		h["Access-Control-Allow-Headers"] = allowedHeaders
-		h["Access-Control-Max-Age"] = c.maxAge
+	x.Set("Cache-Control", privateNoStore)
+	x.Set("Allow", []string{allMethods})
+	if _, asks := r.Header["Access-Control-Request-Method"]; asks && x.Get("Access-Control-Allow-Origin") != nil {
+		x.Set("Access-Control-Allow-Methods", allowedMethods)
+		x.Set("Access-Control-Allow-Headers", allowedHeaders)
+		x.Set("Access-Control-Max-Age", c.maxAge)
 	}
 	x.WriteHeader(http.StatusNoContent)
 	return nil
 }
 
 // varyByEncoding adds Accept-Encoding to the Vary that cors.apply has set.
-func varyByEncoding(h http.Header) {
-	if h["Vary"] != nil {
-		h["Vary"] = varyBoth
+func varyByEncoding(x *exchange) {
+	if x.Get("Vary") != nil {
+		x.Set("Vary", varyBoth)
 	} else {
-		h["Vary"] = varyEncoding
+		x.Set("Vary", varyEncoding)
 	}
 }

@@ -124,28 +124,27 @@ func (p *Proxy) fail(x *exchange, r *http.Request, err error) {
 		panic(http.ErrAbortHandler)
 	}
 	f := failureOf(err)
-	h := x.Header()
 	for _, name := range entityHeaders {
-		delete(h, name)
+		x.Del(name)
 	}
 	if f.status == http.StatusUnauthorized {
-		h["Www-Authenticate"] = []string{challenge(err)}
+		x.Set("Www-Authenticate", []string{challenge(err)})
 	}
 	if refused, ok := errors.AsType[*refusal](err); ok && refused.allow != "" {
-		h["Allow"] = []string{refused.allow}
+		x.Set("Allow", []string{refused.allow})
 	}
 	if unsatisfiable, ok := errors.AsType[*rangeError](err); ok {
-		h["Content-Range"] = []string{"bytes */" + formatLength(unsatisfiable.size)}
+		x.Set("Content-Range", []string{"bytes */" + formatLength(unsatisfiable.size)})
 	}
 	if f.retryAfter > 0 {
-		h["Retry-After"] = []string{strconv.Itoa(f.retryAfter)}
+		x.Set("Retry-After", []string{strconv.Itoa(f.retryAfter)})
 	}
 	x.identify()
 	body := problemBody(f, x.requestID)
-	h["Content-Type"] = problemType
-	h["Cache-Control"] = noStore
-	h["Content-Length"] = []string{formatLength(int64(len(body)))}
-	h["X-Content-Type-Options"] = nosniff
+	x.Set("Content-Type", problemType)
+	x.Set("Cache-Control", noStore)
+	x.Set("Content-Length", []string{formatLength(int64(len(body)))})
+	x.Set("X-Content-Type-Options", nosniff)
 	x.WriteHeader(f.status)
 	if r.Method != http.MethodHead {
 		_, _ = x.Write(body) // a client that has gone is seen in the log's byte count

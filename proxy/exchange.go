@@ -32,13 +32,13 @@ var exchanges = sync.Pool{New: func() any { return new(exchange) }}
 func (x *exchange) WriteHeader(status int) {
 	if x.Status() == 0 {
 		if x.timing != nil {
-			x.Header()["Server-Timing"] = x.timing.header(x.outcome)
+			x.Set("Server-Timing", x.timing.header(x.outcome))
 		}
 		policy := x.resourcePolicy
 		if x.tileset != nil {
 			policy = x.tileset.resourcePolicy
 		}
-		x.Header()["Cross-Origin-Resource-Policy"] = policy
+		x.Set("Cross-Origin-Resource-Policy", policy)
 	}
 	x.Writer.WriteHeader(status)
 }
@@ -63,7 +63,7 @@ func (x *exchange) loggedStatus() int {
 func (x *exchange) identify() {
 	if x.requestID == "" {
 		x.requestID = rand.Text()
-		x.Header()["X-Request-Id"] = []string{x.requestID}
+		x.Set("X-Request-Id", []string{x.requestID})
 	}
 }
 

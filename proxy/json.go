@@ -63,9 +63,8 @@ func writeJSON(x *exchange, r *http.Request, status int, v any) error {
 	if err := e.Encode(v); err != nil {
 		return fmt.Errorf("encode answer: %w", err)
 	}
-	h := x.Header()
-	h["Content-Type"] = []string{"application/json"}
-	h["Content-Length"] = []string{formatLength(int64(body.Len()))}
+	x.Set("Content-Type", []string{"application/json"})
+	x.Set("Content-Length", []string{formatLength(int64(body.Len()))})
 	x.WriteHeader(status)
 	if r.Method == http.MethodHead {
 		return nil

@@ -26,17 +26,16 @@ var transparentTile = func() []byte {
 // writeMissing answers for a tile whose absence is proven. Unlike an error it may be cached, for as
 // long as the proxy itself remembers the absence.
 func (p *Proxy) writeMissing(x *exchange, r *http.Request, ts *tileset, edge bool) error {
-	h := x.Header()
-	h["X-Content-Type-Options"] = nosniff
-	h["Cache-Control"] = ts.missingCacheControl
+	x.Set("X-Content-Type-Options", nosniff)
+	x.Set("Cache-Control", ts.missingCacheControl)
 	if x.outcome == outcomeNone {
-		h[statusHeader] = outsideStatus
+		x.Set(statusHeader, outsideStatus)
 	}
 	if edge {
-		ts.setSharedHeaders(h)
-		h["Cache-Control"] = ts.missingSharedCacheControl
-		h["Cdn-Cache-Control"] = ts.missingCDNCacheControl
-		h["Surrogate-Control"] = ts.missingCDNCacheControl
+		ts.setSharedHeaders(x)
+		x.Set("Cache-Control", ts.missingSharedCacheControl)
+		x.Set("Cdn-Cache-Control", ts.missingCDNCacheControl)
+		x.Set("Surrogate-Control", ts.missingCDNCacheControl)
 	}
 	var body []byte
 	switch status := missingAnswers[ts.Missing]; {
@@ -46,15 +45,15 @@ func (p *Proxy) writeMissing(x *exchange, r *http.Request, ts *tileset, edge boo
 	case status == http.StatusNotFound:
 		x.identify()
 		body = problemBody(failureOf(tile.ErrMissing), x.requestID)
-		h["Content-Type"] = problemType
+		x.Set("Content-Type", problemType)
 	case ts.format.Vector:
 		// An empty vector tile is one without layers.
-		h["Content-Type"] = ts.contentType
+		x.Set("Content-Type", ts.contentType)
 	default:
 		body = transparentTile
-		h["Content-Type"] = []string{"image/png"}
+		x.Set("Content-Type", []string{"image/png"})
 	}
-	h["Content-Length"] = []string{formatLength(int64(len(body)))}
+	x.Set("Content-Length", []string{formatLength(int64(len(body)))})
 	x.WriteHeader(missingAnswers[ts.Missing])
 	if r.Method == http.MethodHead {
 		return nil

@@ -1,7 +1,6 @@
 package proxy
 
 import (
-	"maps"
 	"net/http"
 )
 
@@ -19,13 +18,14 @@ func (p *Proxy) page(x *exchange, r *http.Request) error {
 	if !ok {
 		return errNotFound
 	}
-	h := x.Header()
-	maps.Copy(h, header)
+	for name, values := range header {
+		x.Set(name, values)
+	}
 	if r.URL.Path == "/tilegate.js" {
 		// Pages of any site load it by <script>; it knows nothing that is secret.
 		x.resourcePolicy = crossOrigin
 	}
-	h["Content-Length"] = []string{formatLength(int64(len(body)))}
+	x.Set("Content-Length", []string{formatLength(int64(len(body)))})
 	x.WriteHeader(http.StatusOK)
 	if r.Method == http.MethodHead {
 		return nil

@@ -65,15 +65,14 @@ func (p *Proxy) presignFile(x *exchange, r *http.Request, rest string) error {
 // writeSigned answers with the URL, or redirects to it. The caller, and no shared cache, may keep the
 // answer for as long as it would be the same.
 func writeSigned(x *exchange, r *http.Request, s tile.Signed) error {
-	h := x.Header()
 	if keep := min(s.Constant, time.Until(s.Expires)); keep >= time.Second {
-		h["Cache-Control"] = []string{fmt.Sprintf("private, max-age=%d", int(keep.Seconds()))}
+		x.Set("Cache-Control", []string{fmt.Sprintf("private, max-age=%d", int(keep.Seconds()))})
 	}
 	switch redirect := r.URL.Query()["redirect"]; {
 	case len(redirect) == 0:
 		return writeJSON(x, r, http.StatusOK, presignedAnswer{s.URL, seconds(s.Expires)})
 	case len(redirect) == 1 && redirect[0] == "1":
-		h["Location"] = []string{s.URL}
+		x.Set("Location", []string{s.URL})
 		x.WriteHeader(http.StatusFound)
 		return nil
 	default:

@@ -174,12 +174,12 @@ func (p *Proxy) addRoutes() {
 // ServeHTTP answers one request and writes its line in the access log.
 func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	x := exchanges.Get().(*exchange) //nolint:forcetypeassert // the pool holds nothing else
-	*x = exchange{start: time.Now(), resourcePolicy: p.resourcePolicy}
+	x.start, x.resourcePolicy = time.Now(), p.resourcePolicy
 	x.Begin(w, r, x.start, p.opt.WriteStall)
 	defer p.finish(x, r)
 	if given := r.Header["X-Request-Id"]; len(given) == 1 && usableRequestID(given[0]) {
 		x.requestID = given[0]
-		x.Header()["X-Request-Id"] = given
+		x.Set("X-Request-Id", given)
 	}
 	if err := p.route(x, r); err != nil {
 		p.fail(x, r, err)
@@ -204,11 +204,11 @@ func (p *Proxy) finish(x *exchange, r *http.Request) {
 	if p.accessLog != nil {
 		p.accessLog.line(p, x, r, took, panicked != nil)
 	}
-	x.End()
 	if panicked != nil {
 		x.Reset(r)
 	}
-	*x = exchange{}
+	x.End()
+	*x = exchange{Writer: x.Writer}
 	exchanges.Put(x)
 	if panicked != nil {
 		panic(panicked)
@@ -220,7 +220,7 @@ var errPanic = errors.New("panic")
 // route finds the handler. Tiles come first: nearly all requests are for them.
 func (p *Proxy) route(x *exchange, r *http.Request) error {
 	badBody := x.BoundBody(r, x.start.Add(p.opt.ReadBody))
-	p.cors.apply(x.Header(), r)
+	p.cors.apply(x, r)
 	if p.edge.locked(r) {
 		return refuse(http.StatusForbidden, "This server answers only through its CDN.")
 	}
@@ -247,8 +247,8 @@ func (p *Proxy) route(x *exchange, r *http.Request) error {
 	if cleansToTile(path) {
 		return errBadPath
 	}
-	x.Header()["Cache-Control"] = privateNoStore
-	x.Header()["X-Content-Type-Options"] = nosniff
+	x.Set("Cache-Control", privateNoStore)
+	x.Set("X-Content-Type-Options", nosniff)
 	if rest, ok := strings.CutPrefix(path, "/presign/"); ok {
 		return p.only(x, r, http.MethodGet, func(x *exchange, r *http.Request) error { return p.presignTile(x, r, rest) })
 	}

@@ -64,7 +64,7 @@ func (p *Proxy) signIn(x *exchange, r *http.Request) error {
 	before, err := p.opt.Auth.AuthenticateSession(r)
 	another := err != nil && !errors.Is(err, auth.ErrNoCredential) || err == nil && before.Subject != grant.Subject
 	if another {
-		x.Header()["Clear-Site-Data"] = clearCache
+		x.Set("Clear-Site-Data", clearCache)
 	}
 	if another || cdn != "" {
 		cookies = append(cookies, p.expiredCookies(ids)...)
@@ -148,7 +148,7 @@ func (p *Proxy) signOut(x *exchange, r *http.Request) error {
 		}
 	}
 	setCookies(x, append([]*http.Cookie{p.opt.Auth.ClearCookie()}, p.expiredCookies(nil)...))
-	x.Header()["Clear-Site-Data"] = clearCache
+	x.Set("Clear-Site-Data", clearCache)
 	x.WriteHeader(http.StatusNoContent)
 	return nil
 }

@@ -54,7 +54,7 @@ func (p *Proxy) tile(x *exchange, r *http.Request, path, pathToken string) error
 		}
 	}
 	if errors.Is(err, tile.ErrMissing) {
-		x.Header()[statusHeader] = p.hits.value(status)
+		x.Set(statusHeader, p.hits.value(status))
 		return p.writeMissing(x, r, ts, edge)
 	}
 	if err != nil {
@@ -74,28 +74,28 @@ func (p *Proxy) named(want tilePath) *tileset {
 
 // writeTile sends a tile that the cache holds or is filling: 200, 206, 304, 412 or 416.
 func (p *Proxy) writeTile(x *exchange, r *http.Request, ts *tileset, edge bool, t tilecache.Tile, status tilecache.Status) error {
-	h, stored := x.Header(), t.Header()
-	h["X-Content-Type-Options"] = nosniff
-	h["Cache-Control"] = ts.cacheControl
-	h[statusHeader] = p.hits.value(status)
+	stored := t.Header()
+	x.Set("X-Content-Type-Options", nosniff)
+	x.Set("Cache-Control", ts.cacheControl)
+	x.Set(statusHeader, p.hits.value(status))
 	if edge {
-		ts.setSharedHeaders(h)
+		ts.setSharedHeaders(x)
 	}
 	size, have := t.Size(), validators{t.ETag(), t.LastModified()}
 	unpack := false
 	if t.Encoding() == "gzip" {
-		varyByEncoding(h)
+		varyByEncoding(x)
 		if unpack = !acceptsGzip(r.Header["Accept-Encoding"]); unpack {
 			have.etag, size = unpackedTag(have.etag), -1
 		}
 	}
 	if unpack && have.etag != "" {
-		h["Etag"] = []string{have.etag}
+		x.Set("Etag", []string{have.etag})
 	} else if have.etag != "" {
-		h["Etag"] = stored["Etag"]
+		x.Set("Etag", stored["Etag"])
 	}
 	if !have.modified.IsZero() {
-		h["Last-Modified"] = stored["Last-Modified"]
+		x.Set("Last-Modified", stored["Last-Modified"])
 	}
 	if have.preconditionFailed(r.Header) {
 		return refuse(http.StatusPreconditionFailed, "The tile has changed: it no longer meets the request's conditions.")
@@ -104,21 +104,21 @@ func (p *Proxy) writeTile(x *exchange, r *http.Request, ts *tileset, edge bool, 
 		x.WriteHeader(http.StatusNotModified)
 		return nil
 	}
-	h["Content-Type"] = ts.contentType
+	x.Set("Content-Type", ts.contentType)
 	if unpack {
 		return p.writeUnpacked(x, r, t)
 	}
 	if t.Encoding() == "gzip" {
-		h["Content-Encoding"] = gzipEncoding
+		x.Set("Content-Encoding", gzipEncoding)
 	}
 	code, part := http.StatusOK, byteRange{0, size}
 	if size >= 0 {
-		h["Content-Length"] = stored["Content-Length"]
+		x.Set("Content-Length", stored["Content-Length"])
 		if edge {
 			// nginx serves parts of what it caches only if the answer had this field. Others may ask for parts
 			// without it (RFC 9110 section 14.3), and a ninth field would double the cost of the header: Go's
 			// map then outgrows its first group.
-			h["Accept-Ranges"] = acceptRanges
+			x.Set("Accept-Ranges", acceptRanges)
 		}
 		if r.Method == http.MethodGet {
 			given, ranged, satisfiable := have.requestedRange(r.Header, size)
@@ -127,8 +127,8 @@ func (p *Proxy) writeTile(x *exchange, r *http.Request, ts *tileset, edge bool, 
 			}
 			if ranged {
 				code, part = http.StatusPartialContent, given
-				h["Content-Range"] = []string{part.contentRange(size)}
-				h["Content-Length"] = []string{formatLength(part.length)}
+				x.Set("Content-Range", []string{part.contentRange(size)})
+				x.Set("Content-Length", []string{formatLength(part.length)})
 			}
 		}
 	}

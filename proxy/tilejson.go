@@ -25,8 +25,8 @@ type tileJSON3 struct {
 
 // tileJSON describes the part of a tileset that the caller may see.
 func (p *Proxy) tileJSON(x *exchange, r *http.Request, id, pathToken string) error {
-	x.Header()["Cache-Control"] = privateNoStore
-	x.Header()["X-Content-Type-Options"] = nosniff
+	x.Set("Cache-Control", privateNoStore)
+	x.Set("X-Content-Type-Options", nosniff)
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
 		return methodNotAllowed("GET, HEAD")
 	}

@@ -13,6 +13,7 @@ import (
 type connection struct {
 	socket net.Conn     // below TLS
 	joined *joinedConn  // the same, where it can join writes
+	clear  bool         // there is no TLS: joined sees what net/http writes
 	moved  atomic.Int64 // Unix nanoseconds: the last time that a stream got rid of a piece
 }
 
@@ -20,15 +21,17 @@ type connectionKey struct{}
 
 // withConnection is an http.Server's ConnContext.
 func withConnection(ctx context.Context, socket net.Conn) context.Context {
-	if overTLS, ok := socket.(*tls.Conn); ok {
+	overTLS, encrypted := socket.(*tls.Conn)
+	if encrypted {
 		socket = overTLS.NetConn()
 	}
-	c := &connection{socket: socket}
+	c := &connection{socket: socket, clear: !encrypted}
 	switch overTCP := socket.(type) {
 	case *net.TCPConn:
 		limitUnsent(overTCP)
 	case *joinedConn:
 		limitUnsent(overTCP.TCPConn)
+		overTCP.collects = encrypted
 		c.joined = overTCP
 	}
 	c.moved.Store(time.Now().UnixNano())

@@ -1,7 +1,10 @@
 package wire
 
 import (
+	"bytes"
+	"errors"
 	"net"
+	"strconv"
 	"sync"
 )
 
@@ -9,17 +12,38 @@ import (
 // writes: the header with the beginning of the body, and the rest.
 const netHTTPBuffer = 4 << 10
 
-// joinedConn is a TCP connection that can send both in one write. A write costs several times what
-// tilegate itself does for a cached tile. Bytes are held only between hold and release, which Writer calls.
+// joinedConn is a TCP connection that can send what net/http writes in several pieces in one write, which
+// costs several times what tilegate itself does for a cached tile. It can also put header lines behind the
+// status line of an answer, so that they need not be in net/http's map.
+//
+// net/http writes an answer's header only when its buffer has been flushed since the answer before, so the
+// first write after splice begins with the status line. Write refuses anything else.
 type joinedConn struct {
 	*net.TCPConn
-	held *[netHTTPBuffer]byte // nil unless holding
-	full bool                 // held is filled, and must go out before anything else
-	pair [2][]byte            // what is sent as one; it is a field so that it costs no allocation
-	both net.Buffers
+
+	collects bool // below TLS, whose records all wait; else a large piece goes out at once, uncopied
+
+	mu      sync.Mutex
+	status  int     // of the answer whose status line is followed by buffer.lines; 0: none is
+	holding bool    // writes wait for release
+	buffer  *joined // nil while nothing waits
 }
 
-var heldBuffers = sync.Pool{New: func() any { return new([netHTTPBuffer]byte) }}
+// joined is what waits on a joinedConn. Below TLS it collects all records of an answer: their plaintext is
+// at most what WriteWhole is given.
+type joined struct {
+	lines  []byte // header lines, a copy: the answer may be sent when its Writer serves another request
+	held   []byte
+	pair   [2][]byte // what is sent as one; a field, so that it costs no allocation
+	writev net.Buffers
+}
+
+// maxHeld bounds what is collected, in bytes: more is written at once, with what there is.
+const maxHeld = 48 << 10
+
+var joinedBuffers = sync.Pool{New: func() any {
+	return &joined{lines: make([]byte, 0, 1<<10), held: make([]byte, 0, netHTTPBuffer+maxLines)}
+}}
 
 // joinedListener accepts joinedConns.
 type joinedListener struct{ net.Listener }
@@ -32,33 +56,130 @@ func (l joinedListener) Accept() (net.Conn, error) {
 	return conn, err
 }
 
-// hold lets a write of a full buffer wait for the one that follows it.
-func (c *joinedConn) hold() { c.held = heldBuffers.Get().(*[netHTTPBuffer]byte) } //nolint:forcetypeassert // the pool holds nothing else
-
-// release sends what still waits.
-func (c *joinedConn) release() error {
-	var err error
-	if c.full {
-		_, err = c.TCPConn.Write(c.held[:])
+// splice puts lines behind the status line that is written next. Without any it forgets those of an answer
+// that was never sent.
+func (c *joinedConn) splice(status int, lines []byte) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.status = 0
+	if len(lines) > 0 {
+		c.status = status
+		c.need()
+		c.buffer.lines = append(c.buffer.lines[:0], lines...)
 	}
-	heldBuffers.Put(c.held)
-	c.held, c.full = nil, false
+}
+
+// hold lets writes wait for release.
+func (c *joinedConn) hold() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.holding = true
+}
+
+// release sends what waits.
+func (c *joinedConn) release() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.holding = false
+	if !c.waits() {
+		return nil
+	}
+	_, err := c.TCPConn.Write(c.buffer.held)
+	c.recycle()
 	return err
 }
 
-// Write sends what was held and b, unless b is to be held itself.
-func (c *joinedConn) Write(b []byte) (int, error) {
-	switch {
-	case c.full:
-		c.full = false
-		c.pair = [2][]byte{c.held[:], b}
-		c.both = c.pair[:]
-		n, err := c.both.WriteTo(c.TCPConn)
-		c.pair = [2][]byte{}
-		return max(0, int(n)-netHTTPBuffer), err
-	case c.held != nil && len(b) == netHTTPBuffer:
-		c.full = true
-		return copy(c.held[:], b), nil
+func (c *joinedConn) waits() bool { return c.buffer != nil && len(c.buffer.held) > 0 }
+
+func (c *joinedConn) need() {
+	if c.buffer == nil {
+		c.buffer = joinedBuffers.Get().(*joined) //nolint:forcetypeassert // the pool holds nothing else
 	}
-	return c.TCPConn.Write(b)
+}
+
+func (c *joinedConn) recycle() {
+	b := c.buffer
+	c.buffer = nil
+	if cap(b.held) <= maxHeld {
+		b.held = b.held[:0]
+		joinedBuffers.Put(b)
+	}
+}
+
+// collect adds b to what waits, behind its status line the lines.
+func (c *joinedConn) collect(b []byte) error {
+	c.need()
+	held := c.buffer.held
+	if c.status != 0 {
+		end, err := statusLine(b, c.status)
+		if err != nil {
+			return err
+		}
+		held = append(append(held, b[:end]...), c.buffer.lines...)
+		b, c.status = b[end:], 0
+	}
+	c.buffer.held = append(held, b...)
+	return nil
+}
+
+var errNoStatusLine = errors.New("wire: net/http wrote something before the answer's header")
+
+// statusLine returns where the status line of an answer ends.
+func statusLine(b []byte, status int) (end int, err error) {
+	end = bytes.IndexByte(b, '\n') + 1
+	const before = "HTTP/1.1 "
+	if end <= len(before)+3 || string(b[:5]) != before[:5] {
+		return 0, errNoStatusLine
+	}
+	if got, err := strconv.Atoi(string(b[len(before) : len(before)+3])); err != nil || got != status {
+		return 0, errNoStatusLine
+	}
+	return end, nil
+}
+
+// mayWait reports whether b is worth the copy: over cleartext a large piece leaves together with what
+// waits, without one.
+func (c *joinedConn) mayWait(b []byte) bool {
+	if !c.collects {
+		return len(b) <= netHTTPBuffer
+	}
+	return c.buffer == nil || len(c.buffer.held)+len(b) <= maxHeld
+}
+
+// Write sends b, with what waits before it, unless b is to wait itself.
+func (c *joinedConn) Write(b []byte) (int, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case c.status == 0 && !c.holding && !c.waits():
+		return c.TCPConn.Write(b)
+	case c.holding && c.mayWait(b):
+		if err := c.collect(b); err != nil {
+			return 0, err
+		}
+		return len(b), nil
+	case c.status != 0:
+		if err := c.collect(b); err != nil {
+			return 0, err
+		}
+		_, err := c.TCPConn.Write(c.buffer.held)
+		c.recycle()
+		return sent(b, err)
+	case !c.waits():
+		return c.TCPConn.Write(b)
+	}
+	c.buffer.pair = [2][]byte{c.buffer.held, b}
+	c.buffer.writev = c.buffer.pair[:]
+	_, err := c.buffer.writev.WriteTo(c.TCPConn)
+	c.buffer.pair = [2][]byte{}
+	c.recycle()
+	return sent(b, err)
+}
+
+// sent is what a Write returns: of b alone, whatever else was sent.
+func sent(b []byte, err error) (int, error) {
+	if err != nil {
+		return 0, err
+	}
+	return len(b), nil
 }

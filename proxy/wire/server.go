@@ -52,7 +52,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener, grace time.Duration)
 	failed := make(chan error, 1)
 	go func() {
 		if s.TLS != nil {
-			failed <- server.ServeTLS(l, "", "")
+			failed <- server.ServeTLS(joinedListener{l}, "", "")
 		} else {
 			failed <- server.Serve(joinedListener{l})
 		}

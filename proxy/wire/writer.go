@@ -18,23 +18,35 @@ type Writer struct {
 	renewAt time.Time     // from when on the header needs a new deadline for its write
 	conn    *connection   // nil in tests without a listener
 	stream  *stream       // of HTTP/2; nil over HTTP/1
+
+	fields []field // set and not yet sent
+	lines  []byte  // the same as header lines; kept for its memory
 }
 
 // Begin makes w the writer of the request r, which came in at start. The server has given the answer a
 // deadline for its write by then; an answer that takes a while to find gets a new one with its header.
 func (w *Writer) Begin(rw http.ResponseWriter, r *http.Request, start time.Time, stall time.Duration) {
-	*w = Writer{ResponseWriter: rw, stall: stall, renewAt: start.Add(stall / 8), conn: connectionOf(r)}
+	*w = Writer{
+		ResponseWriter: rw, stall: stall, renewAt: start.Add(stall / 8), conn: connectionOf(r),
+		fields: w.fields[:0], lines: w.lines[:0],
+	}
 	if r.ProtoMajor > 1 {
 		w.stream = newStream(w.conn, rw, stall)
 	}
 }
 
-// End ends the watch over the request's writes. It must be called once, after the last of them.
+// End ends the watch over the request's writes. It must be called once, after the last of them. Of what w
+// refers to only memory for the next request is left.
 func (w *Writer) End() {
 	if w.stream != nil {
 		w.stream.end()
 	}
+	clear(w.fields)
+	*w = Writer{fields: w.fields[:0], lines: w.lines[:0]}
 }
+
+// joins reports whether the writes of an answer can be joined.
+func (w *Writer) joins() bool { return w.stream == nil && w.conn != nil && w.conn.joined != nil }
 
 // Unwrap lets http.ResponseController reach the connection.
 func (w *Writer) Unwrap() http.ResponseWriter { return w.ResponseWriter }
@@ -52,6 +64,7 @@ func (w *Writer) WriteHeader(status int) {
 		if now := time.Now(); !now.Before(w.renewAt) {
 			w.ExtendDeadline(now)
 		}
+		w.place(status)
 	}
 	w.ResponseWriter.WriteHeader(status)
 }
@@ -74,18 +87,16 @@ func (w *Writer) Write(b []byte) (int, error) {
 
 // WriteWhole sends the whole body. Over HTTP/1 it leaves in one write together with the header.
 func (w *Writer) WriteWhole(b []byte) error {
-	if w.stream != nil || w.conn == nil || w.conn.joined == nil {
+	if !w.joins() {
 		_, err := w.Write(b)
 		return err
 	}
-	joined := w.conn.joined
-	joined.hold()
+	w.conn.joined.hold()
 	_, err := w.Write(b)
-	if err == nil && joined.full {
-		// The end of the body fitted into net/http's buffer, which is sent together with what is held.
+	if err == nil { // net/http's buffer may have the end of the body
 		err = http.NewResponseController(w.ResponseWriter).Flush()
 	}
-	return cmp.Or(err, joined.release())
+	return cmp.Or(err, w.conn.joined.release())
 }
 
 // ExtendDeadline gives the client another stall's time, from now, to take what is written next.
