@@ -207,7 +207,7 @@ func (p *Proxy) finish(x *exchange, r *http.Request) {
 	if panicked != nil {
 		x.Reset(r)
 	}
-	x.End()
+	x.End(panicked != nil)
 	*x = exchange{Writer: x.Writer}
 	exchanges.Put(x)
 	if panicked != nil {

@@ -5,16 +5,32 @@ import (
 	"crypto/tls"
 	"net"
 	"net/http"
+	"sync"
 	"sync/atomic"
 	"time"
 )
 
+const (
+	// looksAStall is how often a connection with streams is looked at within one stall.
+	looksAStall = 4
+	// minProgress is how many bytes a connection must send between two looks to count as moving. A client
+	// that takes no answer can still provoke acknowledgements of its pings and settings, of some 40 bytes.
+	minProgress = 512
+)
+
 // connection is a client's, shared by its requests.
 type connection struct {
-	socket net.Conn     // below TLS
-	joined *joinedConn  // the same, where it can join writes
-	clear  bool         // there is no TLS: joined sees what net/http writes
-	moved  atomic.Int64 // Unix nanoseconds: the last time that a stream got rid of a piece
+	socket *joinedConn // below TLS
+	clear  bool        // there is no TLS: socket sees what net/http writes
+
+	looks atomic.Int64 // at the streams so far
+
+	mu      sync.Mutex
+	streams *stream     // of HTTP/2, under way: a list
+	timer   *time.Timer // of the next look; nil before the first stream
+	looking bool        // timer runs
+	sent    int64       // by the socket, when it was last seen to move
+	quiet   int64       // looks since then
 }
 
 type connectionKey struct{}
@@ -25,17 +41,15 @@ func withConnection(ctx context.Context, socket net.Conn) context.Context {
 	if encrypted {
 		socket = overTLS.NetConn()
 	}
-	c := &connection{socket: socket, clear: !encrypted}
-	switch overTCP := socket.(type) {
-	case *net.TCPConn:
-		limitUnsent(overTCP)
-	case *joinedConn:
-		limitUnsent(overTCP.TCPConn)
-		overTCP.collects = encrypted
-		c.joined = overTCP
+	joined, ok := socket.(*joinedConn)
+	if !ok {
+		return ctx
 	}
-	c.moved.Store(time.Now().UnixNano())
-	return context.WithValue(ctx, connectionKey{}, c)
+	if overTCP, ok := joined.Conn.(*net.TCPConn); ok {
+		limitUnsent(overTCP)
+	}
+	joined.collects = encrypted
+	return context.WithValue(ctx, connectionKey{}, &connection{socket: joined, clear: !encrypted})
 }
 
 // connectionOf finds a request's connection. It is nil in tests that have no listener.
@@ -44,7 +58,66 @@ func connectionOf(r *http.Request) *connection {
 	return c
 }
 
-// quiet returns for how long nothing has moved.
-func (c *connection) quiet(now time.Time) time.Duration {
-	return now.Sub(time.Unix(0, c.moved.Load()))
+// watch begins to look at a stream.
+func (c *connection) watch(s *stream) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	s.next = c.streams
+	if s.next != nil {
+		s.next.previous = s
+	}
+	c.streams = s
+	if c.looking {
+		return
+	}
+	c.looking, c.quiet = true, 0
+	if c.timer == nil {
+		c.timer = time.AfterFunc(s.stall/looksAStall, func() { c.look(s.stall) })
+	} else {
+		c.timer.Reset(s.stall / looksAStall)
+	}
+}
+
+// unwatch ends that.
+func (c *connection) unwatch(s *stream) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if s.previous != nil {
+		s.previous.next = s.next
+	} else if c.streams == s {
+		c.streams = s.next
+	}
+	if s.next != nil {
+		s.next.previous = s.previous
+	}
+	s.previous, s.next, s.ended = nil, nil, true
+}
+
+// look resets the streams that are stalled, and sets the time of the next look while there are streams.
+func (c *connection) look(stall time.Duration) {
+	var stalled []*stream
+	c.mu.Lock()
+	looks := c.looks.Add(1)
+	if sent := c.socket.sent.Load(); sent-c.sent >= minProgress {
+		c.sent, c.quiet = sent, 0
+	} else {
+		c.quiet++
+	}
+	for s := c.streams; s != nil; s = s.next {
+		since := s.since.Load()
+		if since == 0 {
+			continue
+		}
+		waited := looks - since
+		if min(waited, c.quiet) >= looksAStall || waited >= maxStalls*looksAStall {
+			stalled = append(stalled, s)
+		}
+	}
+	if c.looking = c.streams != nil; c.looking {
+		c.timer.Reset(stall / looksAStall)
+	}
+	c.mu.Unlock()
+	for _, s := range stalled {
+		_ = s.controller.SetWriteDeadline(past) // it fails where there is nothing left to reset
+	}
 }

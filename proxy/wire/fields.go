@@ -53,11 +53,11 @@ func (w *Writer) Del(name string) {
 func (w *Writer) place(status int) {
 	h := w.Header()
 	if w.joins() && w.conn.clear && w.format(h) {
-		w.conn.joined.splice(status, w.lines)
+		w.conn.socket.splice(status, w.lines)
 		return
 	}
 	if w.joins() && w.conn.clear {
-		w.conn.joined.splice(0, nil)
+		w.conn.socket.splice(0, nil)
 	}
 	for _, f := range w.fields {
 		h[f.name] = f.values

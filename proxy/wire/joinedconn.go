@@ -6,22 +6,23 @@ import (
 	"net"
 	"strconv"
 	"sync"
+	"sync/atomic"
 )
 
 // netHTTPBuffer is the size of net/http's buffer for an answer, in bytes. A larger answer leaves in two
 // writes: the header with the beginning of the body, and the rest.
 const netHTTPBuffer = 4 << 10
 
-// joinedConn is a TCP connection that can send what net/http writes in several pieces in one write, which
-// costs several times what tilegate itself does for a cached tile. It can also put header lines behind the
+// joinedConn is a connection that can send what net/http writes in several pieces in one write, which costs
+// several times what tilegate itself does for a cached tile. It counts what it sends. It can also put header lines behind the
 // status line of an answer, so that they need not be in net/http's map.
 //
 // net/http writes an answer's header only when its buffer has been flushed since the answer before, so the
 // first write after splice begins with the status line. Write refuses anything else.
 type joinedConn struct {
-	*net.TCPConn
-
-	collects bool // below TLS, whose records all wait; else a large piece goes out at once, uncopied
+	net.Conn              // usually a *net.TCPConn
+	sent     atomic.Int64 // bytes
+	collects bool         // below TLS, whose records all wait; else a large piece goes out at once, uncopied
 
 	mu      sync.Mutex
 	status  int     // of the answer whose status line is followed by buffer.lines; 0: none is
@@ -50,10 +51,33 @@ type joinedListener struct{ net.Listener }
 
 func (l joinedListener) Accept() (net.Conn, error) {
 	conn, err := l.Listener.Accept()
-	if overTCP, ok := conn.(*net.TCPConn); ok {
-		return &joinedConn{TCPConn: overTCP}, nil
+	if err != nil {
+		return nil, err
 	}
-	return conn, err
+	return &joinedConn{Conn: conn}, nil
+}
+
+// CloseWrite sends FIN. net/http closes so after an error, so that the client can read what was said of it.
+func (c *joinedConn) CloseWrite() error {
+	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
+		return half.CloseWrite()
+	}
+	return nil
+}
+
+// SetLinger is that of a TCP connection.
+func (c *joinedConn) SetLinger(sec int) error {
+	if overTCP, ok := c.Conn.(*net.TCPConn); ok {
+		return overTCP.SetLinger(sec)
+	}
+	return nil
+}
+
+// send writes, and counts.
+func (c *joinedConn) send(b []byte) (int, error) {
+	n, err := c.Conn.Write(b)
+	c.sent.Add(int64(n))
+	return n, err
 }
 
 // splice puts lines behind the status line that is written next. Without any it forgets those of an answer
@@ -84,7 +108,7 @@ func (c *joinedConn) release() error {
 	if !c.waits() {
 		return nil
 	}
-	_, err := c.TCPConn.Write(c.buffer.held)
+	_, err := c.send(c.buffer.held)
 	c.recycle()
 	return err
 }
@@ -152,7 +176,7 @@ func (c *joinedConn) Write(b []byte) (int, error) {
 	defer c.mu.Unlock()
 	switch {
 	case c.status == 0 && !c.holding && !c.waits():
-		return c.TCPConn.Write(b)
+		return c.send(b)
 	case c.holding && c.mayWait(b):
 		if err := c.collect(b); err != nil {
 			return 0, err
@@ -162,15 +186,16 @@ func (c *joinedConn) Write(b []byte) (int, error) {
 		if err := c.collect(b); err != nil {
 			return 0, err
 		}
-		_, err := c.TCPConn.Write(c.buffer.held)
+		_, err := c.send(c.buffer.held)
 		c.recycle()
 		return sent(b, err)
 	case !c.waits():
-		return c.TCPConn.Write(b)
+		return c.send(b)
 	}
 	c.buffer.pair = [2][]byte{c.buffer.held, b}
 	c.buffer.writev = c.buffer.pair[:]
-	_, err := c.buffer.writev.WriteTo(c.TCPConn)
+	n, err := c.buffer.writev.WriteTo(c.Conn)
+	c.sent.Add(n)
 	c.buffer.pair = [2][]byte{}
 	c.recycle()
 	return sent(b, err)

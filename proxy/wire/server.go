@@ -40,7 +40,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener, grace time.Duration)
 		TLSConfig:         s.TLS,
 		MaxHeaderBytes:    cmp.Or(s.HeaderBytes, 16<<10),
 		ReadHeaderTimeout: cmp.Or(s.ReadHeader, 5*time.Second),
-		WriteTimeout:      cmp.Or(s.WriteStall, 30*time.Second),
+		WriteTimeout:      maxStalls * cmp.Or(s.WriteStall, 30*time.Second), // Writer has the deadlines that count
 		IdleTimeout:       cmp.Or(s.Idle, 2*time.Minute),
 		Protocols:         protocols,
 		ConnState:         s.ConnState,

@@ -3,14 +3,11 @@ package wire
 import (
 	"io"
 	"net/http"
-	"sync"
+	"sync/atomic"
 	"time"
 )
 
 const (
-	// streamPiece is what a stream writes at once, in bytes: half a frame, so that something completes
-	// often even where a client's window splits frames among many streams.
-	streamPiece = 8 << 10
 	// maxStalls is how many stalls long a stream may wait for its turn while others get theirs.
 	maxStalls = 10
 	// stuckAfter is how long nothing has moved on a connection that is closed when one of its streams is
@@ -21,107 +18,73 @@ const (
 // past is a deadline that makes a write fail at once.
 var past = time.Unix(1, 0)
 
-// stream watches the writes of one HTTP/2 stream.
+// stream is one HTTP/2 stream, whose writes its connection watches.
 type stream struct {
 	conn       *connection
 	stall      time.Duration
 	controller *http.ResponseController
+	begun      int64        // looks at the connection when its deadline was set
+	since      atomic.Int64 // looks when the write under way began, and 1; 0: none is under way
 
-	mu    sync.Mutex
-	timer *time.Timer // from the first write on
-	since time.Time   // when the write under way began; zero: none is
-	ended bool
+	// Guarded by the connection's lock.
+	previous, next *stream
+	ended          bool
 }
 
 func newStream(conn *connection, w http.ResponseWriter, stall time.Duration) *stream {
-	if conn == nil {
-		conn = &connection{}
-	}
-	s := &stream{conn: conn, stall: stall, controller: http.NewResponseController(w)}
-	_ = s.controller.SetWriteDeadline(time.Time{}) // the server's own runs even while nothing is written
+	s := &stream{conn: conn, stall: stall, controller: http.NewResponseController(w), begun: conn.looks.Load()}
+	conn.watch(s)
 	return s
 }
 
-// write sends b in pieces, so that progress shows.
-func (s *stream) write(w io.Writer, b []byte) (n int, err error) {
-	for {
-		var m int
-		piece := b[n:min(len(b), n+streamPiece)]
-		s.watch(func() { m, err = w.Write(piece) })
-		if n += m; err != nil || n >= len(b) {
-			return n, err
-		}
+// write sends b. The server has given the stream maxStalls to end; one that takes longer gets as much again.
+func (s *stream) write(w io.Writer, b []byte) (int, error) {
+	looks := s.conn.looks.Load()
+	if looks-s.begun >= maxStalls*looksAStall/2 {
+		s.begun = looks
+		_ = s.controller.SetWriteDeadline(time.Now().Add(maxStalls * s.stall)) // as in look
 	}
+	s.since.Store(looks + 1)
+	n, err := w.Write(b)
+	s.since.Store(0)
+	return n, err
 }
 
-func (s *stream) flush() (err error) {
-	s.watch(func() { err = s.controller.Flush() })
+func (s *stream) flush() error {
+	s.since.Store(s.conn.looks.Load() + 1)
+	err := s.controller.Flush()
+	s.since.Store(0)
 	return err
 }
 
-// watch runs a write, which check may end.
-func (s *stream) watch(write func()) {
-	s.mu.Lock()
-	s.since = time.Now()
-	if s.timer == nil {
-		s.timer = time.AfterFunc(s.stall, s.check)
+// end stops watching. What net/http still holds of an answer that was not aborted is sent before: its
+// client may take nothing of it, either.
+func (s *stream) end(aborted bool) {
+	if !aborted {
+		_ = s.flush() // the client has gone, or sees it
 	}
-	s.mu.Unlock()
-	write()
-	now := time.Now()
-	s.conn.moved.Store(now.UnixNano())
-	s.mu.Lock()
-	s.since = time.Time{}
-	s.mu.Unlock()
-}
-
-// check resets a stalled stream. Otherwise it sets the time of the next check.
-func (s *stream) check() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.ended {
-		return
-	}
-	next := s.stall
-	if !s.since.IsZero() {
-		now := time.Now()
-		waited := now.Sub(s.since)
-		quiet := min(waited, s.conn.quiet(now))
-		if quiet >= s.stall || waited >= maxStalls*s.stall {
-			_ = s.controller.SetWriteDeadline(past) // it fails where there is nothing left to reset
-			return
-		}
-		next -= quiet
-	}
-	s.timer.Reset(next)
-}
-
-// end stops watching. What the server still holds of the answer, less than 4 KiB, gets a plain deadline.
-func (s *stream) end() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.ended = true
-	if s.timer != nil {
-		s.timer.Stop()
-	}
-	_ = s.controller.SetWriteDeadline(time.Now().Add(maxStalls * s.stall)) // as in check
+	s.conn.unwatch(s)
 }
 
 // interrupt makes a write that waits fail. It resets the stream, and closes the connection where not even
 // the reset can be sent.
 func (s *stream) interrupt() {
-	_ = s.controller.SetWriteDeadline(past) // as in check
-	time.AfterFunc(stuckAfter, s.closeIfStuck)
+	_ = s.controller.SetWriteDeadline(past) // as in look
+	s.closeIfStuck(s.conn.socket.sent.Load())
 }
 
-func (s *stream) closeIfStuck() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	switch {
-	case s.ended || s.conn.socket == nil:
-	case s.conn.quiet(time.Now()) >= stuckAfter:
-		_ = s.conn.socket.Close() // its readers see that it has failed
-	default:
-		time.AfterFunc(stuckAfter, s.closeIfStuck)
-	}
+// closeIfStuck closes the connection when it has sent nothing since.
+func (s *stream) closeIfStuck(since int64) {
+	time.AfterFunc(stuckAfter, func() {
+		s.conn.mu.Lock()
+		ended := s.ended
+		s.conn.mu.Unlock()
+		switch sent := s.conn.socket.sent.Load(); {
+		case ended:
+		case sent-since < minProgress:
+			_ = s.conn.socket.Close() // its readers see that it has failed
+		default:
+			s.closeIfStuck(sent)
+		}
+	})
 }

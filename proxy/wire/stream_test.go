@@ -95,7 +95,7 @@ func serve(t *testing.T, l net.Listener, size int, stall time.Duration) (stop fu
 	server := &wire.Server{WriteStall: stall, Handler: http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		var w wire.Writer
 		w.Begin(rw, r, time.Now(), stall)
-		defer w.End()
+		defer w.End(false)
 		if err := w.WriteWhole(body); err != nil {
 			panic(http.ErrAbortHandler)
 		}
@@ -201,5 +201,43 @@ func TestHTTP2StreamThatIsNotReadIsReset(t *testing.T) {
 		if f, ok := frame.(*http2.DataFrame); ok && f.StreamEnded() {
 			t.Fatal("the whole body came through a window of 64 KiB")
 		}
+	}
+}
+
+// An answer that net/http holds in its buffer when the handler returns ends like any other when its client
+// opens no window for it.
+func TestHTTP2AnswerThatIsNeverTakenIsReset(t *testing.T) {
+	for name, size := range map[string]int{"small": 100, "large": 20_000} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				const stall = 30 * time.Second
+				l := newPipes()
+				stop := serve(t, l, size, stall)
+				conn := l.dial()
+				c := newStreams(t, conn, 0, 0)
+				go c.get("/")
+				begun := time.Now()
+				for {
+					frame, err := c.ReadFrame()
+					if err != nil {
+						t.Fatal(err)
+					}
+					if f, ok := frame.(*http2.DataFrame); ok && len(f.Data()) > 0 {
+						t.Fatalf("got %d bytes through a window of none", len(f.Data()))
+					}
+					if f, ok := frame.(*http2.PingFrame); ok && !f.IsAck() {
+						go func() { _ = c.WritePing(true, f.Data) }()
+					}
+					if _, ok := frame.(*http2.RSTStreamFrame); ok {
+						break
+					}
+				}
+				if took := time.Since(begun); took < stall || took > 3*stall/2 {
+					t.Errorf("reset after %s, want one stall of %s or little more", took, stall)
+				}
+				_ = conn.Close()
+				stop()
+			})
+		})
 	}
 }

@@ -23,30 +23,34 @@ type Writer struct {
 	lines  []byte  // the same as header lines; kept for its memory
 }
 
-// Begin makes w the writer of the request r, which came in at start. The server has given the answer a
-// deadline for its write by then; an answer that takes a while to find gets a new one with its header.
+// Begin makes w the writer of the request r, which came in at start. Over HTTP/1.1 the answer gets a
+// deadline for its write; an answer that takes a while to find gets a new one with its header.
 func (w *Writer) Begin(rw http.ResponseWriter, r *http.Request, start time.Time, stall time.Duration) {
 	*w = Writer{
 		ResponseWriter: rw, stall: stall, renewAt: start.Add(stall / 8), conn: connectionOf(r),
 		fields: w.fields[:0], lines: w.lines[:0],
 	}
-	if r.ProtoMajor > 1 {
+	switch {
+	case w.conn == nil:
+	case r.ProtoMajor > 1:
 		w.stream = newStream(w.conn, rw, stall)
+	default:
+		_ = w.conn.socket.SetWriteDeadline(start.Add(stall)) // the server's own is longer
 	}
 }
 
-// End ends the watch over the request's writes. It must be called once, after the last of them. Of what w
-// refers to only memory for the next request is left.
-func (w *Writer) End() {
+// End ends the watch over the request's writes. It must be called once, after the last of them; aborted
+// says that the connection is to be aborted. Of what w refers to only memory for the next request is left.
+func (w *Writer) End(aborted bool) {
 	if w.stream != nil {
-		w.stream.end()
+		w.stream.end(aborted)
 	}
 	clear(w.fields)
 	*w = Writer{fields: w.fields[:0], lines: w.lines[:0]}
 }
 
 // joins reports whether the writes of an answer can be joined.
-func (w *Writer) joins() bool { return w.stream == nil && w.conn != nil && w.conn.joined != nil }
+func (w *Writer) joins() bool { return w.stream == nil && w.conn != nil }
 
 // Unwrap lets http.ResponseController reach the connection.
 func (w *Writer) Unwrap() http.ResponseWriter { return w.ResponseWriter }
@@ -91,12 +95,12 @@ func (w *Writer) WriteWhole(b []byte) error {
 		_, err := w.Write(b)
 		return err
 	}
-	w.conn.joined.hold()
+	w.conn.socket.hold()
 	_, err := w.Write(b)
 	if err == nil { // net/http's buffer may have the end of the body
 		err = http.NewResponseController(w.ResponseWriter).Flush()
 	}
-	return cmp.Or(err, w.conn.joined.release())
+	return cmp.Or(err, w.conn.socket.release())
 }
 
 // ExtendDeadline gives the client another stall's time, from now, to take what is written next.
@@ -117,7 +121,7 @@ func (w *Writer) FlushError() error {
 }
 
 // Interrupt returns what makes a write that waits for this client fail. It may be called from another
-// goroutine, also after the request has ended.
+// goroutine, until End is called.
 func (w *Writer) Interrupt() func() {
 	if w.stream != nil {
 		return w.stream.interrupt
