@@ -27,7 +27,7 @@ func start(t *testing.T, config *tls.Config, handle func(*wire.Writer, *http.Req
 	}
 	var writers sync.Pool // as the proxy does, so that one which is used too late serves somebody else
 	writers.New = func() any { return new(wire.Writer) }
-	server := &wire.Server{TLS: config, Handler: http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+	server := &wire.Server{TLS: config, ReadHeader: time.Minute, Handler: http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		w := writers.Get().(*wire.Writer)
 		w.Begin(rw, r, time.Now(), time.Minute)
 		handle(w, r)
