@@ -76,7 +76,7 @@ func benchHit(ctx context.Context, l *lab) error {
 		return err
 	}
 	defer origin.stop()
-	nginx, err := l.startNginx(ctx, origin.url)
+	nginx, err := l.startNginx(ctx, origin.url, false)
 	if err != nil {
 		return err
 	}
@@ -155,7 +155,7 @@ end
 
 // startNginx runs a caching nginx that checks a token on every request, in front of an origin. njs can
 // check HS256 without waiting, so that is what it gets. nil where nginx or njs is not installed.
-func (l *lab) startNginx(ctx context.Context, origin string) (*server, error) {
+func (l *lab) startNginx(ctx context.Context, origin string, secure bool) (*server, error) {
 	const module = "/usr/lib/nginx/modules/ngx_http_js_module.so" // Debian's libnginx-mod-http-js
 	if _, err := exec.LookPath("nginx"); err != nil {
 		return nil, nil //nolint:nilnil // there is none
@@ -167,14 +167,22 @@ func (l *lab) startNginx(ctx context.Context, origin string) (*server, error) {
 	if err != nil {
 		return nil, err
 	}
-	conf := strings.NewReplacer("MODULE", module, "DIR", l.dir, "ADDRESS", address, "ORIGIN", origin, "USER", userDirective()).Replace(nginxTemplate)
+	certificate := ""
+	if secure {
+		certificate = " ssl http2;\n\t\tssl_certificate DIR/cert.pem;\n\t\tssl_certificate_key DIR/key.pem"
+	}
+	conf := strings.NewReplacer("MODULE", module, "DIR", l.dir, "ADDRESS", address, "ORIGIN", origin, "USER", userDirective()).Replace(strings.ReplaceAll(nginxTemplate, "CERTIFICATE", certificate))
 	check := strings.ReplaceAll(njsCheck, "SECRET", hmacSecret)
 	for name, text := range map[string]string{"nginx.conf": conf, "jwt.js": check} {
 		if err := os.WriteFile(filepath.Join(l.dir, name), []byte(text), 0o600); err != nil {
 			return nil, err
 		}
 	}
-	return l.start(ctx, serverCore, address, nil, "nginx", "-p", l.dir, "-e", filepath.Join(l.dir, "nginx.err"), "-c", filepath.Join(l.dir, "nginx.conf"))
+	s, err := l.start(ctx, serverCore, address, nil, "nginx", "-p", l.dir, "-e", filepath.Join(l.dir, "nginx.err"), "-c", filepath.Join(l.dir, "nginx.conf"))
+	if err == nil && secure {
+		s.url = "https://" + address
+	}
+	return s, err
 }
 
 // userDirective keeps nginx's workers able to read our directory when root starts them.
@@ -199,7 +207,7 @@ http {
 	js_import jwt from jwt.js;
 	keepalive_requests 10000000;
 	server {
-		listen ADDRESS;
+		listen ADDRESSCERTIFICATE;
 		location = /jwt { internal; js_content jwt.check; }
 		location / {
 			auth_request /jwt;

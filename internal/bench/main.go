@@ -37,6 +37,9 @@ var benches = []struct {
 	run  func(context.Context, *lab) error
 }{
 	{"hit", benchHit},
+	{"real", benchReal},
+	{"tls", benchTLS},
+	{"latency", benchLatency},
 	{"miss", benchMiss},
 	{"firstbyte", benchFirstByte},
 	{"herd", benchHerd},

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
 	"strconv"
 	"strings"
 	"sync"
@@ -21,6 +22,7 @@ import (
 const (
 	benchKey    = "AKIABENCHTILEGATE001" //nolint:gosec // opens nothing outside of the bench
 	benchSecret = "bench-secret"
+	benchRole   = "arn:aws:iam::123456789012:role/bench"
 	tileSize    = 20_000 // bytes of a usual tile
 )
 
@@ -28,6 +30,7 @@ const (
 var servers = map[string]func(context.Context, []string) error{
 	"serve-s3":   serveS3,
 	"serve-bare": serveBare,
+	"serve-keys": serveKeys,
 	"loop":       loopGetObject,
 }
 
@@ -61,14 +64,39 @@ func serveS3(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
+	err = s.AddRole(fakeaws.Role{
+		ARN: benchRole, TrustedUsers: []string{benchKey},
+		Policy: `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":["s3:GetObject","s3:ListBucket"],"Resource":"*"}]}`,
+	})
+	if err != nil {
+		return err
+	}
 	<-ctx.Done()
 	return s.Close()
 }
 
-// serveBare is a net/http handler that does nothing but write a response: serve-bare ADDRESS NAME=VALUE…
+// serveKeys is the issuer's key set: serve-keys ADDRESS FILE.
+func serveKeys(_ context.Context, args []string) error {
+	set, err := os.ReadFile(args[1])
+	if err != nil {
+		return err
+	}
+	handler := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		_, _ = w.Write(set) // tilegate says when it could not be read
+	})
+	return (&http.Server{Addr: args[0], Handler: handler, ReadHeaderTimeout: 5 * time.Second}).ListenAndServe()
+}
+
+// serveBare is a net/http handler that does nothing but write a response: serve-bare ADDRESS [tls:CERT:KEY] NAME=VALUE…
 func serveBare(_ context.Context, args []string) error {
 	header := http.Header{}
+	var certificate []string
 	for _, field := range args[1:] {
+		if pair, ok := strings.CutPrefix(field, "tls:"); ok {
+			certificate = strings.Split(pair, ":")
+			continue
+		}
 		name, value, _ := strings.Cut(field, "=")
 		header[name] = []string{value}
 	}
@@ -80,7 +108,11 @@ func serveBare(_ context.Context, args []string) error {
 		}
 		_, _ = w.Write(body) // a client that has gone is the load's own doing
 	})
-	return (&http.Server{Addr: args[0], Handler: handler, ReadHeaderTimeout: 5 * time.Second}).ListenAndServe()
+	server := &http.Server{Addr: args[0], Handler: handler, ReadHeaderTimeout: 5 * time.Second}
+	if certificate != nil {
+		return server.ListenAndServeTLS(certificate[0], certificate[1])
+	}
+	return server.ListenAndServe()
 }
 
 // loopGetObject is the bare SDK: loop ENDPOINT CONCURRENCY DURATION prints GetObjects in a second of

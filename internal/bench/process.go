@@ -6,10 +6,12 @@ import (
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/x509"
+	"encoding/base64"
 	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
+	"math/big"
 	"net"
 	"net/http"
 	"os"
@@ -31,18 +33,25 @@ const (
 
 // server is a process under test.
 type server struct {
-	url string
-	cmd *exec.Cmd
+	url    string
+	cmd    *exec.Cmd
+	beside *server // one that it needs, and that stops with it
 }
 
 // start runs a command on a core and waits until its address answers.
 func (l *lab) start(ctx context.Context, core, address string, env []string, name string, args ...string) (*server, error) {
+	var log io.Writer
+	if os.Getenv("BENCH_VERBOSE") != "" {
+		log = os.Stderr
+	}
+	return l.startLogging(ctx, log, core, address, env, name, args...)
+}
+
+// startLogging is start with standard error going to log; nil discards it.
+func (l *lab) startLogging(ctx context.Context, log io.Writer, core, address string, env []string, name string, args ...string) (*server, error) {
 	cmd := exec.CommandContext(ctx, "taskset", append([]string{"-c", core, name}, args...)...) //nolint:gosec // what this file names
 	cmd.Env = append(os.Environ(), append([]string{"GOMAXPROCS=1", "AWS_EC2_METADATA_DISABLED=true"}, env...)...)
-	cmd.Stderr = io.Discard
-	if os.Getenv("BENCH_VERBOSE") != "" {
-		cmd.Stderr = os.Stderr
-	}
+	cmd.Stderr = log
 	if err := cmd.Start(); err != nil {
 		return nil, err
 	}
@@ -66,6 +75,9 @@ func (s *server) stop() {
 	late := time.AfterFunc(10*time.Second, func() { _ = s.cmd.Process.Kill() })
 	defer late.Stop()
 	_ = s.cmd.Wait() // it holds nothing worth keeping
+	if s.beside != nil {
+		s.beside.stop()
+	}
 }
 
 func freeAddress(ctx context.Context) (string, error) {
@@ -83,6 +95,63 @@ func (l *lab) startSelf(ctx context.Context, core string, args ...string) (*serv
 		return nil, err
 	}
 	return l.start(ctx, core, address, nil, l.self, append([]string{args[0], address}, args[1:]...)...)
+}
+
+// startReal serves tiles with the configuration that people run: CORS for two origins, one of them a
+// pattern, an issuer with a key set, a role with a session policy, the access log in a file, and TLS where
+// secure is set.
+func (l *lab) startReal(ctx context.Context, endpoint string, secure bool) (*server, error) {
+	keys, err := l.startSelf(ctx, loadCore, "serve-keys", filepath.Join(l.dir, "keys.json"))
+	if err != nil {
+		return nil, err
+	}
+	address, err := freeAddress(ctx)
+	if err != nil {
+		return nil, err
+	}
+	certificate := ""
+	if secure {
+		certificate = "\n  tls: {cert_file: cert.pem, key_file: key.pem}"
+	}
+	path := filepath.Join(l.dir, "real.yaml")
+	text := fmt.Sprintf(`server:
+  listen: %q
+  admin_listen: ""
+  cors: {origins: ["https://app.example.com", "https://*.maps.example.com"]}%s
+aws:
+  region: us-east-1
+  endpoint: %q
+  sts_endpoint: %q
+  path_style: true
+  role: {arn: %q}
+cache: {memory: 256MiB, fresh: 1h}
+auth:
+  issuers:
+    - {issuer: "https://id.example.com/", audience: [tiles], algorithms: [RS256], jwks_url: %q}
+tilesets:
+  basemap:
+    source: "s3://tiles/basemap/{z}/{x}/{y}.png"
+`, address, certificate, endpoint, endpoint, benchRole, keys.url)
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		keys.stop()
+		return nil, err
+	}
+	log, err := os.Create(filepath.Join(l.dir, "access.log"))
+	if err != nil {
+		keys.stop()
+		return nil, err
+	}
+	defer log.Close()
+	s, err := l.startLogging(ctx, log, serverCore, address, []string{"AWS_ACCESS_KEY_ID=" + benchKey, "AWS_SECRET_ACCESS_KEY=" + benchSecret}, l.tilegate, "serve", "-c", path)
+	if err != nil {
+		keys.stop()
+		return nil, err
+	}
+	if secure {
+		s.url = "https://" + address
+	}
+	s.beside = keys
+	return s, nil
 }
 
 // startTilegate serves tiles from an S3 endpoint with a cache of so many MiB, the access log on.
@@ -123,6 +192,15 @@ func (l *lab) makeKeys() error {
 		return err
 	}
 	if err := os.WriteFile(filepath.Join(l.dir, "public.pem"), pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der}), 0o600); err != nil {
+		return err
+	}
+	exponent := big.NewInt(int64(key.E)).Bytes()
+	set := fmt.Sprintf(`{"keys":[{"kty":"RSA","kid":"bench","alg":"RS256","use":"sig","n":%q,"e":%q}]}`,
+		base64.RawURLEncoding.EncodeToString(key.N.Bytes()), base64.RawURLEncoding.EncodeToString(exponent))
+	if err := os.WriteFile(filepath.Join(l.dir, "keys.json"), []byte(set), 0o600); err != nil {
+		return err
+	}
+	if err := l.makeCertificate(); err != nil {
 		return err
 	}
 	now := time.Now()
