@@ -313,6 +313,49 @@ func TestFailureEndsAProcessWhoseLogStalls(t *testing.T) {
 	}
 }
 
+// Operators send SIGHUP to reload a configuration. It must not cut downloads off.
+func TestHangupIsLoggedAndEndsNothing(t *testing.T) {
+	config := writeFile(t, "tilegate.yaml", `server: {listen: "127.0.0.1:0", admin_listen: ""}
+aws: {endpoint: "http://127.0.0.1:1"}
+tilesets:
+  a: {public: true, source: "s3://tiles/{z}/{x}/{y}.png"}
+`)
+	server, _ := start(t, baseCredentials(testKey, testSecret), "serve", "-c", config)
+	const said = `"level":"WARN","msg":"SIGHUP ignored: this version does not reload its configuration; restart to change it"`
+	for i := range 2 {
+		if err := server.cmd.Process.Signal(syscall.SIGHUP); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, "SIGHUP is logged", func() error {
+			if got := strings.Count(server.log(), said); got != i+1 {
+				return fmt.Errorf("%d times, want %d", got, i+1)
+			}
+			return nil
+		})
+	}
+	if err := wantStatus(t, http.StatusOK, server.url+"/health"); err != nil {
+		t.Error(err)
+	}
+	if status := server.terminate(t); status != 0 {
+		t.Errorf("exit status %d, want 0", status)
+	}
+}
+
+// Under nohup, SIGHUP is ignored before tilegate starts. It stays ignored.
+func TestHangupUnderNohupStaysIgnored(t *testing.T) {
+	r, w := newPipe(t)
+	server := startLogged(t, w, loggedSetup{script: `trap "" HUP; ` + serve, level: "info"})
+	_ = w.Close()
+	server.signal(t, syscall.SIGHUP)
+	server.askMany(t, 100) // time to log it
+	server.signal(t, syscall.SIGTERM)
+	server.ends(t, 0)
+	var log bytes.Buffer
+	if _, err := log.ReadFrom(r); err != nil || strings.Contains(log.String(), "SIGHUP") || !strings.Contains(log.String(), `"msg":"request"`) {
+		t.Errorf("got %v and the log\n%s", err, log.String())
+	}
+}
+
 // Lines that net/http writes to Go's standard logger are in the log, in its format.
 func TestStandardLoggerGoesToTheLog(t *testing.T) {
 	var stderr bytes.Buffer

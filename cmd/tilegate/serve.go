@@ -40,6 +40,9 @@ func (cmd serveCommand) Run(ctx context.Context, c *console) error {
 }
 
 func (cmd serveCommand) serve(ctx context.Context, config *configs.Config, log *serviceLog) error {
+	background, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	ignoreHangups(background, log.logger)
 	s, err := newService(ctx, config, log, extras{})
 	if err != nil {
 		return describe(err)
