@@ -14,6 +14,7 @@ import (
 	"tilegate/auth"
 	"tilegate/internal/issuer"
 	"tilegate/internal/tile"
+	"tilegate/proxy"
 )
 
 // sink is a response writer that a benchmark can use again and again, as net/http's own is but for the network.
@@ -65,7 +66,9 @@ func busy(t testing.TB) (*world, *http.Request) {
 			PublicKeyPEM: pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der}),
 		}}
 		s.auth.Clock, s.cache.Clock = nil, nil
-		s.proxy.AccessLog = io.Discard
+		log := proxy.NewLogBuffer(io.Discard, nil)
+		t.Cleanup(func() { log.Close(context.Background()) })
+		s.proxy.AccessLog = log
 		s.proxy.CORS.Origins = []string{"https://app.example.com"}
 		s.proxy.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}
 	})

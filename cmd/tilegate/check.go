@@ -39,7 +39,7 @@ func (cmd checkCommand) Run(ctx context.Context, c *console) error {
 		return err
 	}
 	quiet := slog.New(slog.DiscardHandler)
-	if _, err := newService(ctx, config, io.Discard, extras{}); err != nil {
+	if _, err := newService(ctx, config, noLog(), extras{}); err != nil {
 		return describe(err)
 	}
 	if !cmd.Online {

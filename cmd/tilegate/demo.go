@@ -112,18 +112,20 @@ func (cmd demoCommand) Run(ctx context.Context, c *console) error {
 			Name: a.name, Label: a.label, Description: a.description, TokenURL: tokens.url + "/token?account=" + a.name,
 		})
 	}
-	s, err := newService(ctx, config, c.err, more)
-	if err != nil {
-		return err
-	}
 	token, err := tokens.issuer.Token("RS256", demoAccounts[0].claims)
 	if err != nil {
 		return fmt.Errorf("make a token: %w", err)
 	}
-	if err := cmd.explain(c, page, bucket.URL(), token); err != nil {
-		return err
-	}
-	return s.run(ctx, listeners{public: l})
+	return withLog(config.Logging, c.err, func(log *serviceLog) error {
+		s, err := newService(ctx, config, log, more)
+		if err != nil {
+			return err
+		}
+		if err := cmd.explain(c, page, bucket.URL(), token); err != nil {
+			return err
+		}
+		return s.run(ctx, listeners{public: l})
+	})
 }
 
 // explain prints what to do with the demo.

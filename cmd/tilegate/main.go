@@ -23,12 +23,19 @@ func main() {
 		cancel()
 	})
 	err := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
-	if faults, ok := errors.AsType[*configs.Error](err); ok {
-		fmt.Fprintln(os.Stderr, faults) // each line begins with its file, where editors look for it
-	} else if err != nil {
-		fmt.Fprintln(os.Stderr, "tilegate: "+err.Error())
+	if _, reported := errors.AsType[reportedError](err); err != nil && !reported {
+		printError(os.Stderr, err)
 	}
 	os.Exit(exitStatus(err))
+}
+
+// printError writes why a command failed, in one write.
+func printError(w io.Writer, err error) {
+	if faults, ok := errors.AsType[*configs.Error](err); ok {
+		fmt.Fprintln(w, faults) // each line begins with its file, where editors look for it
+		return
+	}
+	fmt.Fprintln(w, "tilegate: "+err.Error())
 }
 
 // commands are what tilegate can do, each in a file of its own.

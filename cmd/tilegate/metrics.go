@@ -40,6 +40,13 @@ func newOriginMetrics(r prometheus.Registerer) *originMetrics {
 	return m
 }
 
+func registerLogMetrics(r prometheus.Registerer, log *serviceLog) {
+	r.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
+		Name: "tilegate_log_lines_dropped_total",
+		Help: "Log lines that could not be written to standard error.",
+	}, func() float64 { return float64(log.dropped()) }))
+}
+
 func result(ok bool) string {
 	if ok {
 		return "ok"

@@ -36,7 +36,14 @@ func (cmd serveCommand) Run(ctx context.Context, c *console) error {
 	if err := awsFaults(ctx, config); err != nil {
 		return err
 	}
-	s, err := newService(ctx, config, c.err, extras{})
+	return withLog(config.Logging, c.err, func(l *serviceLog) error { return cmd.serve(ctx, config, l) })
+}
+
+func (cmd serveCommand) serve(ctx context.Context, config *configs.Config, log *serviceLog) error {
+	background, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	ignoreHangups(background, log.logger)
+	s, err := newService(ctx, config, log, extras{})
 	if err != nil {
 		return describe(err)
 	}

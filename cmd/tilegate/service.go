@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net/http"
 	"slices"
@@ -31,7 +30,7 @@ import (
 type service struct {
 	config   *configs.Config
 	logger   *slog.Logger
-	access   *logBuffer
+	log      *serviceLog
 	auth     *auth.Authenticator
 	origins  *origin.AWS
 	cache    *tilecache.Cache
@@ -45,19 +44,12 @@ type extras struct {
 	origins func(*origin.Options)
 }
 
-func newLogger(c configs.Logging, w io.Writer) *slog.Logger {
-	options := &slog.HandlerOptions{Level: c.Level}
-	if c.Format == "text" {
-		return slog.New(slog.NewTextHandler(w, options))
-	}
-	return slog.New(slog.NewJSONHandler(w, options))
-}
-
 // newService makes a service of a configuration. It asks neither S3 nor STS nor an issuer.
-func newService(ctx context.Context, c *configs.Config, stderr io.Writer, more extras) (*service, error) {
-	s := &service{config: c, logger: newLogger(c.Logging, stderr), registry: prometheus.NewRegistry()}
+func newService(ctx context.Context, c *configs.Config, log *serviceLog, more extras) (*service, error) {
+	s := &service{config: c, logger: log.logger, log: log, registry: prometheus.NewRegistry()}
 	s.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	m := newOriginMetrics(s.registry)
+	registerLogMetrics(s.registry, log)
 
 	var errs [3]error
 	authOptions := authOptions(c, s.logger)
@@ -118,8 +110,7 @@ func newService(ctx context.Context, c *configs.Config, stderr io.Writer, more e
 		}})
 	}
 	if c.Logging.Access {
-		s.access = newLogBuffer(stderr)
-		options.AccessLog = s.access
+		options.AccessLog = log.access
 	}
 	var err error
 	if s.proxy, err = proxy.New(options); err != nil {
@@ -206,9 +197,6 @@ func (s *service) run(ctx context.Context, l listeners) error {
 		if err := s.cache.Close(closing); err != nil {
 			s.logger.Warn("fetches were still under way", "error", err)
 		}
-		if s.access != nil {
-			s.access.Close()
-		}
 	}()
 
 	var limit *memoryLimit
@@ -253,6 +241,7 @@ func (s *service) run(ctx context.Context, l listeners) error {
 	case err := <-ended:
 		return err
 	}
+	s.log.endBy = time.Now().Add(c.ShutdownTimeout)
 	closeListeners()
 	var errs []error
 	for range count {
