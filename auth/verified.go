@@ -8,30 +8,30 @@ import (
 )
 
 const (
-	rememberedShards   = 16
-	maxRemembered      = 1 << 16  // tokens
-	maxRememberedBytes = 32 << 20 // of tokens and their grants
-	entryOverhead      = 512      // bytes of an entry, its grant and its place in the map
+	verifiedShards   = 16
+	maxVerified      = 1 << 16  // tokens
+	maxVerifiedBytes = 32 << 20 // of tokens and their grants
+	verifiedOverhead = 512      // bytes of a verifiedToken, its grant and its place in the map
 )
 
-// remembered holds the outcome of verifications, so that a map's next thousand tiles cost a
-// lookup each. Only verified tokens get in; an entry is good until the token expires, and as long
-// as the key set that verified it is the issuer's current one. Revocation is the caller's to check.
+// verifiedCache holds tokens that have been verified, so that the next thousand tiles of a map cost one
+// lookup each. A token stays valid in it until it expires, and only as long as the key set that verified
+// it is the issuer's current one. The caller checks revocation.
 //
-// The maps are keyed by a hash of secret seed: a full token is compared only with one of the same
-// 64-bit hash, so the time of a lookup says nothing about remembered tokens.
-type remembered struct {
+// The maps are keyed by a hash with a secret seed. A token is compared only with one of the same 64-bit
+// hash, so the time of a lookup says nothing about the tokens in the cache.
+type verifiedCache struct {
 	seed                maphash.Seed
 	maxTokens, maxBytes int
-	shards              [rememberedShards]struct {
+	shards              [verifiedShards]struct {
 		sync.RWMutex
-		entries map[uint64]*entry
-		bytes   int
+		tokens map[uint64]*verifiedToken
+		bytes  int
 	}
 }
 
-type entry struct {
-	kind  Kind // what it was verified as: each way in takes only its own purpose
+type verifiedToken struct {
+	kind  Kind // as which it was verified: each way in accepts its own kind alone
 	token string
 	grant *Grant
 	until int64 // Unix nanoseconds
@@ -40,42 +40,42 @@ type entry struct {
 	bytes int
 }
 
-func (r *remembered) get(kind Kind, token string, now time.Time) *Grant {
-	hash := maphash.String(r.seed, token)
-	shard := &r.shards[hash%rememberedShards]
+func (c *verifiedCache) get(kind Kind, token string, now time.Time) *Grant {
+	hash := maphash.String(c.seed, token)
+	shard := &c.shards[hash%verifiedShards]
 	shard.RLock()
-	e := shard.entries[hash]
+	v := shard.tokens[hash]
 	shard.RUnlock()
-	if e == nil || e.kind != kind || e.token != token || now.UnixNano() >= e.until ||
-		e.keys != nil && e.keys.set.Load() != e.set {
+	if v == nil || v.kind != kind || v.token != token || now.UnixNano() >= v.until ||
+		v.keys != nil && v.keys.set.Load() != v.set {
 		return nil
 	}
-	return e.grant
+	return v.grant
 }
 
-// put remembers e, in the place of any that are in the way: which ones go is chance (the map's
-// order), since only who holds a valid token can push others out.
-func (r *remembered) put(e entry) {
-	e.token = strings.Clone(e.token)                          // not the header or the URL that it is part of
-	e.bytes = entryOverhead + 2*len(e.token) + e.grant.size() // twice: strings of the grant are parts of the payload
-	hash := maphash.String(r.seed, e.token)
-	shard := &r.shards[hash%rememberedShards]
+// put adds v. Where there is no room, it removes others in the random order of the map: only those who
+// hold valid tokens can push others out.
+func (c *verifiedCache) put(v verifiedToken) {
+	v.token = strings.Clone(v.token)                             // which would keep the whole header or URL in memory
+	v.bytes = verifiedOverhead + 2*len(v.token) + v.grant.size() // twice: the strings of the grant are parts of the payload
+	hash := maphash.String(c.seed, v.token)
+	shard := &c.shards[hash%verifiedShards]
 	shard.Lock()
 	defer shard.Unlock()
-	if shard.entries == nil {
-		shard.entries = map[uint64]*entry{}
+	if shard.tokens == nil {
+		shard.tokens = map[uint64]*verifiedToken{}
 	}
-	if old := shard.entries[hash]; old != nil {
+	if old := shard.tokens[hash]; old != nil {
 		shard.bytes -= old.bytes
 	}
-	shard.entries[hash] = &e
-	shard.bytes += e.bytes
-	for victim, old := range shard.entries {
-		if len(shard.entries) <= r.maxTokens/rememberedShards && shard.bytes <= r.maxBytes/rememberedShards {
+	shard.tokens[hash] = &v
+	shard.bytes += v.bytes
+	for victim, old := range shard.tokens {
+		if len(shard.tokens) <= c.maxTokens/verifiedShards && shard.bytes <= c.maxBytes/verifiedShards {
 			break
 		}
 		if victim != hash {
-			delete(shard.entries, victim)
+			delete(shard.tokens, victim)
 			shard.bytes -= old.bytes
 		}
 	}
