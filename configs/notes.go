@@ -42,7 +42,7 @@ func (v *validator) notes() []Note {
 		for !v.written(k) {
 			k = parent(k)
 		}
-		notes = append(notes, Note{Line: v.marks[k].line, Key: key, Text: text})
+		notes = append(notes, Note{Line: v.positions[k].line, Key: key, Text: text})
 	}
 	for _, feature := range later {
 		for _, key := range feature.keys(v.Config) {

@@ -69,7 +69,7 @@ func (d *decoder) secret(n *yaml.Node, key string, into *Secret) {
 		value = bytes.TrimSuffix(trimmed, []byte("\r"))
 	}
 	if len(value) == 0 {
-		d.unreadable(key, "the secret is empty", "")
+		d.addUnread(key, "the secret is empty", "")
 		return
 	}
 	*into = newSecret(value, from)
@@ -82,7 +82,7 @@ func (d *decoder) signingKey(n *yaml.Node, key string, into *SigningKey) {
 	}
 	parsed, err := ParseSigningKey(value)
 	if err != nil {
-		d.unreadable(key, "the signing key "+err.Error(), "make one with tilegate keygen")
+		d.addUnread(key, "the signing key "+err.Error(), "make one with tilegate keygen")
 		return
 	}
 	into.Secret = newSecret(parsed, from)
@@ -91,7 +91,7 @@ func (d *decoder) signingKey(n *yaml.Node, key string, into *SigningKey) {
 // secretBytes returns a secret as it is in its variable or file, and where that is; "" for nowhere.
 func (d *decoder) secretBytes(n *yaml.Node, key string) (value []byte, from string) {
 	if n.Kind == yaml.ScalarNode {
-		d.unreadable(key, "a secret is not written into the configuration", referenceHint)
+		d.addUnread(key, "a secret is not written into the configuration", referenceHint)
 		return nil, ""
 	}
 	var reference struct {
@@ -100,20 +100,20 @@ func (d *decoder) secretBytes(n *yaml.Node, key string) (value []byte, from stri
 	}
 	d.section(n, key, reflect.ValueOf(&reference).Elem())
 	switch name, file := reference.Env, reference.File; {
-	case d.doubtful(key):
+	case d.isUnread(key):
 	case name != "" && file != "":
-		d.unreadable(key, "has both env and file", "keep one of them")
+		d.addUnread(key, "has both env and file", "keep one of them")
 	case name != "":
 		text, ok := d.lookupEnv(name)
 		if !ok {
-			d.unreadable(child(key, "env"), "this environment variable is not set", "")
+			d.addUnread(child(key, "env"), "this environment variable is not set", "")
 			return nil, ""
 		}
 		return []byte(text), "environment variable " + name
 	case file != "":
-		data, err := readBounded(within(d.dir, file), maxSecret)
+		data, err := readBounded(resolvePath(d.dir, file), maxSecret)
 		if err != nil {
-			d.unreadable(child(key, "file"), err.Error(), "a relative path starts at the configuration's directory")
+			d.addUnread(child(key, "file"), err.Error(), "a relative path starts at the configuration's directory")
 			return nil, ""
 		}
 		return data, "file " + file

@@ -27,10 +27,10 @@ func (v *validator) aws() {
 		v.fault("aws.region", "is not a region", "write eu-central-1")
 	}
 	if v.AWS.Endpoint != "" {
-		v.url("aws.endpoint", v.AWS.Endpoint, webURL)
+		v.url("aws.endpoint", v.AWS.Endpoint)
 	}
 	if v.AWS.STSEndpoint != "" {
-		v.url("aws.sts_endpoint", v.AWS.STSEndpoint, webURL)
+		v.url("aws.sts_endpoint", v.AWS.STSEndpoint)
 	}
 	for key, role := range v.roles() {
 		v.role(key, role)

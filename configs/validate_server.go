@@ -27,7 +27,7 @@ func (v *validator) server() {
 	}
 	v.bearer("server.admin_token", s.AdminToken)
 	if s.PublicURL != "" {
-		v.url("server.public_url", s.PublicURL, webURL)
+		v.url("server.public_url", s.PublicURL)
 	}
 	v.tls()
 	for i, origin := range s.CORS.Origins {

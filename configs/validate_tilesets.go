@@ -60,7 +60,7 @@ func (v *validator) tileset(key string, t *Tileset) {
 	if t.MinZoom > t.MaxZoom {
 		v.conflict(child(key, "minzoom"), child(key, "maxzoom"), fmt.Sprintf("minzoom (%d) is beyond maxzoom (%d)", t.MinZoom, t.MaxZoom), "")
 	}
-	if b := t.Bounds; v.degrees(child(key, "bounds"), b) && (b.Validate() != nil || b.CrossesAntimeridian()) {
+	if b := t.Bounds; v.box(child(key, "bounds"), b) && (b.Validate() != nil || b.CrossesAntimeridian()) {
 		v.fault(child(key, "bounds"), "has no area", "write [west, south, east, north]; TileJSON's bounds never cross the antimeridian")
 	}
 	v.vectorLayers(child(key, "vector_layers"), t)
