@@ -1,5 +1,3 @@
-// Package configs is tilegate's configuration: a YAML file, read strictly, with every key's default,
-// and every fault in it told at once with its line. docs/configuration.md is its reference.
 package configs
 
 import (
@@ -13,6 +11,9 @@ import (
 
 // Config is the whole configuration, as Load returns it: every default is filled in, every path is
 // usable from the working directory, and no rule of docs/configuration.md is broken.
+//
+// The tags of a field are its key (yaml), its default as the file would write it (default), and the bounds
+// of a duration (min, max).
 type Config struct {
 	Server   Server    `yaml:"server"`
 	Logging  Logging   `yaml:"logging"`
@@ -20,7 +21,7 @@ type Config struct {
 	Cache    Cache     `yaml:"cache"`
 	Auth     Auth      `yaml:"auth"`
 	CDN      CDN       `yaml:"cdn"`
-	Tilesets []Tileset `yaml:"tilesets"` // a mapping by id in the file, whose order is kept
+	Tilesets []Tileset `yaml:"tilesets"` // a mapping by id in the file; in the file's order
 	Files    []File    `yaml:"files"`    // likewise
 	Presign  Presign   `yaml:"presign"`
 
@@ -34,10 +35,10 @@ type Config struct {
 // is for rules that look at more than the file.
 func (c *Config) Fault(key, problem, hint string) Fault { return c.report.locate(key, problem, hint) }
 
-// Server is the listeners and how they behave.
+// Server says where tilegate listens, and how.
 type Server struct {
 	Listen          string         `yaml:"listen" default:":8080"`
-	AdminListen     string         `yaml:"admin_listen" default:"127.0.0.1:9090"` // "" for none
+	AdminListen     string         `yaml:"admin_listen" default:"127.0.0.1:9090"` // "": none
 	AdminToken      Secret         `yaml:"admin_token"`
 	PublicURL       string         `yaml:"public_url"` // without a trailing slash; "" for the request's own
 	TrustedProxies  []netip.Prefix `yaml:"trusted_proxies"`
@@ -49,7 +50,7 @@ type Server struct {
 	Limits          ServerLimits   `yaml:"limits"`
 }
 
-// TLS is the server's certificate: both files, or neither.
+// TLS names the server's certificate and its key: both files, or neither.
 type TLS struct {
 	CertFile string `yaml:"cert_file"`
 	KeyFile  string `yaml:"key_file"`
@@ -58,13 +59,13 @@ type TLS struct {
 // Enabled reports whether the public listener speaks TLS.
 func (t TLS) Enabled() bool { return t.CertFile != "" }
 
-// CORS is which other sites' scripts may read the answers.
+// CORS says which other sites' scripts may read the answers.
 type CORS struct {
 	Origins []string      `yaml:"origins"` // exact, or https://*.example.com
 	MaxAge  time.Duration `yaml:"max_age" default:"2h"`
 }
 
-// ServerLimits bounds what a client may take of the public listener.
+// ServerLimits bounds what one client of the public listener may use.
 type ServerLimits struct {
 	HeaderBytes Size          `yaml:"header_bytes" default:"16KiB"`
 	ReadHeader  time.Duration `yaml:"read_header" default:"5s" min:"1ms"`
@@ -72,14 +73,14 @@ type ServerLimits struct {
 	WriteStall  time.Duration `yaml:"write_stall" default:"30s" min:"1ms"`
 }
 
-// Logging is what goes to standard error.
+// Logging says what is written to standard error.
 type Logging struct {
 	Format string     `yaml:"format" default:"json"` // json or text
 	Level  slog.Level `yaml:"level" default:"info"`
 	Access bool       `yaml:"access" default:"true"`
 }
 
-// AWS is how S3 and STS are reached.
+// AWS says how to reach S3 and STS.
 type AWS struct {
 	Region      string   `yaml:"region"` // "": AWS_REGION and the shared files decide
 	Endpoint    string   `yaml:"endpoint"`
@@ -89,7 +90,7 @@ type AWS struct {
 	Timeouts    Timeouts `yaml:"timeouts"`
 }
 
-// Role is an IAM role to assume. Without an ARN the default credential chain is used alone.
+// Role is an IAM role to assume. Without an ARN the credentials of the default chain are used as they are.
 type Role struct {
 	ARN                  string            `yaml:"arn"`
 	SessionName          string            `yaml:"session_name" default:"tilegate"`
@@ -100,27 +101,27 @@ type Role struct {
 	WebIdentityTokenFile string            `yaml:"web_identity_token_file"`
 }
 
-// Timeouts bounds the silences of S3 and STS.
+// Timeouts bounds how long S3 and STS may be silent.
 type Timeouts struct {
 	FirstByte time.Duration `yaml:"first_byte" default:"30s" min:"1ms"` // until the answer's headers
 	Progress  time.Duration `yaml:"progress" default:"10s" min:"1ms"`   // without a byte in the body
 }
 
-// Cache is the tile cache, and the freshness of tilesets that set none of their own.
+// Cache bounds the tile cache, and sets the freshness of tilesets that set none of their own.
 type Cache struct {
 	Memory    Size `yaml:"memory" default:"512MiB"`
 	MaxObject Size `yaml:"max_object" default:"8MiB"`
 	Freshness `yaml:",inline"`
 }
 
-// Freshness is how long what S3 said is believed.
+// Freshness says how long an answer of S3 is used.
 type Freshness struct {
 	Fresh      time.Duration `yaml:"fresh" default:"5m"`
 	Stale      time.Duration `yaml:"stale" default:"24h"`
 	MissingFor time.Duration `yaml:"missing_for" default:"30s"`
 }
 
-// Auth is who may come in, and by which way.
+// Auth says whose tokens are accepted, and what tilegate's own tokens look like.
 type Auth struct {
 	Issuers        []Issuer      `yaml:"issuers"`
 	Claims         Claims        `yaml:"claims"`
@@ -129,11 +130,11 @@ type Auth struct {
 	SigningKeys    []SigningKey  `yaml:"signing_keys"`               // the first signs, all verify
 	Session        Session       `yaml:"session"`
 	TokenWindow    time.Duration `yaml:"token_window" default:"15m"`
-	QueryParameter string        `yaml:"query_parameter"` // "": tokens in queries are refused
+	QueryParameter string        `yaml:"query_parameter"` // "": no parameter may hold a token
 	VerifyHeader   string        `yaml:"verify_header"`   // X-Original-URI, X-Forwarded-Uri or ""
 }
 
-// Issuer is whose tokens are believed. Its keys are JWKSURL's, or Key, or found by OIDC discovery.
+// Issuer is one whose tokens are accepted. Its keys are the set at JWKSURL, or Key, or found by OIDC discovery.
 type Issuer struct {
 	Issuer      string        `yaml:"issuer"`
 	Audience    []string      `yaml:"audience"`
@@ -145,14 +146,14 @@ type Issuer struct {
 	Grant       *Limits       `yaml:"grant"` // nil: nothing
 }
 
-// Limits is tilesets, zooms and an area.
+// Limits names tilesets, zooms and an area.
 type Limits struct {
 	Tilesets []string        `yaml:"tilesets"` // ids or globs, "file:" before those of files; nil when not given
 	Zoom     *tile.ZoomRange `yaml:"zoom"`     // nil: all
 	BBox     *tile.Box       `yaml:"bbox"`     // nil: the world; west > east crosses the antimeridian
 }
 
-// Claims names the claims that grants are read from.
+// Claims names the claims of a token that say what it grants.
 type Claims struct {
 	Tilesets    string `yaml:"tilesets" default:"tilesets"`
 	ScopePrefix string `yaml:"scope_prefix" default:"tiles:"`
@@ -167,7 +168,7 @@ type Session struct {
 	Partitioned bool          `yaml:"partitioned"`
 }
 
-// CDN is what a shared cache in front of tilegate is told and trusted with.
+// CDN says what a shared cache in front of tilegate may keep, and how it proves itself.
 type CDN struct {
 	OriginSecrets  []Secret      `yaml:"origin_secrets"`
 	EdgeAuthorizes bool          `yaml:"edge_authorizes"`
@@ -176,7 +177,7 @@ type CDN struct {
 	CloudFront     CloudFront    `yaml:"cloudfront"`
 }
 
-// CloudFront is the key pair that signs its cookies; unset when KeyPairID is "".
+// CloudFront is the key pair that signs CloudFront's cookies. KeyPairID is "" where there is none.
 type CloudFront struct {
 	KeyPairID  string `yaml:"key_pair_id"`
 	PrivateKey Secret `yaml:"private_key"` // PEM: RSA, or ECDSA on P-256
@@ -187,7 +188,7 @@ type Tileset struct {
 	ID           string        `yaml:"-"`
 	Default      bool          `yaml:"default"`
 	Source       Source        `yaml:"source"`
-	Format       string        `yaml:"format"` // png, jpg, webp, avif, mvt or json; "" for an archive, which knows
+	Format       string        `yaml:"format"` // png, jpg, webp, avif, mvt or json; "" for an archive, which holds its own
 	Version      string        `yaml:"version"`
 	MinZoom      uint8         `yaml:"minzoom"`
 	MaxZoom      uint8         `yaml:"maxzoom"`
@@ -219,7 +220,8 @@ type File struct {
 	Source Source `yaml:"source"` // without placeholders
 }
 
-// Presign is how long presigned URLs live, and stay the same.
+// Presign says how long presigned URLs live, and how long they stay the same. S3 accepts a week at most:
+// https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-query-string-auth.html
 type Presign struct {
 	Expires time.Duration `yaml:"expires" default:"15m" max:"168h"`
 	Window  time.Duration `yaml:"window" default:"5m" min:"1s"`

@@ -85,16 +85,16 @@ func (v *validator) tileset(key string, t *Tileset) {
 func (v *validator) vend(key string, t *Tileset) {
 	refuse := func(other, hint string) {
 		v.fault(key, fmt.Sprintf("the credentials would open objects of %s, too: a policy for %s, where * stops at no slash, allows its keys",
-			other, strings.Join(t.Source.Texts(), "*")), hint)
+			other, strings.Join(t.Source.Literals(), "*")), hint)
 	}
 	for _, other := range v.Tilesets {
-		if other.ID != t.ID && !other.Vend && t.Source.Opens(other.Source) {
+		if other.ID != t.ID && !other.Vend && t.Source.Overlaps(other.Source) {
 			refuse(child("tilesets", other.ID), "keep the two under different names before the first placeholder, or vend both")
 			return
 		}
 	}
 	for _, f := range v.Files {
-		if t.Source.Opens(f.Source) {
+		if t.Source.Overlaps(f.Source) {
 			refuse(child("files", f.ID), "keep the file elsewhere in the bucket")
 			return
 		}
