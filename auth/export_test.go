@@ -93,7 +93,7 @@ func (a *Authenticator) Collide(verified, forged string) {
 	others[to] = tokens[from]
 }
 
-// Ended reports how many ended sessions are told apart.
+// Ended reports how many ended sessions are kept one by one.
 func (a *Authenticator) Ended() int {
 	a.revoked.mu.RLock()
 	defer a.revoked.mu.RUnlock()

@@ -84,7 +84,7 @@ func (c *verifiedCache) put(v verifiedToken) {
 // size estimates the bytes that g holds beyond its own struct.
 func (g *Grant) size() int {
 	n := len(g.Subject) + len(g.ID) + g.area.Size() + len(g.lineage)*len(ref{})
-	for _, list := range append([][]string{g.Tilesets}, g.within...) {
+	for _, list := range append([][]string{g.Tilesets}, g.alsoWithin...) {
 		for _, entry := range list {
 			n += 16 + len(entry)
 		}
