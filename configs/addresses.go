@@ -14,7 +14,7 @@ const (
 	relativeHint = "a relative path starts at the configuration's directory"
 )
 
-// splitAddress reads a listener's address, whose host may be empty for all.
+// splitAddress reads the address of a listener. An empty host stands for every address of the machine.
 func splitAddress(address string) (host, port string, err error) {
 	host, port, err = net.SplitHostPort(address)
 	if err != nil {

@@ -38,7 +38,7 @@ func (d *decoder) document(root *yaml.Node) {
 	d.value(root, "", reflect.ValueOf(d.config).Elem())
 }
 
-// value reads one node into a field of the configuration.
+// value reads a node into a field of the configuration.
 func (d *decoder) value(n *yaml.Node, key string, into reflect.Value) {
 	if !d.isSupported(n, key) || isNull(n) {
 		return

@@ -14,15 +14,16 @@ import (
 	"strings"
 )
 
-// SigningKey is a Secret whose Bytes are the 32 of a key for tilegate's own tokens.
+// SigningKey is a Secret whose Bytes are a key for tilegate's own tokens, 32 of them.
 type SigningKey struct{ Secret }
 
-// signingKeySize is the length of a signing key in bytes: what HMAC-SHA256 and HKDF make full use of.
+// signingKeySize is the length of a signing key in bytes. A file holds exactly that many, so that text in
+// another form is not taken for raw bytes.
 const signingKeySize = 32
 
-// ParseSigningKey reads a signing key: 32 raw bytes, or their base64 (either alphabet, padded or not) or
-// hexadecimal form with white space around it, such as the line that tilegate keygen writes. Errors
-// quote nothing of it.
+// ParseSigningKey reads a signing key: 32 raw bytes, or their base64 form (either alphabet, padded or not) or
+// hexadecimal form, with white space around it. That includes the line that tilegate keygen writes. Errors
+// quote nothing of the key.
 func ParseSigningKey(data []byte) ([]byte, error) {
 	isText := !bytes.ContainsFunc(data, func(r rune) bool { return r > '~' || r < ' ' && r != '\n' && r != '\r' && r != '\t' })
 	if !isText {
@@ -47,7 +48,7 @@ func exactKey(key []byte) ([]byte, error) {
 	return bytes.Clone(key), nil
 }
 
-// cloudFrontKey reports whether CloudFront takes the public half of a key.
+// cloudFrontKey reports whether data is a private key in PEM whose public key CloudFront accepts.
 // https://docs.aws.amazon.com/AmazonCloudFront/latest/DeveloperGuide/private-content-trusted-signers.html
 func cloudFrontKey(data []byte) bool {
 	block, rest := pem.Decode(data)

@@ -13,7 +13,7 @@ import (
 	"go.yaml.in/yaml/v4"
 )
 
-// maxFile bounds a configuration file, in bytes; a thousand tilesets take a third of it.
+// maxFile bounds a configuration file, in bytes. A thousand tilesets need a third of it.
 const maxFile = 1 << 20
 
 // Rule is a check of the caller's, for what configs does not know: the environment, or a package that it
@@ -39,7 +39,7 @@ func Parse(name string, data []byte, lookupEnv func(string) (string, bool), rule
 	r := newReport(name)
 	root := parseYAML(data, r)
 	if err := r.err(); err != nil {
-		return nil, err // without its structure there is nothing else to say about a file
+		return nil, err // nothing else can be said about a file that is not YAML
 	}
 	c, dir := defaults(), filepath.Dir(name)
 	c.report = r
@@ -60,7 +60,7 @@ func Parse(name string, data []byte, lookupEnv func(string) (string, bool), rule
 	return c, nil
 }
 
-// parseYAML returns the one document in data, nil when it is empty.
+// parseYAML returns the one document in data, nil if there is none.
 func parseYAML(data []byte, r *report) *yaml.Node {
 	switch {
 	case len(data) > maxFile:
@@ -91,7 +91,7 @@ func parseYAML(data []byte, r *report) *yaml.Node {
 	return doc.Content[0]
 }
 
-// syntax notes what the YAML parser could not make sense of. Its messages quote none of the file's values.
+// syntax notes an error of the YAML parser. Its messages quote none of the file's values.
 func (r *report) syntax(err error) {
 	problem, hint := err.Error(), ""
 	if e, ok := errors.AsType[*yaml.LoadError](err); ok {
@@ -111,7 +111,7 @@ func (r *report) syntax(err error) {
 	r.add("", "is not YAML: "+problem, hint)
 }
 
-// readBounded reads a regular file of at most limit bytes; anything else could block or never end.
+// readBounded reads a regular file of at most limit bytes. Any other kind of file could block or never end.
 func readBounded(path string, limit int64) ([]byte, error) {
 	info, err := os.Stat(path)
 	if err != nil {
@@ -135,7 +135,7 @@ func readBounded(path string, limit int64) ([]byte, error) {
 	return data, nil
 }
 
-// withoutPath drops the path from an error: whoever reports it names the file as the operator wrote it.
+// withoutPath removes the path from an error: the fault names the file as the operator wrote it.
 func withoutPath(err error) error {
 	if e, ok := errors.AsType[*os.PathError](err); ok {
 		return e.Err
