@@ -77,7 +77,8 @@ func (d *decoder) value(n *yaml.Node, key string, into reflect.Value) {
 }
 
 // isSupported reports whether a node does without the features of YAML that make a file mean something else
-// than it shows. Aliases are the worst of them: a few lines can stand for more text than fits in memory.
+// than it shows, and notes a fault if it does not. Aliases are the worst of them: a few lines can stand for
+// more text than fits in memory.
 func (d *decoder) isSupported(n *yaml.Node, key string) bool {
 	switch {
 	case n.Kind == yaml.AliasNode, n.Anchor != "":
