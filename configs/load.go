@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -17,9 +18,9 @@ import (
 const maxFile = 1 << 20
 
 // Rule is a check of the caller's, for what configs does not know: the environment, or a package that it
-// does not import. It returns a fault for each key that breaks the rule, with Key, Problem and Hint; where
-// the key stands is filled in. Other rules may be broken at the same time, so a value may be missing, or
-// be zero because it could not be read. Faults of keys that could not be read are dropped.
+// does not import. It returns a fault for each key that breaks the rule, with Key, Problem and Hint; Load
+// adds where the key stands. Other rules may be broken at the same time, so a value may be missing, or be
+// zero because it could not be read. A fault is dropped if its key has another one already.
 type Rule func(*Config) []Fault
 
 // Load reads the configuration in a file. Variables and secrets come from lookupEnv (os.LookupEnv)
@@ -50,7 +51,9 @@ func Parse(name string, data []byte, lookupEnv func(string) (string, bool), rule
 	v.validate()
 	for _, rule := range rules {
 		for _, f := range rule(c) {
-			v.fault(f.Key, f.Problem, f.Hint)
+			if !slices.ContainsFunc(r.faults, func(known Fault) bool { return known.Key == f.Key }) {
+				v.fault(f.Key, f.Problem, f.Hint)
+			}
 		}
 	}
 	if err := r.err(); err != nil {

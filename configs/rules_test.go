@@ -17,7 +17,8 @@ func TestFaultsOfRulesStandAmongTheOthers(t *testing.T) {
 		return []configs.Fault{
 			{Key: "cache.memory", Problem: "is more than there is", Hint: "write less"},
 			{Key: "aws.region", Problem: "is not set"},
-			{Key: "server.drain_delay", Problem: "is not seen"},
+			{Key: "server.drain_delay", Problem: "is dropped: it could not be read"},
+			{Key: "logging.format", Problem: "is dropped: it has a fault already"},
 		}
 	}
 	const file = "server: {drain_delay: soon}\ncache:\n  memory: 1GiB\nlogging: {format: xml}\n" + minimal
