@@ -5,17 +5,19 @@ import (
 	"crypto/ecdsa"
 	"crypto/ed25519"
 	"crypto/rsa"
+	"math/big"
 	"slices"
 
 	"github.com/golang-jwt/jwt/v5"
 )
 
-// algorithm is how one alg of RFC 7518 (or EdDSA, RFC 8037, with Ed25519 alone) is verified and
-// which key it takes. golang-jwt does the mathematics; what may be used with what is decided here.
+// algorithm is one alg of RFC 7518 (or EdDSA, RFC 8037, with Ed25519 alone): how it is verified and
+// which key it takes. golang-jwt does the mathematics; this package decides what may be used with what.
 type algorithm struct {
+	name    string
 	method  jwt.SigningMethod
-	keySize int // EC: bits of the curve; HMAC: bytes of the hash, the least that a secret may have
 	family  family
+	keySize int // EC: bits of the curve; HMAC: bytes of the hash, the least that a secret may have
 }
 
 type family uint8
@@ -32,40 +34,41 @@ const (
 	maxRSABits = 8192 // beyond it one verification would take a millisecond
 )
 
-// algorithms lists all that a configuration may name; "none" is not among them.
-func algorithms(name string) (algorithm, bool) {
-	switch name {
-	case "HS256":
-		return algorithm{method: jwt.SigningMethodHS256, family: hmacFamily, keySize: 32}, true
-	case "HS384":
-		return algorithm{method: jwt.SigningMethodHS384, family: hmacFamily, keySize: 48}, true
-	case "HS512":
-		return algorithm{method: jwt.SigningMethodHS512, family: hmacFamily, keySize: 64}, true
-	case "RS256":
-		return algorithm{method: jwt.SigningMethodRS256, family: rsaFamily}, true
-	case "RS384":
-		return algorithm{method: jwt.SigningMethodRS384, family: rsaFamily}, true
-	case "RS512":
-		return algorithm{method: jwt.SigningMethodRS512, family: rsaFamily}, true
-	case "PS256":
-		return algorithm{method: strictPSS(jwt.SigningMethodPS256), family: rsaFamily}, true
-	case "PS384":
-		return algorithm{method: strictPSS(jwt.SigningMethodPS384), family: rsaFamily}, true
-	case "PS512":
-		return algorithm{method: strictPSS(jwt.SigningMethodPS512), family: rsaFamily}, true
-	case "ES256":
-		return algorithm{method: jwt.SigningMethodES256, family: ecFamily, keySize: 256}, true
-	case "ES384":
-		return algorithm{method: jwt.SigningMethodES384, family: ecFamily, keySize: 384}, true
-	case "ES512":
-		return algorithm{method: jwt.SigningMethodES512, family: ecFamily, keySize: 521}, true
-	case "EdDSA":
-		return algorithm{method: jwt.SigningMethodEdDSA, family: edFamily}, true
-	}
-	return algorithm{}, false
+// supportedAlgorithms are all that a configuration may name; "none" is not among them.
+var supportedAlgorithms = []algorithm{
+	{"RS256", jwt.SigningMethodRS256, rsaFamily, 0},
+	{"RS384", jwt.SigningMethodRS384, rsaFamily, 0},
+	{"RS512", jwt.SigningMethodRS512, rsaFamily, 0},
+	{"PS256", strictPSS(jwt.SigningMethodPS256), rsaFamily, 0},
+	{"PS384", strictPSS(jwt.SigningMethodPS384), rsaFamily, 0},
+	{"PS512", strictPSS(jwt.SigningMethodPS512), rsaFamily, 0},
+	{"ES256", jwt.SigningMethodES256, ecFamily, 256},
+	{"ES384", jwt.SigningMethodES384, ecFamily, 384},
+	{"ES512", jwt.SigningMethodES512, ecFamily, 521},
+	{"EdDSA", jwt.SigningMethodEdDSA, edFamily, 0},
+	{"HS256", jwt.SigningMethodHS256, hmacFamily, 32},
+	{"HS384", jwt.SigningMethodHS384, hmacFamily, 48},
+	{"HS512", jwt.SigningMethodHS512, hmacFamily, 64},
 }
 
-// strictPSS holds the salt to the hash's length (RFC 7518 section 3.5); golang-jwt verifies any.
+func algorithmNamed(name string) (*algorithm, bool) {
+	for i := range supportedAlgorithms {
+		if supportedAlgorithms[i].name == name {
+			return &supportedAlgorithms[i], true
+		}
+	}
+	return &algorithm{}, false
+}
+
+func algorithmNames() []string {
+	names := make([]string, len(supportedAlgorithms))
+	for i, alg := range supportedAlgorithms {
+		names[i] = alg.name
+	}
+	return names
+}
+
+// strictPSS requires a salt of the hash's length (RFC 7518 section 3.5); golang-jwt accepts any length.
 func strictPSS(m *jwt.SigningMethodRSAPSS) jwt.SigningMethod {
 	return &jwt.SigningMethodRSAPSS{
 		SigningMethodRSA: m.SigningMethodRSA,
@@ -73,8 +76,9 @@ func strictPSS(m *jwt.SigningMethodRSAPSS) jwt.SigningMethod {
 	}
 }
 
-// takes reports whether alg may be verified with this key: right type, right size, right curve.
-func (alg algorithm) takes(public crypto.PublicKey) bool {
+// takes reports whether alg may be verified with this key: its type, size and curve are right, and it is
+// not weak.
+func (alg *algorithm) takes(public crypto.PublicKey) bool {
 	switch k := public.(type) {
 	case []byte:
 		return alg.family == hmacFamily && len(k) >= alg.keySize // RFC 7518 section 3.2
@@ -88,15 +92,15 @@ func (alg algorithm) takes(public crypto.PublicKey) bool {
 	return false
 }
 
-// soundRSA refuses keys that are too small, too large to verify cheaply, of an exponent that
-// signs nothing, or of the kind that Infineon's library made factorable.
+// soundRSA reports whether an RSA key may be used. It refuses keys that are too small, that are too large
+// to verify cheaply, whose exponent makes any signature valid, and that Infineon's library made factorable.
 func soundRSA(k *rsa.PublicKey) bool {
 	bits := k.N.BitLen()
 	return bits >= minRSABits && bits <= maxRSABits && k.N.Bit(0) == 1 && k.E >= 3 && k.E&1 == 1 && !isROCA(k)
 }
 
-// isROCA recognizes the primes of CVE-2017-15361: the modulus is a power of 65537 modulo each
-// small prime, which of sound keys one in 2^27 is.
+// isROCA recognizes the keys of CVE-2017-15361: their modulus is a power of 65537 modulo each of these
+// primes. One in 2^27 sound keys is, too.
 func isROCA(k *rsa.PublicKey) bool {
 	for _, prime := range [...]int64{
 		11, 13, 17, 19, 37, 53, 61, 71, 73, 79, 97, 103, 107, 109, 127, 151, 157,
@@ -110,4 +114,8 @@ func isROCA(k *rsa.PublicKey) bool {
 		}
 	}
 	return true
+}
+
+func modulo(k *rsa.PublicKey, n int64) int64 {
+	return new(big.Int).Mod(k.N, big.NewInt(n)).Int64()
 }

@@ -233,8 +233,8 @@ func TestForgedTokenIsRefused(t *testing.T) {
 			}
 		})
 	}
-	if tokens, _ := a.Remembered(); tokens != 0 {
-		t.Errorf("%d refused tokens are remembered", tokens)
+	if tokens, _ := a.Verified(); tokens != 0 {
+		t.Errorf("%d refused tokens are in the cache", tokens)
 	}
 }
 
@@ -256,8 +256,8 @@ func TestDishonestTokenIsRefused(t *testing.T) {
 			wantInvalid(t, err, unverifiable)
 		})
 	}
-	if tokens, _ := a.Remembered(); tokens != 0 {
-		t.Errorf("%d refused tokens are remembered", tokens)
+	if tokens, _ := a.Verified(); tokens != 0 {
+		t.Errorf("%d refused tokens are in the cache", tokens)
 	}
 }
 

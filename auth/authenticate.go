@@ -11,10 +11,10 @@ import (
 	"time"
 )
 
-// Authenticate finds the request's credential and says what it grants. Credentials are looked for
-// in Authorization (Bearer, or Basic with the token as its password), the path, the query
-// parameter, the cookie; the first that is found decides, and an invalid one never falls through
-// to the next. pathToken is the token that stood in the path, "" if the route has none.
+// Authenticate finds the request's credential and returns what it grants. It looks in Authorization
+// (Bearer, or Basic with the token as the password), the path, the query parameter and the cookie, in
+// this order. The first credential that it finds decides: an invalid one is never skipped for the next.
+// pathToken is the token in the path, "" if the route has none.
 // Errors: ErrNoCredential, *InvalidError, ErrTwoCredentials, ErrMalformed, ErrKeysUnavailable.
 func (a *Authenticator) Authenticate(r *http.Request, pathToken string) (*Grant, error) {
 	kind, token, err := a.find(r, pathToken)
@@ -24,8 +24,8 @@ func (a *Authenticator) Authenticate(r *http.Request, pathToken string) (*Grant,
 	return a.verify(r.Context(), kind, token)
 }
 
-// AuthenticateSession looks at the session cookie alone: for the routes that are about the
-// session, whatever else the request carries. Errors as Authenticate's.
+// AuthenticateSession reads the session cookie and nothing else, for the routes that are about the
+// session. Its errors are those of Authenticate.
 func (a *Authenticator) AuthenticateSession(r *http.Request) (*Grant, error) {
 	token, found, err := a.cookieValue(r.Header["Cookie"])
 	if err != nil {
@@ -37,8 +37,7 @@ func (a *Authenticator) AuthenticateSession(r *http.Request) (*Grant, error) {
 	return a.verify(r.Context(), Session, token)
 }
 
-// find looks for the credential: Authorization, the path, the query, the cookie, in this order. Each of
-// them brings its own kind of token and no other.
+// find returns the credential that decides, and the kind of token that may stand where it was found.
 func (a *Authenticator) find(r *http.Request, pathToken string) (Kind, string, error) {
 	switch lines := r.Header["Authorization"]; {
 	case len(lines) > 1:
@@ -68,7 +67,7 @@ func (a *Authenticator) find(r *http.Request, pathToken string) (Kind, string, e
 	return Session, token, err
 }
 
-// authorization takes the token out of the header's value (RFC 6750 section 2.1, RFC 7617).
+// authorization returns the token in the header's value (RFC 6750 section 2.1, RFC 7617).
 func authorization(value string) (string, error) {
 	scheme, credentials, _ := strings.Cut(value, " ")
 	credentials = strings.TrimLeft(credentials, " ")
@@ -89,9 +88,9 @@ func authorization(value string) (string, error) {
 	return "", refused("Authorization has a scheme other than Bearer: send the token as a bearer token")
 }
 
-// cookieValue finds our cookie without parsing the others. Two of its name are refused: with
-// __Host- no browser sends two, and without it a page on another port of this host could add one
-// of its own choice (RFC 6265bis section 8.6), which the server cannot tell apart.
+// cookieValue finds our cookie without parsing the others. Two cookies of its name are refused. With
+// __Host- no browser sends two; without it, a page on another port of this host could add one of its own
+// (RFC 6265bis section 8.6), and the server could not tell them apart.
 func (a *Authenticator) cookieValue(lines []string) (value string, found bool, err error) {
 	for _, line := range lines {
 		for line != "" {
@@ -112,31 +111,31 @@ func (a *Authenticator) cookieValue(lines []string) (value string, found bool, e
 
 var errRevoked = &InvalidError{Description: "the token has been revoked"}
 
-// verify says what a token of this kind grants, from memory if it was verified before.
+// verify returns what a token of this kind grants, from the cache if it was verified before.
 func (a *Authenticator) verify(ctx context.Context, kind Kind, token string) (*Grant, error) {
 	now := a.now()
-	g := a.remembered.get(kind, token, now)
+	g := a.verified.get(kind, token, now)
 	if g == nil {
-		e := entry{kind: kind, token: token}
+		v := verifiedToken{kind: kind, token: token}
 		var err error
 		var until time.Time
 		if kind == Access {
-			if e.grant, e.keys, e.set, err = a.verifyJWT(ctx, token, now); err != nil {
+			if v.grant, v.keys, v.set, err = a.verifyJWT(ctx, token, now); err != nil {
 				return nil, err
 			}
-			until = e.grant.Expires.Add(a.leeway)
+			until = v.grant.Expires.Add(a.leeway)
 		} else {
-			if e.grant, err = a.open(kind, token, now); err != nil {
+			if v.grant, err = a.open(kind, token, now); err != nil {
 				return nil, err
 			}
-			until = e.grant.Expires
+			until = v.grant.Expires
 		}
 		if day := now.Add(24 * time.Hour); until.After(day) {
 			until = day
 		}
-		e.until = until.UnixNano()
-		a.remembered.put(e)
-		g = e.grant
+		v.until = until.UnixNano()
+		a.verified.put(v)
+		g = v.grant
 	}
 	if a.revoked.has(g) {
 		return nil, errRevoked
@@ -144,8 +143,8 @@ func (a *Authenticator) verify(ctx context.Context, kind Kind, token string) (*G
 	return g, nil
 }
 
-// verifyJWT verifies an issuer's token, or one of our own access tokens. What needs no key comes
-// first; what the token says of itself is looked at, and told, only once its signature is good.
+// verifyJWT verifies an issuer's token, or one of our own access tokens. Checks that need no key come
+// first. The claims are checked, and the client told about them, only after the signature.
 func (a *Authenticator) verifyJWT(ctx context.Context, token string, now time.Time) (*Grant, *keySource, *keySet, error) {
 	fail := func(err error) (*Grant, *keySource, *keySet, error) { return nil, nil, nil, err }
 	j, err := parseJWS(token)

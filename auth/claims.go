@@ -21,7 +21,7 @@ type ClaimNames struct {
 	BBox        string // "bbox": [west, south, east, north]
 }
 
-// rules are what one issuer's tokens are held to.
+// rules are what the claims of one issuer's tokens must keep to.
 type rules struct {
 	audience    []string // any one of them; none: the token must not name any
 	claims      ClaimNames
@@ -33,8 +33,8 @@ type rules struct {
 
 const maxName = 255 // bytes of sub and jti (OpenID Connect Core section 2)
 
-// grant turns the claims of a token whose signature has been verified into a grant. What is
-// wrong may be told to the client from here on.
+// grant turns the claims of a token into a grant. The signature has been verified, so the client may be
+// told what is wrong with them.
 func (r *rules) grant(j *jws, claims map[string]any, now time.Time) (*Grant, error) {
 	expires, issued, err := r.dates(claims, now)
 	if err != nil {
@@ -59,7 +59,7 @@ func (r *rules) grant(j *jws, claims map[string]any, now time.Time) (*Grant, err
 		return nil, err
 	}
 	g := grantOf(limits)
-	g.cutTo(r.allow)
+	g.narrow(r.allow)
 	g.Kind, g.Subject, g.ID, g.Expires = Access, subject, id, expires
 	if !issued.IsZero() {
 		g.issuedAt = max(issued.Unix(), 1)
@@ -68,8 +68,8 @@ func (r *rules) grant(j *jws, claims map[string]any, now time.Time) (*Grant, err
 	return g, nil
 }
 
-// derivedID names a token that has no id of its own, by what its signature is over: another
-// signature over the same text, which ECDSA allows, is the same token.
+// derivedID returns an id for a token that has none, derived from its signed text. The signature is left
+// out, since ECDSA allows another one over the same text.
 func derivedID(signed string) string {
 	sum := sha256.Sum256([]byte(signed))
 	return "~" + base64.RawURLEncoding.EncodeToString(sum[:12])
@@ -111,7 +111,7 @@ func (r *rules) dates(claims map[string]any, now time.Time) (expires, issued tim
 // lastDate is the end of the year 9999, the last that RFC 3339 can write.
 const lastDate = 253402300799
 
-// dateClaim reads a NumericDate (RFC 7519 section 2), fractions included; zero if it is absent.
+// dateClaim reads a NumericDate (RFC 7519 section 2), fractions included. It is zero if the claim is absent.
 func dateClaim(claims map[string]any, name string) (time.Time, error) {
 	value, ok := claims[name]
 	if !ok {
@@ -125,8 +125,8 @@ func dateClaim(claims map[string]any, name string) (time.Time, error) {
 	return time.UnixMicro(int64(math.Floor(seconds * 1e6))), nil
 }
 
-// checkAudience wants one of the audiences to be named. A token that names some where none is
-// configured was meant for somebody else (RFC 7519 section 4.1.3).
+// checkAudience checks that aud names one of the configured audiences. If none is configured, a token that
+// names any is meant for somebody else (RFC 7519 section 4.1.3).
 func (r *rules) checkAudience(claims map[string]any) error {
 	value, present := claims["aud"]
 	if !present && len(r.audience) == 0 {
@@ -164,8 +164,8 @@ func nameClaim(claims map[string]any, name string) (string, error) {
 	return s, nil
 }
 
-// limits reads our claims. One that is present and malformed, null included, refuses the token:
-// a restriction that was misspelt must not vanish.
+// limits reads our claims. A token with a malformed one, null included, is refused: a restriction that is
+// misspelt must not vanish.
 func (r *rules) limits(claims map[string]any) (Limits, error) {
 	limits := Limits{Tilesets: []string{}}
 	tilesets, hasTilesets := claims[r.claims.Tilesets]
@@ -232,7 +232,7 @@ func stringList(value any) ([]string, error) {
 	return list, nil
 }
 
-// spaceSeparated splits at spaces alone (RFC 6749 section 3.3); other white space is no separator.
+// spaceSeparated splits at spaces and at no other white space (RFC 6749 section 3.3).
 func spaceSeparated(text string) []string {
 	return strings.FieldsFunc(text, func(c rune) bool { return c == ' ' })
 }

@@ -7,15 +7,14 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/binary"
-	"errors"
 	"math"
 	"time"
 
 	"tilegate/internal/tile"
 )
 
-// Sessions and path tokens are not JWTs, since one must fit into a cookie and the other into
-// every tile's URL. A compact token is base64url of
+// Sessions and path tokens are not JWTs, since the one must fit into a cookie and the other into the URL of
+// every tile. A compact token is base64url of
 //
 //	version and kind (one byte), exp, iat of the access token that it came from,
 //	when the session was minted, 0 for none; of sessions: 8 random bytes,
@@ -24,8 +23,8 @@ import (
 //	least and greatest zoom, the boxes,
 //	16 bytes of HMAC-SHA256 over all that,
 //
-// numbers being uvarints and strings preceded by their length. The key is derived from the
-// signing key for this kind alone (issuer "tilegate", so to speak): one kind never passes for another.
+// where numbers are uvarints and strings are preceded by their length. The HMAC's key is derived from the
+// signing key for this kind only, so that one kind never passes for another.
 const (
 	compactVersion = 2 << 4
 	macSize        = 16
@@ -39,7 +38,7 @@ type signingKeys struct {
 	access, session, path []byte
 }
 
-func deriveKeys(secret []byte) (signingKeys, error) {
+func deriveKeys(secret []byte) signingKeys {
 	derive := func(purpose string) []byte {
 		k, err := hkdf.Key(sha256.New, secret, nil, "tilegate v1 "+purpose, sha256.Size)
 		if err != nil {
@@ -47,13 +46,10 @@ func deriveKeys(secret []byte) (signingKeys, error) {
 		}
 		return k
 	}
-	if len(secret) < sha256.Size {
-		return signingKeys{}, errors.New("a signing key needs at least 32 random bytes: make one with tilegate keygen")
-	}
 	return signingKeys{
 		kid:    base64.RawURLEncoding.EncodeToString(derive("kid")[:6]),
 		access: derive("access"), session: derive("session"), path: derive("path"),
-	}, nil
+	}
 }
 
 func (k signingKeys) of(kind Kind) []byte {
@@ -63,7 +59,7 @@ func (k signingKeys) of(kind Kind) []byte {
 	return k.path
 }
 
-// seal writes g, a Session or Path grant without ID yet, as a token of its kind and gives it its ID.
+// seal writes g, a Session or Path grant without an ID, as a token of its kind, and sets its ID.
 func (a *Authenticator) seal(g *Grant, parents []ref) (string, error) {
 	body := []byte{compactVersion | byte(g.Kind)}
 	body = binary.AppendUvarint(body, uint64(g.Expires.Unix()))
@@ -80,8 +76,8 @@ func (a *Authenticator) seal(g *Grant, parents []ref) (string, error) {
 		body = append(body, parent[:]...)
 	}
 	body = appendList(body, g.Tilesets)
-	body = append(body, byte(len(g.within)))
-	for _, list := range g.within {
+	body = append(body, byte(len(g.alsoWithin)))
+	for _, list := range g.alsoWithin {
 		body = appendList(body, list)
 	}
 	body = append(body, g.MinZoom, g.MaxZoom)
@@ -104,7 +100,7 @@ func (a *Authenticator) seal(g *Grant, parents []ref) (string, error) {
 	return base64.RawURLEncoding.EncodeToString(append(body, mac(a.signing[0].of(g.Kind), body)...)), nil
 }
 
-// open verifies a token of the wanted kind and reads it.
+// open verifies a token of a kind and reads it.
 func (a *Authenticator) open(kind Kind, token string, now time.Time) (*Grant, error) {
 	if len(token) > maxCompact {
 		return nil, malformed("too long")
@@ -114,11 +110,11 @@ func (a *Authenticator) open(kind Kind, token string, now time.Time) (*Grant, er
 		return nil, malformed("not one of ours")
 	}
 	body, sum := sealed[:len(sealed)-macSize], sealed[len(sealed)-macSize:]
-	genuine := false
+	isOurs := false
 	for _, k := range a.signing {
-		genuine = genuine || hmac.Equal(sum, mac(k.of(kind), body))
+		isOurs = isOurs || hmac.Equal(sum, mac(k.of(kind), body))
 	}
-	if !genuine {
+	if !isOurs {
 		return nil, unverified("not sealed by one of our keys for a " + kind.String() + " token")
 	}
 	g, err := parseCompact(kind, body)
@@ -137,12 +133,12 @@ func mac(key, body []byte) []byte {
 	return h.Sum(nil)[:macSize]
 }
 
-// parseCompact reads what seal wrote. The body is genuine by now, yet another version may have
-// written it, so nothing in it is taken for granted.
+// parseCompact reads what seal wrote. The body has been verified, but another version may have written it,
+// so everything in it is checked.
 func parseCompact(kind Kind, body []byte) (*Grant, error) {
 	r := reader{rest: body}
 	g := &Grant{Kind: kind, ID: derivedID(string(body))}
-	r.ok(r.byte() == compactVersion|byte(kind))
+	r.check(r.byte() == compactVersion|byte(kind))
 	g.Expires = time.Unix(r.seconds(), 0)
 	g.issuedAt = r.seconds()
 	g.mintedAt = r.seconds()
@@ -156,10 +152,10 @@ func parseCompact(kind Kind, body []byte) (*Grant, error) {
 	}
 	g.Tilesets = r.list()
 	for range r.byte() {
-		g.within = append(g.within, r.list())
+		g.alsoWithin = append(g.alsoWithin, r.list())
 	}
 	g.MinZoom, g.MaxZoom = r.byte(), r.byte()
-	r.ok(g.MaxZoom <= tile.MaxZoom)
+	r.check(g.MaxZoom <= tile.MaxZoom)
 	if n := int(r.byte()); n > 0 {
 		boxes := make([]tile.Box, 0, n-1)
 		for range n - 1 {
@@ -170,12 +166,12 @@ func parseCompact(kind Kind, body []byte) (*Grant, error) {
 				}
 			}
 			b, err := tile.ParseBox(d[:])
-			r.ok(err == nil && !b.CrossesAntimeridian())
+			r.check(err == nil && !b.CrossesAntimeridian())
 			boxes = append(boxes, b)
 		}
 		g.area = tile.AreaOf(boxes)
 	}
-	r.ok(len(r.rest) == 0)
+	r.check(len(r.rest) == 0)
 	if r.failed {
 		return nil, malformed("written by another version of tilegate")
 	}
@@ -195,13 +191,14 @@ func appendList(b []byte, list []string) []byte {
 	return b
 }
 
-// reader takes values off a body; once one is wrong or missing, failed stays true and the values are zero.
+// reader reads the values of a body in turn. Once a value is wrong or missing, failed is true and all
+// further values are zero.
 type reader struct {
 	rest   []byte
 	failed bool
 }
 
-func (r *reader) ok(fine bool) { r.failed = r.failed || !fine }
+func (r *reader) check(ok bool) { r.failed = r.failed || !ok }
 
 func (r *reader) bytes(n int) []byte {
 	if r.failed || n > len(r.rest) {
@@ -233,13 +230,13 @@ func (r *reader) number() uint64 {
 
 func (r *reader) seconds() int64 {
 	n := r.number()
-	r.ok(n <= lastDate)
+	r.check(n <= lastDate)
 	return int64(n & math.MaxInt64)
 }
 
 func (r *reader) length(limit int) int {
 	n := r.number()
-	r.ok(n <= uint64(limit))
+	r.check(n <= uint64(limit))
 	return int(min(n, uint64(limit)))
 }
 

@@ -3,7 +3,7 @@ package auth
 import "errors"
 
 var (
-	// ErrNoCredential means that the request carries none. 401 with a bare challenge.
+	// ErrNoCredential means that the request carries no credential. 401 with a bare challenge.
 	ErrNoCredential = errors.New("no credential in the request")
 	// ErrTwoCredentials means that Authorization, or our cookie, stands in the request twice. 400.
 	ErrTwoCredentials = errors.New("the request carries the same kind of credential twice")
@@ -11,23 +11,24 @@ var (
 	ErrMalformed = errors.New("the query string is malformed or repeats the credential")
 	// ErrKeysUnavailable means that the issuer's key set has not been fetched yet. 503 with Retry-After.
 	ErrKeysUnavailable = errors.New("the issuer's key set is not available yet")
-	// ErrWrongKind means that this kind of credential may not ask for that: a session for a session, say. 403.
+	// ErrWrongKind means that this kind of credential is not good for the request, such as a session for
+	// another session. 403.
 	ErrWrongKind = errors.New("this kind of credential may not ask for this")
 	// ErrNotGranted means that more was asked for than the credential grants. 403.
 	ErrNotGranted = errors.New("more than the credential grants")
 	// ErrTooLarge means that the grant does not fit into a token that a cookie or a URL can hold. 400.
 	ErrTooLarge = errors.New("the grant is too large for a cookie or a URL: use globs")
-	// ErrTooManyRevocations means that the table of revocations is full and none has lapsed. 503.
+	// ErrTooManyRevocations means that the table of revocations is full and none may be dropped yet. 503.
 	ErrTooManyRevocations = errors.New("too many revocations are in force")
 )
 
-// InvalidError says that a credential was found and refused. 401 with error="invalid_token".
+// InvalidError means that a credential was found and refused. 401 with error="invalid_token".
 type InvalidError struct {
-	// Description is safe to tell the client: constant text and numbers, in the characters that
-	// RFC 6750 section 3 allows in error_description. What the token says of itself is told only
-	// after its signature has been verified.
+	// Description is safe to send to the client: constant text and numbers, in the characters that RFC
+	// 6750 section 3 allows in error_description. It says something of the token's content only after the
+	// signature has been verified.
 	Description string
-	// Reason is for the operator's log alone: constant text, nothing of the token's.
+	// Reason is for the operator's log only. It is constant text and holds nothing of the token.
 	Reason string
 }
 
@@ -38,8 +39,8 @@ func (e *InvalidError) Error() string {
 	return "invalid credential: " + e.Reason
 }
 
-// unverified is the one answer for whatever stands between a well-formed token and a good
-// signature: which of issuer, key, algorithm and signature failed is nothing to tell a stranger.
+// unverified returns the error for a well-formed token that cannot be verified. Its description is always
+// the same: which of issuer, key, algorithm and signature failed must not be told to strangers.
 func unverified(reason string) error {
 	return &InvalidError{Description: "the token cannot be verified: check its issuer, key and algorithm", Reason: reason}
 }

@@ -66,34 +66,34 @@ func MatchGlob(pattern, s string) bool { return matchGlob(pattern, s) }
 // CoveredBy is the comparison of entries.
 func CoveredBy(list []string, entry string) bool { return coveredBy(list, entry) }
 
-// Remembered reports how many tokens are remembered, and their bytes.
-func (a *Authenticator) Remembered() (tokens, bytes int) {
-	for i := range a.remembered.shards {
-		shard := &a.remembered.shards[i]
+// Verified returns how many tokens the cache of verified tokens holds, and their bytes.
+func (a *Authenticator) Verified() (tokens, bytes int) {
+	for i := range a.verified.shards {
+		shard := &a.verified.shards[i]
 		shard.RLock()
-		tokens += len(shard.entries)
+		tokens += len(shard.tokens)
 		bytes += shard.bytes
 		shard.RUnlock()
 	}
 	return tokens, bytes
 }
 
-// Collide makes forged hash as the remembered token does, which an attacker cannot.
-func (a *Authenticator) Collide(remembered, forged string) {
-	of := func(token string) (uint64, map[uint64]*entry) {
-		hash := maphash.String(a.remembered.seed, token)
-		shard := &a.remembered.shards[hash%rememberedShards]
-		if shard.entries == nil {
-			shard.entries = map[uint64]*entry{}
+// Collide gives forged the hash of the verified token, which an attacker cannot do.
+func (a *Authenticator) Collide(verified, forged string) {
+	of := func(token string) (uint64, map[uint64]*verifiedToken) {
+		hash := maphash.String(a.verified.seed, token)
+		shard := &a.verified.shards[hash%verifiedShards]
+		if shard.tokens == nil {
+			shard.tokens = map[uint64]*verifiedToken{}
 		}
-		return hash, shard.entries
+		return hash, shard.tokens
 	}
-	from, entries := of(remembered)
+	from, tokens := of(verified)
 	to, others := of(forged)
-	others[to] = entries[from]
+	others[to] = tokens[from]
 }
 
-// Ended reports how many ended sessions are told apart.
+// Ended reports how many ended sessions are kept one by one.
 func (a *Authenticator) Ended() int {
 	a.revoked.mu.RLock()
 	defer a.revoked.mu.RUnlock()
@@ -105,6 +105,6 @@ func (a *Authenticator) Ended() int {
 }
 
 // Limit makes the bounds small enough to be reached by a test.
-func (a *Authenticator) Limit(remembered, rememberedBytes, revocations int) {
-	a.remembered.maxTokens, a.remembered.maxBytes, a.revoked.limit = remembered, rememberedBytes, revocations
+func (a *Authenticator) Limit(verified, verifiedBytes, revocations int) {
+	a.verified.maxTokens, a.verified.maxBytes, a.revoked.limit = verified, verifiedBytes, revocations
 }

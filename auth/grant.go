@@ -7,19 +7,19 @@ import (
 	"tilegate/internal/tile"
 )
 
-// Kind is what a credential is, which decides what it may ask for.
+// Kind says what a credential is. It decides what else the holder may ask for.
 type Kind uint8
 
 const (
-	// Access is an issuer's token, or one from NewAccessToken: it may ask for sessions and path tokens.
+	// Access is an issuer's token, or one from NewAccessToken. It is good for sessions and path tokens.
 	Access Kind = iota + 1
-	// Session is the cookie's token: it may ask for path tokens.
+	// Session is the cookie's token. It is good for path tokens.
 	Session
-	// Path is the token in a URL's path: it may ask for nothing.
+	// Path is the token in a URL's path. It is good for no other token.
 	Path
 )
 
-// String is the name for a log or a metric label.
+// String returns the name for a log or a metric label.
 func (k Kind) String() string {
 	switch k {
 	case Access:
@@ -32,27 +32,27 @@ func (k Kind) String() string {
 	return "none"
 }
 
-// Grant is who a verified credential speaks for and what it may see. It is shared between
-// requests: read it, never change it.
+// Grant says who holds a verified credential and what they may see. Requests share it: it must not be
+// changed.
 type Grant struct {
 	Subject string // the token's sub, "" if it has none
 	// ID names the token for revocation and logs: its jti, or one derived from its signed text.
 	ID   string
 	Kind Kind
-	// Tilesets are ids, globs and "file:" entries; a list alone does not decide, AdmitsTileset does.
+	// Tilesets are ids, globs and "file:" entries. They are for display: AdmitsTileset decides.
 	Tilesets         []string
 	MinZoom, MaxZoom uint8
-	Expires          time.Time // the token's exp; zero: none, for a grant that came from no token
+	Expires          time.Time // the token's exp; zero for a grant that came from no token
 
-	within   [][]string // further lists, each of which must admit an id too (see cut)
-	area     tile.Area  // what the grant is limited to
-	issuedAt int64      // Unix seconds of the access token that all came from; 0: it did not say
-	mintedAt int64      // Unix seconds of the session that it is or came from; 0: none
-	lineage  []ref      // own id and the ids it was minted from
-	subject  ref
+	alsoWithin [][]string // further lists, each of which must admit an id too (see intersect)
+	area       tile.Area  // what the grant is limited to
+	issuedAt   int64      // iat of the access token that it came from, in Unix seconds; 0: the token had none
+	mintedAt   int64      // when the session that it is or came from was minted, in Unix seconds; 0: no session
+	lineage    []ref      // its own id, then the ids of the tokens that it was minted from, the nearest first
+	subject    ref
 }
 
-// NewGrant makes a grant that comes from no token: for a caller whom something else vouches for.
+// NewGrant makes a grant that comes from no token, for a caller who is trusted for another reason.
 // Nil Tilesets admit nothing.
 func NewGrant(l Limits) (*Grant, error) {
 	if err := l.Validate(); err != nil {
@@ -69,13 +69,13 @@ func grantOf(l Limits) *Grant {
 	return g
 }
 
-// cutTo narrows g to limits, whose nil Tilesets mean all of them, files included.
-func (g *Grant) cutTo(limits Limits) {
+// narrow narrows g to limits. Their nil Tilesets mean all of them, files included.
+func (g *Grant) narrow(limits Limits) {
 	if limits.Tilesets != nil {
-		kept, within := cut(g.Tilesets, limits.Tilesets)
+		kept, also := intersect(g.Tilesets, limits.Tilesets)
 		g.Tilesets = kept
-		if within != nil {
-			g.within = append(g.within, within)
+		if also != nil {
+			g.alsoWithin = append(g.alsoWithin, also)
 		}
 	}
 	if limits.Zoom != nil {
@@ -84,7 +84,7 @@ func (g *Grant) cutTo(limits Limits) {
 	g.area = g.area.Intersect(tile.NewArea(limits.BBox))
 }
 
-// empty reports whether no tile at all can be admitted, for want of a zoom or of area.
+// empty reports whether no tile can be admitted, because no zoom or no area is left.
 func (g *Grant) empty() bool {
 	return g.MinZoom > g.MaxZoom || g.area.Empty()
 }
@@ -96,12 +96,12 @@ func (g *Grant) Admits(tileset string, z uint8, x, y uint32) bool {
 	return z >= g.MinZoom && z <= g.MaxZoom && g.area.Meets(z, x, y) && g.AdmitsTileset(tileset)
 }
 
-// AdmitsTileset reports whether anything of the tileset may be seen, some tiles at least.
+// AdmitsTileset reports whether at least some tiles of the tileset may be seen.
 func (g *Grant) AdmitsTileset(id string) bool {
 	if g.empty() || !admitsID(g.Tilesets, "", id) {
 		return false
 	}
-	for _, list := range g.within {
+	for _, list := range g.alsoWithin {
 		if !admitsID(list, "", id) {
 			return false
 		}
@@ -109,13 +109,13 @@ func (g *Grant) AdmitsTileset(id string) bool {
 	return true
 }
 
-// AdmitsFile reports whether the file may be seen: only entries that begin with "file:" say so.
-// Zooms and box, which a file has not, do not matter.
+// AdmitsFile reports whether the file may be seen. Only entries that begin with "file:" grant files. Zooms
+// and box do not matter: a file has neither.
 func (g *Grant) AdmitsFile(id string) bool {
 	if !admitsID(g.Tilesets, tile.FilePrefix, id) {
 		return false
 	}
-	for _, list := range g.within {
+	for _, list := range g.alsoWithin {
 		if !admitsID(list, tile.FilePrefix, id) {
 			return false
 		}
@@ -125,7 +125,7 @@ func (g *Grant) AdmitsFile(id string) bool {
 
 func admitsID(list []string, prefix, id string) bool {
 	if strings.IndexByte(id, ':') >= 0 || strings.IndexByte(id, '*') >= 0 {
-		return false // no id, and not to be taken for an entry
+		return false // not an id, and it must not match as if it were an entry
 	}
 	for _, entry := range list {
 		if prefix == "" {
@@ -139,13 +139,13 @@ func admitsID(list []string, prefix, id string) bool {
 	return false
 }
 
-// WholeTilesets reports whether the grant has neither a zoom range nor a box: what can be
-// enforced by a prefix alone, by S3 or by a CDN.
+// WholeTilesets reports whether the grant has neither a zoom range nor a box, so that S3 or a CDN can
+// enforce it by prefixes.
 func (g *Grant) WholeTilesets() bool {
 	return g.MinZoom == 0 && g.MaxZoom == tile.MaxZoom && g.area.Whole()
 }
 
-// BBox is the smallest box around what the grant admits, nil for the whole world. For display;
+// BBox returns the smallest box around what the grant admits, nil for the whole world. It is for display:
 // Admits decides.
 func (g *Grant) BBox() *tile.Box {
 	if g.area.Whole() || g.area.Empty() {
@@ -155,7 +155,8 @@ func (g *Grant) BBox() *tile.Box {
 	return &h
 }
 
-// Clip narrows a tileset's zooms and bounds to the grant, for its TileJSON; false if nothing remains.
+// Clip narrows a tileset's zooms and bounds to the grant, for its TileJSON. It returns false if nothing
+// remains.
 func (g *Grant) Clip(zoom tile.ZoomRange, bounds tile.Box) (tile.ZoomRange, tile.Box, bool) {
 	zoom = zoom.Intersect(tile.ZoomRange{Min: g.MinZoom, Max: g.MaxZoom})
 	if !zoom.Valid() {

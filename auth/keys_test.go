@@ -1,8 +1,10 @@
 package auth_test
 
 import (
+	"bytes"
 	"crypto"
 	"crypto/ecdsa"
+	"crypto/ed25519"
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/rsa"
@@ -10,10 +12,14 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/base64"
+	"encoding/binary"
 	"encoding/pem"
+	"log/slog"
 	"maps"
 	"math/big"
+	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -65,7 +71,7 @@ func TestKeySetYieldsUsableKeysAlone(t *testing.T) {
 		{"empty", set(), nil},
 		{"keys twice", `{"keys":[` + asJSON(rsaJWK) + `],"keys":[` + asJSON(edJWK) + `]}`, nil},
 		{"a member twice", `{"keys":[{"kid":"x",` + asJSON(rsaJWK)[1:] + `]}`, nil},
-		{"129 keys", set(slices.Repeat([]map[string]any{rsaJWK}, 129)...), nil},
+		{"one key a thousand times", set(slices.Repeat([]map[string]any{rsaJWK}, 1000)...), []string{"r/RS256"}},
 		{"only symmetric keys", set(oct), nil},
 
 		{"symmetric", good(oct), []string{"o/EdDSA"}},
@@ -191,14 +197,15 @@ func TestPublicKeyPEM(t *testing.T) {
 		{"PKIX", block("PUBLIC KEY", public), []string{"RS256"}, ""},
 		{"PKCS #1", block("RSA PUBLIC KEY", x509.MarshalPKCS1PublicKey(&k.PublicKey)), []string{"RS256", "PS256"}, ""},
 		{"certificate", block("CERTIFICATE", certificate), []string{"RS256"}, ""},
-		{"private key", block("PRIVATE KEY", private), []string{"RS256"}, "needs the public key"},
-		{"two blocks", append(block("PUBLIC KEY", public), block("PUBLIC KEY", public)...), []string{"RS256"}, "more than one"},
-		{"no PEM", []byte("ssh-rsa AAAA"), []string{"RS256"}, "no PEM block"},
-		{"broken", block("PUBLIC KEY", public[:20]), []string{"RS256"}, "public key"},
-		{"an algorithm of another type listed", block("PUBLIC KEY", public), []string{"RS256", "ES256"}, "does not fit"},
-		{"RSA of 1024 bits", signer{private: generateRSA(1024)}.pem(), []string{"RS256"}, "too weak"},
-		{"P-224", signer{private: p224}.pem(), []string{"ES256"}, "does not fit"},
-		{"P-256 for ES384", ecSigner("").pem(), []string{"ES384"}, "does not fit"},
+		{"private key", block("PRIVATE KEY", private), []string{"RS256"}, "is a private key"},
+		{"two blocks", append(block("PUBLIC KEY", public), block("PUBLIC KEY", public)...), []string{"RS256"}, "more than the one public key"},
+		{"no PEM", []byte("ssh-rsa AAAA"), []string{"RS256"}, "is not a public key in PEM"},
+		{"broken", block("PUBLIC KEY", public[:20]), []string{"RS256"}, "what it holds is no key"},
+		{"an algorithm of another type listed", block("PUBLIC KEY", public), []string{"RS256", "ES256"}, "is no key for ES256"},
+		{"RSA of 1024 bits", signer{private: generateRSA(1024)}.pem(), []string{"RS256"}, "is no key for RS256, or a weak one"},
+		{"RSA of exponent 1", block("RSA PUBLIC KEY", x509.MarshalPKCS1PublicKey(&rsa.PublicKey{N: k.N, E: 1})), []string{"RS256"}, "is no key for RS256, or a weak one"},
+		{"P-224", signer{private: p224}.pem(), []string{"ES256"}, "is no key for ES256"},
+		{"P-256 for ES384", ecSigner("").pem(), []string{"ES384"}, "is no key for ES384"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			o := testOptions(newClock(), rsaSigner(""))
@@ -215,5 +222,83 @@ func TestPublicKeyPEM(t *testing.T) {
 			}
 			authenticate(t, a, token)
 		})
+	}
+}
+
+// manyKeys is a set of n keys with the kids 0, 1 and so on, and one for encryption before each.
+func manyKeys(n int) string {
+	jwk, jwks := edSigner("").jwk(), make([]map[string]any, 0, 2*n)
+	for i := range n {
+		public := make([]byte, ed25519.PublicKeySize)
+		binary.BigEndian.PutUint32(public, uint32(i))
+		jwk := with(jwk, map[string]any{"kid": strconv.Itoa(i), "x": base64.RawURLEncoding.EncodeToString(public)})
+		jwks = append(jwks, with(jwk, map[string]any{"use": "enc"}), jwk)
+	}
+	return set(jwks...)
+}
+
+// A large identity provider publishes hundreds of keys. The ones that cannot be used do not count.
+func TestKeySetOf500KeysIsKeptWhole(t *testing.T) {
+	for _, tt := range []struct {
+		name      string
+		published int
+		kept      int
+		warns     bool
+	}{
+		{"130 keys", 130, 130, false},
+		{"500 keys", 500, 500, false},
+		{"501 keys", 501, 500, true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			got, err := auth.UsableKeys([]byte(manyKeys(tt.published)), []string{"EdDSA"})
+			if err != nil || len(got) != tt.kept || got[0] != "0/EdDSA" || got[tt.kept-1] != strconv.Itoa(tt.kept-1)+"/EdDSA" {
+				t.Fatalf("got %d keys, %v, want the first %d", len(got), err, tt.kept)
+			}
+			var log bytes.Buffer
+			k := &keyServer{}
+			k.serve(jwksURL, manyKeys(tt.published))
+			a := newAuth(t, auth.Options{
+				Issuers:     []auth.Issuer{{Issuer: "https://id.example.com/", Algorithms: []string{"EdDSA"}, JWKSURL: jwksURL}},
+				SigningKeys: [][]byte{make([]byte, 32)},
+				HTTPClient:  &http.Client{Transport: k},
+				Logger:      slog.New(slog.NewTextHandler(&log, nil)),
+			})
+			for range 2 { // the same set again is no news
+				status := a.FetchKeySets(t.Context())[0]
+				if status.Err != nil || status.Keys != tt.kept {
+					t.Fatalf("got %+v", status)
+				}
+			}
+			want := 0
+			if tt.warns {
+				want = 1
+			}
+			if got := strings.Count(log.String(), "level=WARN"); got != want {
+				t.Errorf("got %d warnings, want %d:\n%s", got, want, log.String())
+			}
+		})
+	}
+}
+
+// 500 RSA keys, the largest that are common, fit into what is read of an answer.
+func TestKeySetOf500LargeRSAKeysIsRead(t *testing.T) {
+	jwk, jwks := rsaSigner("").jwk(), make([]map[string]any, 500)
+	for i := range jwks {
+		modulus := bytes.Repeat([]byte{0xff}, 512)
+		binary.BigEndian.PutUint32(modulus[8:], uint32(i))
+		jwks[i] = with(jwk, map[string]any{
+			"kid": base64.RawURLEncoding.EncodeToString(binary.BigEndian.AppendUint32(make([]byte, 28), uint32(i))),
+			"n":   base64.RawURLEncoding.EncodeToString(modulus), "x5t#S256": strings.Repeat("A", 43),
+		})
+	}
+	k := &keyServer{}
+	k.serve(jwksURL, set(jwks...))
+	a := newAuth(t, auth.Options{
+		Issuers:     []auth.Issuer{{Issuer: "https://id.example.com/", Algorithms: []string{"RS256", "PS256"}, JWKSURL: jwksURL}},
+		SigningKeys: [][]byte{make([]byte, 32)},
+		HTTPClient:  &http.Client{Transport: k},
+	})
+	if status := a.FetchKeySets(t.Context())[0]; status.Err != nil || status.Keys != 500 {
+		t.Errorf("got %+v, want 500 keys", status)
 	}
 }

@@ -9,7 +9,6 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/http"
-	"net/url"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -27,8 +26,8 @@ const (
 	maxWaiting      = 256             // requests, for each issuer
 )
 
-// keySource holds the current key set of one issuer. One goroutine (run) fetches; requests only
-// ever read the set, or wait a bounded while for a fetch that an unknown kid asked for.
+// keySource holds the current key set of one issuer. One goroutine (run) fetches it. Requests read it, and
+// wait for a bounded time for a fetch that an unknown kid has asked for.
 type keySource struct {
 	set atomic.Pointer[keySet] // nil: never fetched
 
@@ -40,15 +39,15 @@ type keySource struct {
 	now        func() time.Time
 	logger     *slog.Logger
 	observe    func(issuer string, ok bool)
-	wake       chan struct{} // of one place: an unknown kid asks for a fetch
-	first      chan struct{} // closed when the first fetch has ended, whatever came of it
+	wake       chan struct{} // of capacity 1: an unknown kid asks for a fetch
+	first      chan struct{} // closed when the first fetch has ended, well or not
 
 	mu       sync.Mutex
-	asked    chan struct{} // closed when the fetch that was asked for is done; nil: none was
+	asked    chan struct{} // closed when the fetch that was asked for has ended; nil: none is asked for
 	askedAt  time.Time
 	waiting  int
 	fetched  time.Time // last success
-	failure  string    // of the last fetch, fit for strangers; "" if it succeeded
+	failure  string    // of the last fetch, fit for anybody to read; "" if it succeeded
 	failures int       // in a row
 }
 
@@ -56,7 +55,7 @@ type keySource struct {
 func (s *keySource) run(ctx context.Context) {
 	for ctx.Err() == nil {
 		s.mu.Lock()
-		asked := s.asked // by requests that came before this fetch began: it is their answer
+		asked := s.asked // by requests from before this fetch, which therefore answers them
 		select {
 		case <-s.wake:
 		default:
@@ -66,7 +65,7 @@ func (s *keySource) run(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
-		pause := time.NewTimer(s.settle(set, err, asked))
+		pause := time.NewTimer(s.record(set, err, asked))
 		select {
 		case <-ctx.Done():
 		case <-pause.C:
@@ -76,10 +75,10 @@ func (s *keySource) run(ctx context.Context) {
 	}
 }
 
-// settle takes the outcome of a fetch, lets the requests go that wait for it, and says how long
-// to pause. On success that is 75 to 90 % of the refresh interval, so that a fetch has also ended
-// within one interval: a new key is known, and a removed one gone, one interval after it changed.
-func (s *keySource) settle(set *keySet, err error, asked chan struct{}) time.Duration {
+// record notes the outcome of a fetch, wakes the requests that wait for it, and returns how long to
+// pause. After a success that is 75 to 90 % of the refresh interval, so that the next fetch ends within
+// the interval: one interval after a change, a new key is known and a removed one is gone.
+func (s *keySource) record(set *keySet, err error, asked chan struct{}) time.Duration {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	pause := jitter(s.refresh, 75, 90)
@@ -90,9 +89,12 @@ func (s *keySource) settle(set *keySet, err error, asked chan struct{}) time.Dur
 		pause = min(pause, jitter(firstRetry<<min(s.failures-1, 16), 50, 100))
 	} else {
 		s.failures, s.failure, s.fetched = 0, "", s.now()
-		if !set.equal(s.set.Load()) { // the same keys keep their address, and what they verified is still remembered
+		if !set.equal(s.set.Load()) { // the same keys keep their address, and the tokens that they verified stay in the cache
 			s.set.Store(set)
 			s.logger.Info("key set changed", "issuer", s.issuer, "keys", len(set.keys), "ignored", set.ignored)
+			if set.dropped > 0 {
+				s.logger.Warn("key set has more keys than are kept; the first ones are used", "issuer", s.issuer, "keys", len(set.keys), "dropped", set.dropped)
+			}
 		}
 	}
 	if asked != nil {
@@ -110,22 +112,22 @@ func (s *keySource) settle(set *keySet, err error, asked chan struct{}) time.Dur
 	return pause
 }
 
-// jitter is between low and high percent of d.
+// jitter returns between low and high percent of d.
 func jitter(d time.Duration, low, high int) time.Duration {
-	return d * time.Duration(low+rand.IntN(high-low+1)) / 100 //nolint:gosec // G404: nothing hangs on foreseeing it
+	return d * time.Duration(low+rand.IntN(high-low+1)) / 100 //nolint:gosec // G404: it may be predictable
 }
 
-// awaitFirst returns the set once there is one. A request that comes while the process starts waits
-// for the first fetch, for 2 s at most and as one of 256; nil means that there still is none.
+// awaitFirst returns the set, nil if there is none yet. A request that arrives while the process starts
+// waits for the first fetch, at most 2 s and as one of at most 256.
 func (s *keySource) awaitFirst(ctx context.Context) *keySet {
 	s.mu.Lock()
 	s.await(ctx, s.first)
 	return s.set.Load()
 }
 
-// awaitFetch lets a request with an unknown kid wait until the set has been fetched anew. It says
-// false at once if one was asked for within the last 30 s and is over, or 256 requests wait
-// already; else after at most 2 s.
+// awaitFetch asks for a fetch, for a request with an unknown kid, and reports whether it ended within 2 s.
+// It returns false at once if 256 requests wait already, or if such a fetch was asked for within the last
+// 30 s and has ended.
 func (s *keySource) awaitFetch(ctx context.Context) bool {
 	if s.client == nil {
 		return false
@@ -145,7 +147,7 @@ func (s *keySource) awaitFetch(ctx context.Context) bool {
 	return s.await(ctx, s.asked)
 }
 
-// await waits for done, unless too many wait already. It is called with the lock held, and gives it up.
+// await waits for done, unless too many requests wait already. The caller holds s.mu; await unlocks it.
 func (s *keySource) await(ctx context.Context, done <-chan struct{}) bool {
 	if s.waiting >= maxWaiting {
 		s.mu.Unlock()
@@ -158,33 +160,18 @@ func (s *keySource) await(ctx context.Context, done <-chan struct{}) bool {
 		s.waiting--
 		s.mu.Unlock()
 	}()
-	patience := time.NewTimer(maxWait)
-	defer patience.Stop()
+	timer := time.NewTimer(maxWait)
+	defer timer.Stop()
 	select {
 	case <-done:
 		return true
-	case <-patience.C:
+	case <-timer.C:
 	case <-ctx.Done():
 	}
 	return false
 }
 
-// degraded says in one line what is wrong, "" if nothing is.
-func (s *keySource) degraded() string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	switch {
-	case s.client == nil || s.failure == "" && s.set.Load() != nil:
-		return ""
-	case s.set.Load() == nil && s.failure == "":
-		return fmt.Sprintf("issuer %s: its key set has not been fetched yet", s.issuer)
-	case s.set.Load() == nil:
-		return fmt.Sprintf("issuer %s: no key set yet: %s", s.issuer, s.failure)
-	}
-	return fmt.Sprintf("issuer %s: key set last refreshed %v ago: %s", s.issuer, s.now().Sub(s.fetched).Truncate(time.Second), s.failure)
-}
-
-// fetch gets the set, after OIDC discovery (OpenID Connect Discovery section 4) if no URL is configured.
+// fetch returns the published set, after OIDC discovery (OpenID Connect Discovery section 4) if no URL is configured.
 func (s *keySource) fetch(ctx context.Context) (*keySet, error) {
 	ctx, cancel := context.WithTimeout(ctx, fetchTimeout)
 	defer cancel()
@@ -223,7 +210,7 @@ func (s *keySource) discover(document []byte) (string, error) {
 	found, _ := members["jwks_uri"].(string)
 	// Plain http only if the issuer itself is on loopback: no remote document may send us to a
 	// service on this machine.
-	if err := checkURL(found); err != nil || strings.HasPrefix(s.issuer, "https:") && !strings.HasPrefix(found, "https:") {
+	if problem, _ := urlProblem(found, true); problem != "" || strings.HasPrefix(s.issuer, "https:") && !strings.HasPrefix(found, "https:") {
 		return "", errDiscoveredURL
 	}
 	return found, nil
@@ -257,7 +244,7 @@ func (s *keySource) get(ctx context.Context, from string) ([]byte, error) {
 	return data, nil
 }
 
-// describe says why a fetch failed without an address or a system's message in it.
+// describe returns why a fetch failed, without any address or message of the system.
 func describe(err error) string {
 	var timeout net.Error
 	var status statusError
@@ -267,24 +254,32 @@ func describe(err error) string {
 	case errors.As(err, &status):
 		return status.Error()
 	}
-	for _, plain := range []error{errMalformedSet, errEmptySet, errDiscovery, errOtherIssuer, errDiscoveredURL, errTooLong} {
-		if errors.Is(err, plain) {
-			return plain.Error()
+	for _, known := range []error{errMalformedSet, errEmptySet, errDiscovery, errOtherIssuer, errDiscoveredURL, errTooLong} {
+		if errors.Is(err, known) {
+			return known.Error()
 		}
 	}
 	return "cannot be reached"
 }
 
-// checkURL wants an absolute URL, https or http on loopback, and no password in it.
-func checkURL(raw string) error {
-	u, err := url.Parse(raw)
-	if err != nil || u.Host == "" || u.User != nil || u.Fragment != "" {
-		return errors.New("not an absolute URL")
+// fix makes the one key of the configuration the source's set.
+func (s *keySource) fix(public any) error {
+	set, err := newFixedSet(public, s.algorithms)
+	if err == nil {
+		s.set.Store(set)
 	}
-	ip := net.ParseIP(u.Hostname())
-	loopback := u.Hostname() == "localhost" || ip != nil && ip.IsLoopback()
-	if u.Scheme == "https" || u.Scheme == "http" && loopback {
-		return nil
+	return err
+}
+
+// fetchClient returns a client that follows no redirect: the operator configures where keys come from,
+// nobody else.
+func fetchClient(from *http.Client) *http.Client {
+	client := http.Client{}
+	if from != nil {
+		client = *from
 	}
-	return errors.New("must be https, or http on loopback")
+	client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	client.Jar = nil
+	client.Timeout = fetchTimeout
+	return &client
 }

@@ -146,12 +146,12 @@ func TestRemovedKeyStopsWithinOneRefresh(t *testing.T) {
 		authenticate(t, a, token)
 		pass(time.Minute)
 		authenticate(t, a, token)
-		if tokens, _ := a.Remembered(); tokens != 1 {
-			t.Fatalf("%d tokens are remembered, want 1", tokens)
+		if tokens, _ := a.Verified(); tokens != 1 {
+			t.Fatalf("%d tokens are in the cache, want 1", tokens)
 		}
 		k.publish(next)
 		pass(10 * time.Minute)
-		_, err := a.Authenticate(bearer(token), "") // remembered, and bound to the old set
+		_, err := a.Authenticate(bearer(token), "") // in the cache, and bound to the old set
 		wantInvalid(t, err, unverifiable)
 		authenticate(t, a, next.token(current()))
 	})

@@ -9,7 +9,7 @@ import (
 	"tilegate/internal/tile"
 )
 
-// Limits bounds what may be seen. What nil means is said where Limits is used.
+// Limits bounds what may be seen. What nil means depends on the use, and is said there.
 type Limits struct {
 	// Tilesets are ids of tilesets, or globs over them ("acme-*"; * is the only wildcard), and
 	// "file:" entries for files, which no entry without that prefix covers.
@@ -18,7 +18,7 @@ type Limits struct {
 	BBox     *tile.Box       // nil: the whole world
 }
 
-// Validate says what is wrong with l.
+// Validate returns what is wrong with l.
 func (l Limits) Validate() error {
 	var errs []error
 	if err := validEntries(l.Tilesets); err != nil {
@@ -47,9 +47,9 @@ func validEntries(entries []string) error {
 	return nil
 }
 
-// coveredBy reports whether every id that entry admits is admitted by list too. A glob is
-// compared as if it were an id: its * is in no id's alphabet, so only a * of list's can match it,
-// and that one matches whatever takes its place. Sound, though not complete.
+// coveredBy reports whether list admits every id that entry admits. A glob is compared as if it were an id:
+// no id holds a *, so only a * in list can match it, and that one matches whatever takes its place. It may
+// return false for a glob that only several entries of list cover together.
 func coveredBy(list []string, entry string) bool {
 	file, isFile := strings.CutPrefix(entry, tile.FilePrefix)
 	for _, glob := range list {
@@ -61,8 +61,8 @@ func coveredBy(list []string, entry string) bool {
 	return false
 }
 
-// matchGlob matches s with pattern, whose only wildcard is *. It backtracks to the last * alone,
-// so a hostile pattern costs at most len(pattern)·len(s).
+// matchGlob reports whether s matches pattern, whose only wildcard is *. It backtracks to the last * only,
+// so that a hostile pattern costs at most len(pattern)·len(s) steps.
 func matchGlob(pattern, s string) bool {
 	p, i := 0, 0
 	star, mark := -1, 0
@@ -87,10 +87,10 @@ func matchGlob(pattern, s string) bool {
 	return p == len(pattern)
 }
 
-// cut narrows entries to what allow admits as well. Where two globs overlap without one covering
-// the other (a*, *b) their intersection is no glob: then allow itself comes back as within, and
-// an id must match both lists.
-func cut(entries, allow []string) (kept, within []string) {
+// intersect narrows entries to what allow admits too. Where two globs overlap and neither covers the other
+// (a*, *b), their intersection is not a glob: then it returns allow as also, and an id must match both
+// lists.
+func intersect(entries, allow []string) (kept, also []string) {
 	kept = []string{}
 	for _, entry := range entries {
 		if coveredBy(allow, entry) {
@@ -111,11 +111,11 @@ func cut(entries, allow []string) (kept, within []string) {
 			}
 		}
 		if overlap {
-			kept, within = append(kept, entry), allow
+			kept, also = append(kept, entry), allow
 		} else {
 			kept = append(kept, narrower...)
 		}
 	}
 	slices.Sort(kept)
-	return slices.Compact(kept), within
+	return slices.Compact(kept), also
 }

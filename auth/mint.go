@@ -18,7 +18,7 @@ const ownIssuer = "tilegate"
 
 const defaultPathTTL = time.Hour
 
-// AccessRequest describes a token of NewAccessToken.
+// AccessRequest describes the token that NewAccessToken shall make.
 type AccessRequest struct {
 	Subject string
 	Limits
@@ -60,7 +60,7 @@ func (a *Authenticator) NewAccessToken(r AccessRequest) (string, *Grant, error) 
 		return "", nil, fmt.Errorf("make an access token: %w", err)
 	}
 	token := signed + "." + base64.RawURLEncoding.EncodeToString(signature)
-	// What cannot be verified here, a subject too long for example, must not be handed out.
+	// A token that would be refused, for a subject that is too long for example, must not be handed out.
 	g, _, _, err := a.verifyJWT(context.Background(), token, a.now())
 	if err != nil {
 		return "", nil, fmt.Errorf("make an access token: %w", err)
@@ -68,21 +68,24 @@ func (a *Authenticator) NewAccessToken(r AccessRequest) (string, *Grant, error) 
 	return token, g, nil
 }
 
-// PathRequest says what a path token shall admit, all within the parent's grant.
+// PathRequest describes the token that NewPathToken shall make, within the parent's grant.
 type PathRequest struct {
-	// Limits: nil Tilesets are the parent's; otherwise each must be granted to the parent. Zoom
-	// and BBox are cut to the parent's.
+	// Limits: nil Tilesets are the parent's; otherwise the parent's grant must cover each. Zoom and BBox
+	// are narrowed to the parent's.
 	Limits
-	TTL time.Duration // 0: one hour; cut to the parent's expiry
+	TTL time.Duration // 0: one hour; never beyond the parent's expiry
 }
 
-// NewPathToken makes a token for URLs' paths out of an access token's grant or a session's, never
-// wider and never longer than that. Its expiry is rounded down to TokenWindow, so that asking alike
-// within a window gives the same token, and its URLs stay in caches; a window of more than half of
-// the TTL is halved until it is not, and where rounding would leave less than half of what is left
-// of the parent, the parent's own expiry stands, which is as steady.
-// Errors: ErrWrongKind for another kind of parent; *InvalidError for one that has no second left;
-// ErrNotGranted; ErrTooLarge; any other says what is wrong with the request.
+// NewPathToken makes a token for the path of URLs out of the grant of an access token or a session. It is
+// never wider and never lives longer than its parent.
+//
+// Its expiry is rounded down to TokenWindow, so that the same request within a window gets the same token
+// and its URLs stay in caches. A window of more than half of the TTL is halved until it fits. Where rounding
+// would leave less than half of the parent's remaining life, the parent's expiry is used, which does not
+// change either.
+//
+// Errors: ErrWrongKind for another kind of parent; *InvalidError for a parent that ends within a second or
+// is revoked; ErrNotGranted; ErrTooLarge. Any other error says what is wrong with the request.
 func (a *Authenticator) NewPathToken(parent *Grant, r PathRequest) (string, *Grant, error) {
 	if parent.Kind != Access && parent.Kind != Session {
 		return "", nil, ErrWrongKind
@@ -97,12 +100,12 @@ func (a *Authenticator) NewPathToken(parent *Grant, r PathRequest) (string, *Gra
 		return "", nil, errors.New("ttl must be 1s at least")
 	}
 	now := a.now()
-	if err := a.spent(parent); err != nil {
+	if err := a.checkParent(parent); err != nil {
 		return "", nil, err
 	}
 	g := &Grant{
 		Kind: Path, Subject: parent.Subject, Expires: a.pathExpiry(now, r.TTL, parent.Expires),
-		Tilesets: parent.Tilesets, within: parent.within,
+		Tilesets: parent.Tilesets, alsoWithin: parent.alsoWithin,
 		MinZoom: parent.MinZoom, MaxZoom: parent.MaxZoom, area: parent.area,
 		issuedAt: parent.issuedAt, mintedAt: parent.mintedAt,
 	}
@@ -112,11 +115,11 @@ func (a *Authenticator) NewPathToken(parent *Grant, r PathRequest) (string, *Gra
 				return "", nil, ErrNotGranted
 			}
 		}
-		g.Tilesets, g.within = slices.Clone(r.Tilesets), nil // covered by the parent's lists, all of them
+		g.Tilesets, g.alsoWithin = slices.Clone(r.Tilesets), nil // covered by the parent's lists, all of them
 		slices.Sort(g.Tilesets)
 		g.Tilesets = slices.Compact(g.Tilesets)
 	}
-	g.cutTo(Limits{Zoom: r.Zoom, BBox: r.BBox})
+	g.narrow(Limits{Zoom: r.Zoom, BBox: r.BBox})
 	if len(g.Tilesets) == 0 || g.empty() {
 		return "", nil, ErrNotGranted
 	}
@@ -124,9 +127,9 @@ func (a *Authenticator) NewPathToken(parent *Grant, r PathRequest) (string, *Gra
 	return token, g, err
 }
 
-// spent says why nothing can be minted from parent any more: what is minted has no leeway, and
-// parent may have been revoked since it was authenticated.
-func (a *Authenticator) spent(parent *Grant) error {
+// checkParent returns why nothing can be minted from parent any more: it has expired, since what is minted
+// has no leeway, or it was revoked after it was authenticated.
+func (a *Authenticator) checkParent(parent *Grant) error {
 	if parent.Expires.Unix() <= a.now().Unix() {
 		return refused("the token has expired")
 	}
@@ -137,7 +140,7 @@ func (a *Authenticator) spent(parent *Grant) error {
 }
 
 func (g *Grant) covers(entry string) bool {
-	for _, list := range g.within {
+	for _, list := range g.alsoWithin {
 		if !coveredBy(list, entry) {
 			return false
 		}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -21,59 +22,74 @@ func TestNewReportsEveryFault(t *testing.T) {
 		change func(*auth.Options)
 		want   []string
 	}{
-		{"leeway", func(o *auth.Options) { o.Leeway = time.Hour }, []string{"leeway must be 0 to 5m"}},
-		{"negative lifetime", func(o *auth.Options) { o.MaxLifetime = -1 }, []string{"max_lifetime"}},
-		{"session of a second", func(o *auth.Options) { o.SessionTTL = time.Second }, []string{"session.ttl"}},
-		{"window", func(o *auth.Options) { o.TokenWindow = time.Millisecond }, []string{"token_window"}},
-		{"same site none without https", func(o *auth.Options) { o.SameSite, o.SecureCookie = http.SameSiteNoneMode, false }, []string{"same_site none needs https"}},
-		{"partitioned lax", func(o *auth.Options) { o.Partitioned = true }, []string{"partitioned needs same_site none"}},
-		{"claims that are others'", func(o *auth.Options) { o.Claims.Tilesets = "aud" }, []string{"auth.claims"}},
-		{"claims that are one", func(o *auth.Options) { o.Claims.Zoom, o.Claims.BBox = "x", "x" }, []string{"auth.claims"}},
-		{"short signing key", func(o *auth.Options) { o.SigningKeys = append(o.SigningKeys, secret[:31]) }, []string{"signing_keys: key 2: a signing key needs at least 32 random bytes"}},
-		{"nine signing keys", func(o *auth.Options) { o.SigningKeys = make([][]byte, 9) }, []string{"at most 8"}},
-		{"no issuer", func(o *auth.Options) { o.Issuers[0].Issuer = "" }, []string{"issuer 1: issuer is missing"}},
-		{"our own issuer", func(o *auth.Options) { o.Issuers[0].Issuer = "tilegate" }, []string{"is our own"}},
-		{"no algorithms", func(o *auth.Options) { o.Issuers[0].Algorithms = nil }, []string{"algorithms are missing"}},
-		{"none", func(o *auth.Options) { o.Issuers[0].Algorithms = []string{"RS256", "none"} }, []string{`"none" is not one of`}},
-		{"algorithm in another case", func(o *auth.Options) { o.Issuers[0].Algorithms = []string{"rs256"} }, []string{`"rs256" is not one of`}},
-		{"HS beside a public key", func(o *auth.Options) { o.Issuers[0].Algorithms = []string{"RS256", "HS256"} }, []string{"never goes with"}},
+		{"leeway", func(o *auth.Options) { o.Leeway = time.Hour }, []string{"auth.leeway: must be at most 5m0s"}},
+		{"negative lifetime", func(o *auth.Options) { o.MaxLifetime = -1 }, []string{"auth.max_lifetime: must be at least 1s"}},
+		{"session of a second", func(o *auth.Options) { o.SessionTTL = time.Second }, []string{"auth.session.ttl: must be at least 3s"}},
+		{"window", func(o *auth.Options) { o.TokenWindow = time.Millisecond }, []string{"auth.token_window: must be at least 1s"}},
+		{"same site none without https", func(o *auth.Options) { o.SameSite, o.SecureCookie = http.SameSiteNoneMode, false }, []string{"auth.session.same_site: needs a secure cookie"}},
+		{"partitioned lax", func(o *auth.Options) { o.Partitioned = true }, []string{"auth.session.partitioned: goes with same_site: none only"}},
+		{"claims that are others'", func(o *auth.Options) { o.Claims.Tilesets = "aud" }, []string{"auth.claims.tilesets: is a claim with a meaning of its own"}},
+		{"claims that are one", func(o *auth.Options) { o.Claims.Zoom, o.Claims.BBox = "x", "x" }, []string{"auth.claims.bbox: is auth.claims.zoom's already"}},
+		{"short signing key", func(o *auth.Options) { o.SigningKeys = append(o.SigningKeys, secret[:31]) }, []string{"auth.signing_keys[1]: has fewer than 32 bytes"}},
+		{"nine signing keys", func(o *auth.Options) { o.SigningKeys = slices.Repeat([][]byte{secret}, 9) }, []string{"auth.signing_keys: are more than 8"}},
+		{"no issuer", func(o *auth.Options) { o.Issuers[0].Issuer = "" }, []string{"auth.issuers[0].issuer: is required"}},
+		{"our own issuer", func(o *auth.Options) { o.Issuers[0].Issuer = "tilegate" }, []string{"auth.issuers[0].issuer: is the name in tilegate's own tokens"}},
+		{"no algorithms", func(o *auth.Options) { o.Issuers[0].Algorithms = nil }, []string{"auth.issuers[0].algorithms: is required"}},
+		{"none", func(o *auth.Options) { o.Issuers[0].Algorithms = []string{"RS256", "none"} }, []string{"auth.issuers[0].algorithms[1]: is not a signature algorithm"}},
+		{"algorithm in another case", func(o *auth.Options) { o.Issuers[0].Algorithms = []string{"rs256"} }, []string{"auth.issuers[0].algorithms[0]: is not a signature algorithm"}},
+		{"HS beside a public key", func(o *auth.Options) { o.Issuers[0].Algorithms = []string{"RS256", "HS256"} }, []string{"auth.issuers[0].algorithms: mixes HMAC with public-key algorithms"}},
 		{"HS beside a key set", func(o *auth.Options) {
 			o.Issuers[0].PublicKeyPEM, o.Issuers[0].JWKSURL, o.Issuers[0].Algorithms = nil, "https://id.example.com/jwks.json", []string{"HS256"}
-		}, []string{"never goes with"}},
-		{"RS beside a secret", func(o *auth.Options) { o.Issuers[0].PublicKeyPEM, o.Issuers[0].Secret = nil, secret }, []string{"HS algorithms alone"}},
+		}, []string{"auth.issuers[0].algorithms[0]: is HMAC, which does not go with jwks_url"}},
+		{"RS beside a secret", func(o *auth.Options) { o.Issuers[0].PublicKeyPEM, o.Issuers[0].Secret = nil, secret }, []string{"auth.issuers[0].key: is a secret, but no algorithm is HMAC"}},
 		{"secret too short for HS384", func(o *auth.Options) {
 			o.Issuers[0].PublicKeyPEM, o.Issuers[0].Secret, o.Issuers[0].Algorithms = nil, secret, []string{"HS256", "HS384"}
-		}, []string{"too weak"}},
-		{"two sources of keys", func(o *auth.Options) { o.Issuers[0].JWKSURL = "https://id.example.com/jwks.json" }, []string{"only one of"}},
+		}, []string{"auth.issuers[0].key: the secret has fewer than 48 bytes"}},
+		{"two sources of keys", func(o *auth.Options) { o.Issuers[0].JWKSURL = "https://id.example.com/jwks.json" }, []string{"auth.issuers[0].key: does not go with jwks_url"}},
 		{"key set over plain http", func(o *auth.Options) {
 			o.Issuers[0].PublicKeyPEM, o.Issuers[0].JWKSURL = nil, "http://id.example.com/jwks.json"
-		}, []string{"must be https"}},
+		}, []string{"auth.issuers[0].jwks_url: is neither https nor on loopback"}},
 		{"key set with a password", func(o *auth.Options) {
 			o.Issuers[0].PublicKeyPEM, o.Issuers[0].JWKSURL = nil, "https://a:b@id.example.com/jwks.json"
-		}, []string{"not an absolute URL"}},
+		}, []string{"auth.issuers[0].jwks_url: holds a user or password"}},
 		{"key set by a name that begins like loopback", func(o *auth.Options) {
 			o.Issuers[0].PublicKeyPEM, o.Issuers[0].JWKSURL = nil, "http://127.0.0.1.example.com/jwks.json"
-		}, []string{"must be https"}},
-		{"discovery of an issuer that is no URL", func(o *auth.Options) { o.Issuers[0].PublicKeyPEM, o.Issuers[0].Issuer = nil, "acme" }, []string{"not an absolute URL"}},
+		}, []string{"auth.issuers[0].jwks_url: is neither https nor on loopback"}},
+		{"discovery of an issuer that is no URL", func(o *auth.Options) { o.Issuers[0].PublicKeyPEM, o.Issuers[0].Issuer = nil, "acme" }, []string{"auth.issuers[0].issuer: is not an absolute http or https URL"}},
 		{"refresh too often", func(o *auth.Options) {
 			o.Issuers[0].PublicKeyPEM, o.Issuers[0].JWKSRefresh = nil, time.Millisecond
-		}, []string{"jwks_refresh"}},
+		}, []string{"auth.issuers[0].jwks_refresh: must be at least 1s"}},
 		{"malformed allow and grant", func(o *auth.Options) {
 			o.Issuers[0].Allow = auth.Limits{Tilesets: []string{"A"}}
 			o.Issuers[0].Default = auth.Limits{Zoom: &tile.ZoomRange{Min: 9, Max: 1}}
-		}, []string{"allow: tilesets: entry 1", "grant: zoom"}},
+		}, []string{"auth.issuers[0].allow.tilesets[0]: is neither an id nor a glob", "auth.issuers[0].grant.zoom: is not a range of zooms"}},
 		{"two issuers without allow", func(o *auth.Options) {
 			o.Issuers = append(o.Issuers, o.Issuers[0])
 			o.Issuers[1].Issuer, o.Issuers[1].Allow = "https://other.example/", auth.Limits{Tilesets: []string{}}
-		}, []string{"issuer 1: allow.tilesets is required"}},
+		}, []string{"auth.issuers[0].allow.tilesets: is required with two issuers or more"}},
 		{"one issuer twice", func(o *auth.Options) {
 			o.Issuers[0].Allow = auth.Limits{Tilesets: []string{"*"}}
 			o.Issuers = append(o.Issuers, o.Issuers[0])
-		}, []string{"issuer 2: this iss is configured twice"}},
+		}, []string{"auth.issuers[1].issuer: is auth.issuers[0]'s already"}},
+		{"issuer over plain http with a key of its own", func(o *auth.Options) { o.Issuers[0].Issuer = "http://id.example.com" }, []string{"auth.issuers[0].issuer: is neither https nor on loopback"}},
+		{"public key beside HS", func(o *auth.Options) { o.Issuers[0].Algorithms = []string{"HS256"} }, []string{"auth.issuers[0].key: is PEM, but the algorithms are HMAC"}},
+		{"public key for a secret", func(o *auth.Options) {
+			o.Issuers[0].PublicKeyPEM, o.Issuers[0].Secret, o.Issuers[0].Algorithms = nil, o.Issuers[0].PublicKeyPEM, []string{"HS256"}
+		}, []string{"auth.issuers[0].key: is PEM, but the algorithms are HMAC"}},
+		{"public key and secret", func(o *auth.Options) { o.Issuers[0].Secret = secret }, []string{"auth.issuers[0].key: is both a public key and a secret"}},
+		{"box off the globe", func(o *auth.Options) {
+			o.Issuers[0].Allow = auth.Limits{BBox: &tile.Box{West: -190, South: 1, East: 2, North: 3}}
+		}, []string{"auth.issuers[0].allow.bbox[0]: is not within -180 to 180 degrees"}},
+		{"box without area", func(o *auth.Options) {
+			o.Issuers[0].Default = auth.Limits{BBox: &tile.Box{West: 1, South: 1, East: 2, North: 1}}
+		}, []string{"auth.issuers[0].grant.bbox: has no area"}},
 		{"several at once", func(o *auth.Options) {
 			o.Leeway, o.Partitioned, o.Issuers[0].Issuer, o.Issuers[0].Algorithms = -1, true, "", nil
 			o.SigningKeys = [][]byte{nil}
-		}, []string{"leeway", "partitioned", "issuer is missing", "algorithms are missing", "signing_keys: key 1"}},
+		}, []string{
+			"auth.issuers[0].issuer: is required", "auth.issuers[0].algorithms: is required", "auth.leeway: must not be negative",
+			"auth.signing_keys[0]: has fewer than 32 bytes", "auth.session.partitioned: goes with",
+		}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			o := testOptions(newClock(), rsaSigner(""))
@@ -82,9 +98,14 @@ func TestNewReportsEveryFault(t *testing.T) {
 			if err == nil || a != nil {
 				t.Fatalf("got %v, %v", a, err)
 			}
-			for _, want := range tt.want {
-				if !strings.Contains(err.Error(), want) {
-					t.Errorf("got %q, want it to contain %q", err, want)
+			joined, _ := err.(interface{ Unwrap() []error }) //nolint:errorlint // New returns what errors.Join made
+			if joined == nil || len(joined.Unwrap()) != len(tt.want) {
+				t.Fatalf("got %q, want %d faults", err, len(tt.want))
+			}
+			for i, fault := range joined.Unwrap() {
+				var e *auth.OptionError
+				if !errors.As(fault, &e) || !strings.HasPrefix(e.Key+": "+e.Problem, tt.want[i]) || !strings.HasPrefix(e.Error(), tt.want[i]) {
+					t.Errorf("got %q, want it to begin with %q", fault, tt.want[i])
 				}
 			}
 			if strings.Contains(err.Error(), string(secret[:31])) {

@@ -8,9 +8,9 @@ import (
 	"time"
 )
 
-// ref stands for a subject or a token's id wherever revocation compares them: 96 bits of a hash,
-// so that a record and a minted token stay small whatever the names. Two names of one ref could
-// only ever be revoked together.
+// ref stands for a subject or a token's id where revocation compares them. It is 96 bits of a hash, so that
+// records and minted tokens stay small however long the names are. Two names with the same ref could only
+// be revoked together.
 type ref [12]byte
 
 func subjectRef(subject string) ref { return newRef("subject", subject) }
@@ -21,52 +21,54 @@ func newRef(what, name string) ref {
 	return ref(sum[:12])
 }
 
-// bind gives g the refs by which it can be revoked: its own id and those of its parents.
+// bind sets the refs by which g can be revoked: its subject, its own id and those of its parents.
 func (g *Grant) bind(parents []ref) {
 	g.subject = subjectRef(g.Subject)
 	g.lineage = append([]ref{tokenRef(g.ID)}, parents...)
 }
 
-// Revocation names what is revoked: all that a subject holds, or one token. Both may be given.
+// Revocation names what is revoked: all tokens of a subject, or one token, or both.
 type Revocation struct {
-	Subject string // the sub, whichever issuer said it
-	TokenID string // a Grant's ID: the jti, or the derived one that the logs show
+	Subject string // the sub, of whichever issuer
+	TokenID string // a Grant's ID: the jti, or the derived id that the logs show
 }
 
 const (
 	maxRevocations = 1 << 16
-	maxEnded       = 64 // of one subject's sessions that are told apart
+	maxEnded       = 64 // ended sessions of one subject that are kept one by one
 )
 
-// revocations is what has been revoked, in this process alone.
+// revocations holds what has been revoked, in this process only.
 type revocations struct {
-	limit int          // of records, of subjects in ended, and of sessions in all of them
-	count atomic.Int64 // of records and of subjects in ended, read without the lock on the hot path
+	limit int          // of records, of owners in ended, and of sessions in all of them
+	count atomic.Int64 // of records and of owners in ended; the hot path reads it without the lock
 
 	mu        sync.RWMutex
 	records   map[ref]record
-	nextSweep time.Time // no record may be forgotten before
+	nextSweep time.Time // before it, no record may be dropped
 
-	ended     map[ref]*endings // by their owner
-	sessions  int              // in all of ended
+	ended     map[ref]*endedSessions // by their owner
+	sessions  int                    // in all of ended
 	nextPrune time.Time
 }
 
 type record struct {
-	issuedBy int64     // subjects: tokens issued up to then are refused, Unix seconds; and those that do not say
-	until    time.Time // may be forgotten from then on, if room is needed; zero: never
+	issuedBy int64     // subjects: refuses tokens issued up to then, in Unix seconds, and tokens without iat
+	until    time.Time // from then on it may be dropped if room is needed; zero: never
 }
 
-// Revoke refuses from now on every token of the subject that was issued until now, or the token of
-// that id, and all that was minted from them: sessions, path tokens, remembered ones. A later token
-// of the subject is accepted, unless its iat lies within the leeway after the revocation, since an
-// issuer's clock may run ahead by that much, or it has no iat: a subject whose tokens carry none
-// stays revoked. A subject or an id is revoked whichever issuer used it.
+// Revoke refuses from now on every token of the subject that has been issued, or the token with that id, and
+// all that was minted from them: sessions and path tokens, verified before or not. A subject or an id is
+// revoked whichever issuer used it.
 //
-// Records are kept while there is room for 65,536, and then give way to new ones once they are older
-// than MaxLifetime; where none is, or it is unlimited, ErrTooManyRevocations. What says its iat has
-// expired by then. A token without iat that lives longer may not: it is accepted in its last
-// MaxLifetime, and only a record that is still there refuses it.
+// Later tokens of the subject are accepted, with two exceptions: those whose iat lies within the leeway
+// after the revocation, since an issuer's clock may run ahead by that much, and those without iat. A subject
+// whose tokens have no iat stays revoked.
+//
+// There is room for 65,536 records. When it is full, records older than MaxLifetime are dropped; if there
+// are none, or MaxLifetime is unlimited, Revoke returns ErrTooManyRevocations. A revoked token with an iat
+// has expired by the time its record may be dropped. One without iat may live longer: in its last
+// MaxLifetime it is accepted, and then only a record that has not been dropped refuses it.
 func (a *Authenticator) Revoke(r Revocation) error {
 	now := a.now()
 	rec := record{issuedBy: now.Add(a.leeway).Unix()}
@@ -84,11 +86,11 @@ func (a *Authenticator) Revoke(r Revocation) error {
 	return nil
 }
 
-// EndSession revokes one session and what was minted from it, not the token that it came from.
-// Where more of the subject's sessions have ended than are told apart (64, fewer when very many
-// subjects log out), all that the subject has at this moment end instead, so that a logout always
-// holds and costs nobody else theirs. ErrWrongKind if g is no session; ErrTooManyRevocations when
-// 65,536 subjects have logged out.
+// EndSession revokes one session and what was minted from it, but not the token that it came from. Up to 64
+// ended sessions of a subject are kept one by one, fewer when very many subjects log out. Beyond that, all
+// sessions that the subject has at this moment end, so that a logout always holds and never affects another
+// subject. Errors: ErrWrongKind if g is no session; ErrTooManyRevocations when 65,536 subjects have logged
+// out.
 func (a *Authenticator) EndSession(g *Grant) error {
 	if g.Kind != Session {
 		return ErrWrongKind
@@ -96,21 +98,21 @@ func (a *Authenticator) EndSession(g *Grant) error {
 	return a.revoked.end(g, a.now(), a.sessionTTL)
 }
 
-// endings are the sessions of one owner that have ended before they expired.
-type endings struct {
-	sessions []ending
-	mintedBy int64     // Unix seconds: all sessions up to then have ended too
-	until    time.Time // by when every one of them has expired
+// endedSessions are the sessions of one owner that have ended before they expired.
+type endedSessions struct {
+	sessions []endedSession
+	mintedBy int64     // all sessions minted up to then have ended too; Unix seconds
+	until    time.Time // by then all of them have expired
 }
 
-type ending struct {
+type endedSession struct {
 	id     ref
 	minted int64 // Unix seconds
 	until  time.Time
 }
 
-// owner is whose a session is, or what was minted from it: the subject, or the access token of one
-// that names none.
+// owner returns whose session g is, or was minted from: the subject, or the access token if that names no
+// subject.
 func (g *Grant) owner() ref {
 	if g.Subject == "" {
 		return g.lineage[len(g.lineage)-1]
@@ -121,7 +123,7 @@ func (g *Grant) owner() ref {
 func (r *revocations) end(g *Grant, now time.Time, ttl time.Duration) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if !now.Before(r.nextPrune) { // once in a session's time: each is looked at twice before it is gone
+	if !now.Before(r.nextPrune) { // once per lifetime of a session, so that each is looked at twice at most
 		r.nextPrune = now.Add(ttl)
 		for owner, e := range r.ended {
 			if !now.Before(e.until) {
@@ -136,9 +138,9 @@ func (r *revocations) end(g *Grant, now time.Time, ttl time.Duration) error {
 			return ErrTooManyRevocations
 		}
 		if r.ended == nil {
-			r.ended = map[ref]*endings{}
+			r.ended = map[ref]*endedSessions{}
 		}
-		e = &endings{}
+		e = &endedSessions{}
 		r.ended[g.owner()] = e
 	}
 	r.sessions -= len(e.sessions)
@@ -151,17 +153,17 @@ func (r *revocations) end(g *Grant, now time.Time, ttl time.Duration) error {
 	return nil
 }
 
-func (e *endings) add(g *Grant, now time.Time) {
-	e.sessions = slices.DeleteFunc(e.sessions, func(s ending) bool { return !now.Before(s.until) })
-	e.sessions = append(e.sessions, ending{g.lineage[0], g.mintedAt, g.Expires})
+func (e *endedSessions) add(g *Grant, now time.Time) {
+	e.sessions = slices.DeleteFunc(e.sessions, func(s endedSession) bool { return !now.Before(s.until) })
+	e.sessions = append(e.sessions, endedSession{g.lineage[0], g.mintedAt, g.Expires})
 	if g.Expires.After(e.until) {
 		e.until = g.Expires
 	}
 }
 
-// endAll has one moment stand for each session. Another process may have minted one by a clock that
-// runs ahead.
-func (e *endings) endAll(now time.Time, ttl time.Duration) {
+// endAll replaces the single sessions by one time up to which all have ended. That may lie ahead, since
+// another process may have minted a session by a clock that runs ahead.
+func (e *endedSessions) endAll(now time.Time, ttl time.Duration) {
 	if last := now.Add(ttl); last.After(e.until) {
 		e.until = last
 	}
@@ -172,12 +174,12 @@ func (e *endings) endAll(now time.Time, ttl time.Duration) {
 	e.sessions = nil
 }
 
-// has reports whether g is, or comes from, one of the sessions.
-func (e *endings) has(g *Grant) bool {
+// has reports whether g is one of the sessions, or was minted from one.
+func (e *endedSessions) has(g *Grant) bool {
 	if g.mintedAt <= e.mintedBy {
 		return true
 	}
-	return slices.ContainsFunc(e.sessions, func(s ending) bool { return slices.Contains(g.lineage, s.id) })
+	return slices.ContainsFunc(e.sessions, func(s endedSession) bool { return slices.Contains(g.lineage, s.id) })
 }
 
 func (r *revocations) add(name ref, rec record, now time.Time) error {
@@ -200,7 +202,8 @@ func (r *revocations) add(name ref, rec record, now time.Time) error {
 	return nil
 }
 
-// sweep forgets the records that may be. It looks at all of them, so it waits until there can be one.
+// sweep drops the records that may be dropped. It looks at all of them, and so does nothing before the time
+// of the first.
 func (r *revocations) sweep(now time.Time) {
 	if r.nextSweep.IsZero() || now.Before(r.nextSweep) {
 		return

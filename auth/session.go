@@ -5,15 +5,15 @@ import (
 	"time"
 )
 
-// NewSession makes the cookie's token out of an access token's grant: SessionTTL long, never
-// longer than the access token itself. Sessions are independent; an old one stays good beside a
-// new one until it expires. Errors: ErrWrongKind for any other kind, since a session never begets
-// a session; *InvalidError for a token that has no second left; ErrTooLarge.
+// NewSession makes the cookie's token out of an access token's grant. It lives for SessionTTL, and never
+// longer than the access token. Sessions are independent: an old one stays valid beside a new one until it
+// expires. Errors: ErrWrongKind for any other kind, since no session is made from a session; *InvalidError
+// for a token that ends within a second or is revoked; ErrTooLarge.
 func (a *Authenticator) NewSession(access *Grant) (*SessionToken, error) {
 	if access.Kind != Access {
 		return nil, ErrWrongKind
 	}
-	if err := a.spent(access); err != nil {
+	if err := a.checkParent(access); err != nil {
 		return nil, err
 	}
 	now := a.now().Truncate(time.Second)
@@ -23,7 +23,7 @@ func (a *Authenticator) NewSession(access *Grant) (*SessionToken, error) {
 	}
 	g := &Grant{
 		Kind: Session, Subject: access.Subject, Expires: expires,
-		Tilesets: access.Tilesets, within: access.within,
+		Tilesets: access.Tilesets, alsoWithin: access.alsoWithin,
 		MinZoom: access.MinZoom, MaxZoom: access.MaxZoom, area: access.area,
 		issuedAt: access.issuedAt, mintedAt: now.Unix(),
 	}
@@ -39,13 +39,13 @@ func (a *Authenticator) NewSession(access *Grant) (*SessionToken, error) {
 	return s, nil
 }
 
-// SessionToken is a session as its holder may know it.
+// SessionToken describes a session to its holder.
 type SessionToken struct {
-	Token      string // the cookie's value; "" where it is not for telling
+	Token      string // the cookie's value; "" except from NewSession
 	Subject    string
 	Tilesets   []string
 	Expires    time.Time
-	RenewAfter time.Time // when to ask for the next one: two thirds of the way
+	RenewAfter time.Time // when to ask for the next one: after two thirds of its life
 }
 
 // Session describes the session that g comes from. ErrWrongKind if g is no session.
@@ -64,16 +64,16 @@ func (g *Grant) session() *SessionToken {
 	}
 }
 
-// CookieName is the one cookie that is ever read. With __Host- browsers themselves see to it that
-// no other host and no plain-text page has set it (RFC 6265bis section 4.1.3.2).
+// CookieName returns the name of the only cookie that is read. Browsers let no other host and no page
+// without TLS set a cookie whose name begins with __Host- (RFC 6265bis section 4.1.3.2).
 func (a *Authenticator) CookieName() string { return a.cookieName }
 
-// SessionCookie is what hands s to a browser, which drops it when s expires.
+// SessionCookie returns the cookie that gives s to a browser. It expires with s.
 func (a *Authenticator) SessionCookie(s *SessionToken) *http.Cookie {
 	return a.cookie(s.Token, max(int(s.Expires.Sub(a.now())/time.Second), 1))
 }
 
-// ClearCookie makes a browser forget its session.
+// ClearCookie returns the cookie that makes a browser forget its session.
 func (a *Authenticator) ClearCookie() *http.Cookie { return a.cookie("", -1) }
 
 func (a *Authenticator) cookie(value string, maxAge int) *http.Cookie {

@@ -11,7 +11,7 @@ import (
 const (
 	maxToken          = 8 << 10 // bytes of a token in compact serialization
 	maxDepth          = 16      // nesting of any JSON
-	maxTokenValues    = 1 << 10 // values in a token's header or payload: anybody can make us read those
+	maxTokenValues    = 1 << 10 // values in a token's header or payload, which anybody may send
 	maxDocumentValues = 1 << 14 // values in a key set
 )
 
@@ -24,8 +24,8 @@ type jws struct {
 	signature []byte
 }
 
-// parseJWS applies to the envelope everything that needs no key, since golang-jwt alone accepts
-// what RFC 7515 and RFC 8725 refuse: an unknown crit, b64, duplicate members, lenient base64url.
+// parseJWS makes every check of the envelope that needs no key. golang-jwt accepts what RFC 7515 and RFC
+// 8725 refuse: an unknown crit, b64, duplicate members, lenient base64url.
 func parseJWS(token string) (*jws, error) {
 	if len(token) > maxToken {
 		return nil, malformed("longer than 8 KiB")
@@ -53,8 +53,8 @@ func parseJWS(token string) (*jws, error) {
 	return j, j.readHeader(members)
 }
 
-// readHeader takes alg and kid, and refuses what would change how the token is verified (crit,
-// b64: RFC 7515 section 4.1.11, RFC 7797) or would let it bring its own key (RFC 8725 section 3.5).
+// readHeader reads alg and kid. It refuses members that change how the token is verified (crit, b64: RFC
+// 7515 section 4.1.11, RFC 7797) or that bring a key (RFC 8725 section 3.5).
 func (j *jws) readHeader(members map[string]any) error {
 	for _, name := range [...]string{"crit", "b64", "jwk", "jku", "x5u", "x5c"} {
 		if _, ok := members[name]; ok {
@@ -82,8 +82,8 @@ func (j *jws) readHeader(members map[string]any) error {
 	return nil
 }
 
-// decodeBase64 is base64url of RFC 7515 section 2: no padding, no line breaks, which
-// encoding/base64 skips, and no stray bits at the end, so that one text has one encoding.
+// decodeBase64 decodes base64url as in RFC 7515 section 2: without padding, without line breaks, which
+// encoding/base64 skips, and without stray bits at the end, so that each text has one encoding.
 func decodeBase64(s string) ([]byte, error) {
 	if strings.ContainsAny(s, "\r\n") {
 		return nil, errJSON
@@ -93,15 +93,14 @@ func decodeBase64(s string) ([]byte, error) {
 
 var errJSON = errors.New("not strict JSON")
 
-// ParseObject reads one JSON object strictly, for whom a member that is read otherwise than it was
-// meant is a hole: valid UTF-8, no member twice at any depth, nothing after it, 16 levels and 16,384
-// values at most. Values are those of encoding/json, with json.Number for numbers.
+// ParseObject reads one JSON object strictly, for callers to whom an ambiguous one is a security hole: valid
+// UTF-8, no member twice at any depth, nothing after it, at most 16 levels and 16,384 values. Values are
+// those of encoding/json, with json.Number for numbers.
 func ParseObject(data []byte) (map[string]any, error) { return parseObject(data, maxDocumentValues) }
 
 // parseObject reads one JSON object (RFC 8259) as I-JSON (RFC 7493) would have it: valid UTF-8,
-// no lone surrogates, no member twice at any depth, nothing after it, nesting to maxDepth, and at
-// most so many values.
-// Values are those of encoding/json with json.Number for numbers.
+// no lone surrogates, no member twice at any depth, nothing after it, nesting to maxDepth, and a bounded
+// number of values. Values are those of encoding/json with json.Number for numbers.
 func parseObject(data []byte, values int) (map[string]any, error) {
 	if !utf8.Valid(data) || !json.Valid(data) {
 		return nil, errJSON
@@ -114,8 +113,8 @@ func parseObject(data []byte, values int) (map[string]any, error) {
 	return object, nil
 }
 
-// walker gathers the values of a text whose grammar json.Valid has judged. encoding/json's own
-// decoder would cost six allocations a number, for anybody's token, and keep the last of two members.
+// walker reads the values of a text that json.Valid has accepted. The decoder of encoding/json would
+// allocate six times for each number, in anybody's token, and keep the last of two equal members.
 type walker struct {
 	text   string
 	at     int
@@ -123,7 +122,7 @@ type walker struct {
 	failed bool // a member twice, a lone surrogate, nested too deep, or too much of it
 }
 
-// next skips white space and tells the byte that follows it.
+// next skips white space and returns the byte after it.
 func (w *walker) next() byte {
 	for strings.IndexByte(" \t\r\n", w.text[w.at]) >= 0 {
 		w.at++
@@ -207,8 +206,8 @@ func (w *walker) string() string {
 	return s
 }
 
-// hasLoneSurrogate finds \ud800 to \udfff that form no pair: encoding/json turns each into
-// U+FFFD, which would make two names one. data is a valid JSON string.
+// hasLoneSurrogate reports whether data, a valid JSON string, holds \ud800 to \udfff that form no pair.
+// encoding/json turns each into U+FFFD, which would make two names equal.
 func hasLoneSurrogate(data []byte) bool {
 	for i := 0; i < len(data); i++ {
 		if data[i] != '\\' {

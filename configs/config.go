@@ -1,11 +1,8 @@
-// Package configs is tilegate's configuration: a YAML file, read strictly, with every key's default,
-// and every fault in it told at once with its line. docs/configuration.md is its reference.
 package configs
 
 import (
 	"log/slog"
 	"net/netip"
-	"slices"
 	"strings"
 	"time"
 
@@ -14,6 +11,9 @@ import (
 
 // Config is the whole configuration, as Load returns it: every default is filled in, every path is
 // usable from the working directory, and no rule of docs/configuration.md is broken.
+//
+// The tags of a field are its key (yaml), its default as the file would write it (default), and the bounds
+// of a duration (min, max).
 type Config struct {
 	Server   Server    `yaml:"server"`
 	Logging  Logging   `yaml:"logging"`
@@ -21,35 +21,36 @@ type Config struct {
 	Cache    Cache     `yaml:"cache"`
 	Auth     Auth      `yaml:"auth"`
 	CDN      CDN       `yaml:"cdn"`
-	Tilesets []Tileset `yaml:"tilesets"` // a mapping by id in the file, whose order is kept
+	Tilesets []Tileset `yaml:"tilesets"` // a mapping by id in the file; in the file's order
 	Files    []File    `yaml:"files"`    // likewise
 	Presign  Presign   `yaml:"presign"`
 
 	// Notes are what an operator should know although nothing is wrong.
 	Notes []Note `yaml:"-"`
 
-	places *report `yaml:"-"` // of the keys in the file
+	report *report `yaml:"-"` // where the keys stand in the file
 }
 
-// Fault is one that shows outside of the file alone, as in the environment, with the place of its key in the file.
-func (c *Config) Fault(key, problem, hint string) Fault { return c.places.place(key, problem, hint) }
+// Fault returns a fault with the position of its key in the file, or of what the key is missing from. It
+// is for rules that look at more than the file.
+func (c *Config) Fault(key, problem, hint string) Fault { return c.report.locate(key, problem, hint) }
 
-// Server is the listeners and how they behave.
+// Server says where tilegate listens, and how.
 type Server struct {
-	Listen          string         `yaml:"listen"`
-	AdminListen     string         `yaml:"admin_listen"` // "" for none
+	Listen          string         `yaml:"listen" default:":8080"`
+	AdminListen     string         `yaml:"admin_listen" default:"127.0.0.1:9090"` // "": none
 	AdminToken      Secret         `yaml:"admin_token"`
 	PublicURL       string         `yaml:"public_url"` // without a trailing slash; "" for the request's own
 	TrustedProxies  []netip.Prefix `yaml:"trusted_proxies"`
 	TLS             TLS            `yaml:"tls"`
 	CORS            CORS           `yaml:"cors"`
 	DrainDelay      time.Duration  `yaml:"drain_delay"`
-	ShutdownTimeout time.Duration  `yaml:"shutdown_timeout"`
+	ShutdownTimeout time.Duration  `yaml:"shutdown_timeout" default:"20s"`
 	ServerTiming    bool           `yaml:"server_timing"`
 	Limits          ServerLimits   `yaml:"limits"`
 }
 
-// TLS is the server's certificate: both files, or neither.
+// TLS names the server's certificate and its key: both files, or neither.
 type TLS struct {
 	CertFile string `yaml:"cert_file"`
 	KeyFile  string `yaml:"key_file"`
@@ -58,28 +59,28 @@ type TLS struct {
 // Enabled reports whether the public listener speaks TLS.
 func (t TLS) Enabled() bool { return t.CertFile != "" }
 
-// CORS is which other sites' scripts may read the answers.
+// CORS says which other sites' scripts may read the answers.
 type CORS struct {
 	Origins []string      `yaml:"origins"` // exact, or https://*.example.com
-	MaxAge  time.Duration `yaml:"max_age"`
+	MaxAge  time.Duration `yaml:"max_age" default:"2h"`
 }
 
-// ServerLimits bounds what a client may take of the public listener.
+// ServerLimits bounds what one client of the public listener may use.
 type ServerLimits struct {
-	HeaderBytes Size          `yaml:"header_bytes"`
-	ReadHeader  time.Duration `yaml:"read_header"`
-	Idle        time.Duration `yaml:"idle"`
-	WriteStall  time.Duration `yaml:"write_stall"`
+	HeaderBytes Size          `yaml:"header_bytes" default:"16KiB"`
+	ReadHeader  time.Duration `yaml:"read_header" default:"5s" min:"1ms"`
+	Idle        time.Duration `yaml:"idle" default:"2m" min:"1ms"`
+	WriteStall  time.Duration `yaml:"write_stall" default:"30s" min:"1ms"`
 }
 
-// Logging is what goes to standard error.
+// Logging says what is written to standard error.
 type Logging struct {
-	Format string     `yaml:"format"` // json or text
-	Level  slog.Level `yaml:"level"`
-	Access bool       `yaml:"access"`
+	Format string     `yaml:"format" default:"json"` // json or text
+	Level  slog.Level `yaml:"level" default:"info"`
+	Access bool       `yaml:"access" default:"true"`
 }
 
-// AWS is how S3 and STS are reached.
+// AWS says how to reach S3 and STS.
 type AWS struct {
 	Region      string   `yaml:"region"` // "": AWS_REGION and the shared files decide
 	Endpoint    string   `yaml:"endpoint"`
@@ -89,99 +90,94 @@ type AWS struct {
 	Timeouts    Timeouts `yaml:"timeouts"`
 }
 
-// Role is an IAM role to assume. Without an ARN the default credential chain is used alone.
+// Role is an IAM role to assume. Without an ARN the credentials of the default chain are used as they are.
 type Role struct {
 	ARN                  string            `yaml:"arn"`
-	SessionName          string            `yaml:"session_name"`
+	SessionName          string            `yaml:"session_name" default:"tilegate"`
 	ExternalID           string            `yaml:"external_id"`
-	Duration             time.Duration     `yaml:"duration"`
+	Duration             time.Duration     `yaml:"duration" default:"1h"`
 	Tags                 map[string]string `yaml:"tags"`
-	ScopeDown            bool              `yaml:"scope_down"`
+	ScopeDown            bool              `yaml:"scope_down" default:"true"`
 	WebIdentityTokenFile string            `yaml:"web_identity_token_file"`
 }
 
-// Timeouts bounds the silences of S3 and STS.
+// Timeouts bounds how long S3 and STS may be silent.
 type Timeouts struct {
-	FirstByte time.Duration `yaml:"first_byte"` // until the answer's headers
-	Progress  time.Duration `yaml:"progress"`   // without a byte in the body
+	FirstByte time.Duration `yaml:"first_byte" default:"30s" min:"1ms"` // until the answer's headers
+	Progress  time.Duration `yaml:"progress" default:"10s" min:"1ms"`   // without a byte in the body
 }
 
-// Cache is the tile cache, and the freshness of tilesets that set none of their own.
+// Cache bounds the tile cache, and sets the freshness of tilesets that set none of their own.
 type Cache struct {
-	Memory    Size `yaml:"memory"`
-	MaxObject Size `yaml:"max_object"`
+	Memory    Size `yaml:"memory" default:"512MiB"`
+	MaxObject Size `yaml:"max_object" default:"8MiB"`
 	Freshness `yaml:",inline"`
 }
 
-// Freshness is how long what S3 said is believed.
+// Freshness says how long an answer of S3 is used.
 type Freshness struct {
-	Fresh      time.Duration `yaml:"fresh"`
-	Stale      time.Duration `yaml:"stale"`
-	MissingFor time.Duration `yaml:"missing_for"`
+	Fresh      time.Duration `yaml:"fresh" default:"5m"`
+	Stale      time.Duration `yaml:"stale" default:"24h"`
+	MissingFor time.Duration `yaml:"missing_for" default:"30s"`
 }
 
-// Auth is who may come in, and by which way.
+// Auth says whose tokens are accepted, and what tilegate's own tokens look like.
 type Auth struct {
 	Issuers        []Issuer      `yaml:"issuers"`
 	Claims         Claims        `yaml:"claims"`
-	Leeway         time.Duration `yaml:"leeway"`
-	MaxLifetime    time.Duration `yaml:"max_lifetime"` // 0: unlimited
-	SigningKeys    []SigningKey  `yaml:"signing_keys"` // the first signs, all verify
+	Leeway         time.Duration `yaml:"leeway" default:"30s"`
+	MaxLifetime    time.Duration `yaml:"max_lifetime" default:"24h"` // 0: unlimited
+	SigningKeys    []SigningKey  `yaml:"signing_keys"`               // the first signs, all verify
 	Session        Session       `yaml:"session"`
-	TokenWindow    time.Duration `yaml:"token_window"`
-	QueryParameter string        `yaml:"query_parameter"` // "": tokens in queries are refused
+	TokenWindow    time.Duration `yaml:"token_window" default:"15m"`
+	QueryParameter string        `yaml:"query_parameter"` // "": no parameter may hold a token
 	VerifyHeader   string        `yaml:"verify_header"`   // X-Original-URI, X-Forwarded-Uri or ""
 }
 
-// Issuer is whose tokens are believed. Its keys are JWKSURL's, or Key, or found by OIDC discovery.
+// Issuer is one whose tokens are accepted. Its keys are the set at JWKSURL, or Key, or found by OIDC discovery.
 type Issuer struct {
 	Issuer      string        `yaml:"issuer"`
 	Audience    []string      `yaml:"audience"`
 	Algorithms  []string      `yaml:"algorithms"`
 	JWKSURL     string        `yaml:"jwks_url"`
-	JWKSRefresh time.Duration `yaml:"jwks_refresh"`
+	JWKSRefresh time.Duration `yaml:"jwks_refresh" default:"10m"`
 	Key         Secret        `yaml:"key"`   // a public key in PEM, or an HMAC secret where Algorithms are HS*
 	Allow       *Limits       `yaml:"allow"` // nil: everything
 	Grant       *Limits       `yaml:"grant"` // nil: nothing
 }
 
-// HMAC reports whether Key is a shared secret instead of a public key.
-func (i Issuer) HMAC() bool {
-	return slices.ContainsFunc(i.Algorithms, func(alg string) bool { return strings.HasPrefix(alg, "HS") })
-}
-
-// Limits is tilesets, zooms and an area.
+// Limits names tilesets, zooms and an area.
 type Limits struct {
 	Tilesets []string        `yaml:"tilesets"` // ids or globs, "file:" before those of files; nil when not given
 	Zoom     *tile.ZoomRange `yaml:"zoom"`     // nil: all
 	BBox     *tile.Box       `yaml:"bbox"`     // nil: the world; west > east crosses the antimeridian
 }
 
-// Claims names the claims that grants are read from.
+// Claims names the claims of a token that say what it grants.
 type Claims struct {
-	Tilesets    string `yaml:"tilesets"`
-	ScopePrefix string `yaml:"scope_prefix"`
-	Zoom        string `yaml:"zoom"`
-	BBox        string `yaml:"bbox"`
+	Tilesets    string `yaml:"tilesets" default:"tilesets"`
+	ScopePrefix string `yaml:"scope_prefix" default:"tiles:"`
+	Zoom        string `yaml:"zoom" default:"zoom"`
+	BBox        string `yaml:"bbox" default:"bbox"`
 }
 
 // Session is the cookie that POST /session sets.
 type Session struct {
-	TTL         time.Duration `yaml:"ttl"`
-	SameSite    string        `yaml:"same_site"` // lax, strict or none
+	TTL         time.Duration `yaml:"ttl" default:"15m"`
+	SameSite    string        `yaml:"same_site" default:"lax"` // lax, strict or none
 	Partitioned bool          `yaml:"partitioned"`
 }
 
-// CDN is what a shared cache in front of tilegate is told and trusted with.
+// CDN says what a shared cache in front of tilegate may keep, and how it proves itself.
 type CDN struct {
 	OriginSecrets  []Secret      `yaml:"origin_secrets"`
 	EdgeAuthorizes bool          `yaml:"edge_authorizes"`
 	Tilesets       []string      `yaml:"tilesets"`
-	TTL            time.Duration `yaml:"ttl"`
+	TTL            time.Duration `yaml:"ttl" default:"24h" min:"1s"`
 	CloudFront     CloudFront    `yaml:"cloudfront"`
 }
 
-// CloudFront is the key pair that signs its cookies; unset when KeyPairID is "".
+// CloudFront is the key pair that signs CloudFront's cookies. KeyPairID is "" where there is none.
 type CloudFront struct {
 	KeyPairID  string `yaml:"key_pair_id"`
 	PrivateKey Secret `yaml:"private_key"` // PEM: RSA, or ECDSA on P-256
@@ -192,7 +188,7 @@ type Tileset struct {
 	ID           string        `yaml:"-"`
 	Default      bool          `yaml:"default"`
 	Source       Source        `yaml:"source"`
-	Format       string        `yaml:"format"` // png, jpg, webp, avif, mvt or json; "" for an archive, which knows
+	Format       string        `yaml:"format"` // png, jpg, webp, avif, mvt or json; "" for an archive, which holds its own
 	Version      string        `yaml:"version"`
 	MinZoom      uint8         `yaml:"minzoom"`
 	MaxZoom      uint8         `yaml:"maxzoom"`
@@ -200,11 +196,11 @@ type Tileset struct {
 	Name         string        `yaml:"name"`
 	Attribution  string        `yaml:"attribution"`
 	VectorLayers []VectorLayer `yaml:"vector_layers"`
-	Missing      string        `yaml:"missing"`        // 404, 204 or transparent
-	MissingOn403 string        `yaml:"missing_on_403"` // auto, true or false
-	Browser      string        `yaml:"browser"`        // strict, balanced, immutable or a Cache-Control value
-	Cache        Freshness     `yaml:"cache"`          // the effective one
-	Role         Role          `yaml:"role"`           // the effective one
+	Missing      string        `yaml:"missing" default:"404"`         // 404, 204 or transparent
+	MissingOn403 string        `yaml:"missing_on_403" default:"auto"` // auto, true or false
+	Browser      string        `yaml:"browser" default:"balanced"`    // strict, balanced, immutable or a Cache-Control value
+	Cache        Freshness     `yaml:"cache"`                         // the effective one
+	Role         Role          `yaml:"role"`                          // the effective one
 	Vend         bool          `yaml:"vend"`
 	Public       bool          `yaml:"public"`
 }
@@ -224,14 +220,15 @@ type File struct {
 	Source Source `yaml:"source"` // without placeholders
 }
 
-// Presign is how long presigned URLs live, and stay the same.
+// Presign says how long presigned URLs live, and how long they stay the same. S3 accepts a week at most:
+// https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-query-string-auth.html
 type Presign struct {
-	Expires time.Duration `yaml:"expires"`
-	Window  time.Duration `yaml:"window"`
+	Expires time.Duration `yaml:"expires" default:"15m" max:"168h"`
+	Window  time.Duration `yaml:"window" default:"5m" min:"1s"`
 }
 
-// SecureCookie decides the session cookie's name and Secure attribute: false only where the listener
-// is loopback and there is neither TLS nor an https public_url.
+// SecureCookie reports whether the session cookie is __Host-tilegate with Secure. Otherwise it is tilegate
+// without: only if the listener is loopback and there is neither TLS nor an https public_url.
 func (c *Config) SecureCookie() bool {
 	return c.Server.TLS.Enabled() || strings.HasPrefix(c.Server.PublicURL, "https://") || !loopbackAddress(c.Server.Listen)
 }

@@ -16,9 +16,9 @@ import (
 	"go.yaml.in/yaml/v4"
 )
 
-// decoder fills a Config from a YAML tree. It is ours, not the YAML library's, because that one stops
-// at types where an operator needs lines and hints, decides before a ${VAR} is filled in whether it is
-// a number, and expands aliases.
+// decoder fills a Config from a YAML tree. The YAML library's own decoder does not do, because it gives no
+// hints and not always a line, decides whether a value is a number before its ${VAR} is filled in, and
+// expands aliases.
 type decoder struct {
 	*report
 	config    *Config
@@ -27,8 +27,8 @@ type decoder struct {
 }
 
 var (
-	plainName = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)
-	userinfo  = regexp.MustCompile(`://[^/]*@`)
+	bareName = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)
+	userinfo = regexp.MustCompile(`://[^/]*@`)
 )
 
 func (d *decoder) document(root *yaml.Node) {
@@ -38,9 +38,9 @@ func (d *decoder) document(root *yaml.Node) {
 	d.value(root, "", reflect.ValueOf(d.config).Elem())
 }
 
-// value reads one node into a field of the configuration.
+// value reads a node into a field of the configuration.
 func (d *decoder) value(n *yaml.Node, key string, into reflect.Value) {
-	if !d.plain(n, key) || isNull(n) {
+	if !d.isSupported(n, key) || isNull(n) {
 		return
 	}
 	switch p := into.Addr().Interface().(type) {
@@ -68,22 +68,23 @@ func (d *decoder) value(n *yaml.Node, key string, into reflect.Value) {
 	case reflect.Map:
 		d.pairs(n, key, into)
 	default:
-		if isNamed(into.Type().Elem()) {
-			d.named(n, key, into)
+		if isByID(into.Type().Elem()) {
+			d.byID(n, key, into)
 		} else {
 			d.list(n, key, into)
 		}
 	}
 }
 
-// plain refuses what makes a YAML file mean something else than it shows, aliases first: a few lines
-// of them can stand for more text than fits in memory.
-func (d *decoder) plain(n *yaml.Node, key string) bool {
+// isSupported reports whether a node does without the features of YAML that make a file mean something else
+// than it shows, and notes a fault if it does not. Aliases are the worst of them: a few lines can stand for
+// more text than fits in memory.
+func (d *decoder) isSupported(n *yaml.Node, key string) bool {
 	switch {
 	case n.Kind == yaml.AliasNode, n.Anchor != "":
-		d.unreadable(key, "YAML anchors and aliases are not read", "write the value out; tilesets inherit cache and aws.role")
+		d.addUnread(key, "YAML anchors and aliases are not read", "write the value out; tilesets inherit cache and aws.role")
 	case n.Style&yaml.TaggedStyle != 0:
-		d.unreadable(key, "YAML tags are not read", "leave out the !tag")
+		d.addUnread(key, "YAML tags are not read", "leave out the !tag")
 	default:
 		return true
 	}
@@ -92,8 +93,8 @@ func (d *decoder) plain(n *yaml.Node, key string) bool {
 
 func isNull(n *yaml.Node) bool { return n.Kind == yaml.ScalarNode && n.Tag == "!!null" }
 
-// section reads a mapping with known keys. They are read in the order of the struct, not of the file:
-// what is inherited comes first.
+// section reads a mapping with known keys. It reads them in the order of the struct, not of the file, so
+// that sections come before the tilesets that inherit from them.
 func (d *decoder) section(n *yaml.Node, key string, into reflect.Value) {
 	fields := fieldsOf(into)
 	names := make([]string, len(fields))
@@ -104,72 +105,96 @@ func (d *decoder) section(n *yaml.Node, key string, into reflect.Value) {
 		if slices.Contains(names, name) {
 			return true
 		}
-		d.unreadable(child(key, name), "is not a key that tilegate knows", unknownKeyHint(name, names))
+		d.addUnread(child(key, name), "is not a key that tilegate knows", unknownKeyHint(name, names))
 		return false
 	})
 	for _, f := range fields {
 		if v, ok := values[f.name]; ok {
 			d.value(v, child(key, f.name), f.value)
+			d.bounds(child(key, f.name), f)
 		}
 	}
 }
 
-// entries returns the values of a mapping by key, each key marked.
+// bounds checks a duration against the min and max of its field's tag.
+func (d *decoder) bounds(key string, f field) {
+	duration, ok := f.value.Interface().(time.Duration)
+	if !ok {
+		return
+	}
+	if text, ok := f.tag.Lookup("min"); ok && duration < mustDuration(text) {
+		d.fault(key, fmt.Sprintf("must be at least %s", mustDuration(text)), "")
+	}
+	if text, ok := f.tag.Lookup("max"); ok && duration > mustDuration(text) {
+		d.fault(key, fmt.Sprintf("must be at most %s", mustDuration(text)), "")
+	}
+}
+
+// mustDuration reads a duration in a tag.
+func mustDuration(text string) time.Duration {
+	d, err := parseDuration(text)
+	if err != nil {
+		panic("configs: tag " + text + ": " + err.Error())
+	}
+	return d
+}
+
+// entries returns the values of a mapping by key, and notes where each key stands.
 func (d *decoder) entries(n *yaml.Node, key string, known func(name string) bool) map[string]*yaml.Node {
 	if n.Kind != yaml.MappingNode {
-		d.unreadable(key, "must hold keys, each with a colon and a value", "")
+		d.addUnread(key, "must hold keys, each with a colon and a value", "")
 		return nil
 	}
 	values := make(map[string]*yaml.Node, len(n.Content)/2)
 	for i := 0; i+1 < len(n.Content); i += 2 {
 		name, v := n.Content[i], n.Content[i+1]
 		path := child(key, name.Value)
-		first, twice := d.marks[path]
-		d.mark(path, name)
+		first, twice := d.positions[path]
+		d.setPosition(path, name)
 		switch {
 		case name.Kind != yaml.ScalarNode:
-			d.unreadable(path, "a key must be a plain word", "")
+			d.addUnread(path, "a key must be a plain word", "")
 		case name.Value == "<<":
-			d.unreadable(path, "YAML merge keys are not read", "write the keys out; tilesets inherit cache and aws.role")
+			d.addUnread(path, "YAML merge keys are not read", "write the keys out; tilesets inherit cache and aws.role")
 		case twice:
-			d.unreadable(path, fmt.Sprintf("is set a second time; the first is on line %d", first.line), "keep one of them")
-			d.marks[path] = first
-		case d.plain(name, path) && known(name.Value):
+			d.addUnread(path, fmt.Sprintf("is set a second time; the first is on line %d", first.line), "keep one of them")
+			d.positions[path] = first
+		case d.isSupported(name, path) && known(name.Value):
 			values[name.Value] = v
 			if v.Kind == yaml.ScalarNode && v.Value != "" {
-				d.mark(path, v) // what is said about a key is about its value, where there is one to point at
+				d.setPosition(path, v) // faults of a key point at its value, where it has one
 			}
 		}
 	}
 	return values
 }
 
-// mark remembers where a key stands.
-func (d *decoder) mark(path string, n *yaml.Node) {
-	d.marks[path] = mark{line: n.Line, column: n.Column}
+// setPosition notes where a key stands.
+func (d *decoder) setPosition(path string, n *yaml.Node) {
+	d.positions[path] = position{line: n.Line, column: n.Column}
 }
 
-// quotable lets faults about a key show what the file has there, unless that holds a password.
-func (d *decoder) quotable(key string, n *yaml.Node) {
-	if m := d.marks[key]; !userinfo.MatchString(n.Value) {
-		m.raw = n.Value
-		d.marks[key] = m
+// showValue lets faults of a key show its value in the file, unless that may hold a password.
+func (d *decoder) showValue(key string, n *yaml.Node) {
+	if at := d.positions[key]; !userinfo.MatchString(n.Value) {
+		at.value = n.Value
+		d.positions[key] = at
 	}
 }
 
 // list reads a sequence.
 func (d *decoder) list(n *yaml.Node, key string, into reflect.Value) {
 	if n.Kind != yaml.SequenceNode {
-		d.unreadable(key, "must be a list", "write [a, b], or one - to a line")
+		d.addUnread(key, "must be a list", "write [a, b], or one - to a line")
 		return
 	}
 	into.Set(reflect.MakeSlice(into.Type(), len(n.Content), len(n.Content)))
 	for i, v := range n.Content {
 		path := element(key, i)
-		d.mark(path, v)
-		d.config.prefill(into.Index(i).Addr().Interface())
+		d.setPosition(path, v)
+		d.config.elementDefaults(into.Index(i))
 		if isNull(v) {
-			d.unreadable(path, "is empty", "")
+			d.addUnread(path, "is empty", "")
 		}
 		d.value(v, path, into.Index(i))
 	}
@@ -179,22 +204,22 @@ func (d *decoder) list(n *yaml.Node, key string, into reflect.Value) {
 func (d *decoder) box(n *yaml.Node, key string, into *tile.Box) {
 	degrees := []*float64{&into.West, &into.South, &into.East, &into.North}
 	if n.Kind != yaml.SequenceNode || len(n.Content) != len(degrees) {
-		d.unreadable(key, fmt.Sprintf("must be a list of %d numbers", len(degrees)), "write [west, south, east, north]")
+		d.addUnread(key, fmt.Sprintf("must be a list of %d numbers", len(degrees)), "write [west, south, east, north]")
 		return
 	}
 	for i, v := range n.Content {
-		d.mark(element(key, i), v)
+		d.setPosition(element(key, i), v)
 		d.value(v, element(key, i), reflect.ValueOf(degrees[i]).Elem())
 	}
 }
 
-// isNamed reports whether the elements of a slice are a mapping by id in the file.
-func isNamed(t reflect.Type) bool {
+// isByID reports whether a slice of such elements is a mapping by id in the file.
+func isByID(t reflect.Type) bool {
 	return t == reflect.TypeFor[Tileset]() || t == reflect.TypeFor[File]()
 }
 
-// named reads a mapping by id into a slice, in the order of the file.
-func (d *decoder) named(n *yaml.Node, key string, into reflect.Value) {
+// byID reads a mapping by id into a slice, in the order of the file.
+func (d *decoder) byID(n *yaml.Node, key string, into reflect.Value) {
 	var ids []string
 	values := d.entries(n, key, func(id string) bool {
 		ids = append(ids, id)
@@ -203,7 +228,7 @@ func (d *decoder) named(n *yaml.Node, key string, into reflect.Value) {
 	into.Set(reflect.MakeSlice(into.Type(), len(ids), len(ids)))
 	for i, id := range ids {
 		item := into.Index(i)
-		d.config.prefill(item.Addr().Interface())
+		d.config.elementDefaults(item)
 		item.FieldByName("ID").SetString(id)
 		d.value(values[id], child(key, id), item)
 	}
@@ -220,24 +245,24 @@ func (d *decoder) pairs(n *yaml.Node, key string, into reflect.Value) {
 	}
 }
 
-// scalar reads text, with its variables filled in, by parse.
+// scalar reads a single value: it fills in the variables and gives the text to parse.
 func (d *decoder) scalar(n *yaml.Node, key string, parse func(text string) (hint string, err error)) {
 	if n.Kind != yaml.ScalarNode {
-		d.unreadable(key, "must be a single value", "")
+		d.addUnread(key, "must be a single value", "")
 		return
 	}
-	d.quotable(key, n)
+	d.showValue(key, n)
 	text, err := expand(n.Value, d.lookupEnv)
 	if err != nil {
-		d.unreadable(key, err.Error(), "")
+		d.addUnread(key, err.Error(), "")
 		return
 	}
 	if hint, err := parse(text); err != nil {
-		d.unreadable(key, err.Error(), hint)
+		d.addUnread(key, err.Error(), hint)
 	}
 }
 
-// scalarParser returns how text becomes the value that target points at, nil when it is no scalar.
+// scalarParser returns what turns text into the value that target points at, nil if that is no single value.
 func scalarParser(target any) func(text string) (hint string, err error) {
 	switch p := target.(type) {
 	case *string:
@@ -264,7 +289,7 @@ func scalarParser(target any) func(text string) (hint string, err error) {
 	return nil
 }
 
-// set puts what parse makes of a text where p points.
+// set returns a function that stores at p what parse makes of a text.
 func set[T any](p *T, parse func(string) (T, error), hint string) func(string) (string, error) {
 	return func(text string) (string, error) {
 		v, err := parse(text)
@@ -312,25 +337,27 @@ func parseNetwork(text string) (netip.Prefix, error) {
 type field struct {
 	name  string
 	value reflect.Value
+	tag   reflect.StructTag
 }
 
-// fieldsOf lists the keys of a section; an embedded struct's count as its own.
+// fieldsOf returns the keys of a section. Those of an embedded struct are its own.
 func fieldsOf(section reflect.Value) []field {
 	var fields []field
 	for i := range section.NumField() {
-		switch tag := section.Type().Field(i).Tag.Get("yaml"); tag {
-		case "-":
+		tag := section.Type().Field(i).Tag
+		switch name := tag.Get("yaml"); name {
+		case "-", "":
 		case ",inline":
 			fields = append(fields, fieldsOf(section.Field(i))...)
 		default:
-			fields = append(fields, field{name: tag, value: section.Field(i)})
+			fields = append(fields, field{name: name, value: section.Field(i), tag: tag})
 		}
 	}
 	return fields
 }
 
-// unknownKeyHint is the key that was probably meant: one that is spelt alike, or the same one in
-// the section where it belongs.
+// unknownKeyHint returns a hint at the key that was probably meant: one that is spelt alike, or the same
+// one in the section where it belongs.
 func unknownKeyHint(name string, names []string) string {
 	if nearest(name, names) == "" {
 		var elsewhere []string

@@ -9,9 +9,9 @@ import (
 
 var variableName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
 
-// expand fills ${VAR} and ${VAR:-default} into one value; the default also stands in for an empty
-// variable, as in a shell, and $${ is a literal ${. What comes out is never parsed as YAML, so no
-// variable can add a key. Errors name variables, never their values.
+// expand replaces ${VAR} and ${VAR:-default} in one value. The default is also used for an empty variable, as
+// in a shell, and $${ is a literal ${. The result is not parsed as YAML again, so no variable can add a key.
+// Errors name variables, never their values.
 func expand(text string, lookup func(string) (string, bool)) (string, error) {
 	var b strings.Builder
 	for {

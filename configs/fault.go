@@ -17,7 +17,7 @@ type Fault struct {
 	Hint         string // what to do, or ""
 }
 
-// String is the fault in one line: tilegate.yaml:12:11: cache.fresh "5x": is not a duration; write 90s, 10m or 24h.
+// String returns the fault in one line: tilegate.yaml:12:11: cache.fresh "5x": is not a duration; write 90s, 10m or 24h.
 func (f Fault) String() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s:%d:%d: ", f.File, f.Line, f.Column)
@@ -35,7 +35,7 @@ func (f Fault) String() string {
 	return b.String()
 }
 
-// Error is every fault in a configuration, in the order of the file's lines. Never empty.
+// Error holds every fault in a configuration, in the order of the file's lines. It is never empty.
 type Error struct{ Faults []Fault }
 
 func (e *Error) Error() string {
@@ -46,63 +46,57 @@ func (e *Error) Error() string {
 	return strings.Join(lines, "\n")
 }
 
-// mark is where a key stands and what the file says there.
-type mark struct {
+// position is where a key stands in the file, and its value there where faults may show it.
+type position struct {
 	line, column int
-	raw          string
+	value        string
 }
 
-// report gathers faults and knows where every key of the file stands.
+// report gathers faults. It knows where every key of the file stands, and which could not be read.
 type report struct {
-	file   string
-	marks  map[string]mark
-	faults []Fault
-	misled map[string]bool // keys that could not be read
-	above  map[string]bool // what those are in
+	file         string
+	positions    map[string]position
+	faults       []Fault
+	unread       map[string]bool // keys whose values could not be read
+	aroundUnread map[string]bool // keys that hold one of those
 }
 
 func newReport(file string) *report {
 	return &report{
-		file: file, marks: map[string]mark{"": {line: 1, column: 1}},
-		misled: map[string]bool{}, above: map[string]bool{},
+		file: file, positions: map[string]position{"": {line: 1, column: 1}},
+		unread: map[string]bool{}, aroundUnread: map[string]bool{},
 	}
 }
 
 // add notes a fault of a key.
 func (r *report) add(key, problem, hint string) {
-	r.faults = append(r.faults, r.place(key, problem, hint))
+	r.faults = append(r.faults, r.locate(key, problem, hint))
 }
 
-// place is a fault where its key stands, or what the key is missing from.
-func (r *report) place(key, problem, hint string) Fault {
-	at, ok := r.marks[key]
-	for k := key; !ok; {
-		k = parent(k)
-		at, ok = r.marks[k]
-		at.raw = ""
-	}
-	return Fault{
-		File: r.file, Line: at.line, Column: at.column,
-		Key: key, Value: at.raw, Problem: problem, Hint: hint,
-	}
-}
-
-// unreadable notes a fault of a key whose value is thereby unknown.
-func (r *report) unreadable(key, problem, hint string) {
+// addUnread notes a fault of a key whose value is unknown because of it.
+func (r *report) addUnread(key, problem, hint string) {
 	r.add(key, problem, hint)
-	r.misled[key] = true
+	r.unread[key] = true
 	for k := key; k != ""; k = parent(k) {
-		r.above[parent(k)] = true
+		r.aroundUnread[parent(k)] = true
 	}
 }
 
-// doubtful reports whether a rule about key would only repeat what an unreadable value has caused.
-func (r *report) doubtful(key string) bool {
-	if r.above[key] {
+// fault notes that the value of a key breaks a rule. It does nothing if that value, or that of another
+// key which the rule looks at, could not be read: the rule would only repeat that fault.
+func (r *report) fault(key, problem, hint string, others ...string) {
+	if !r.isUnread(key) && !slices.ContainsFunc(others, r.isUnread) {
+		r.add(key, problem, hint)
+	}
+}
+
+// isUnread reports whether the value of a key could not be read, or only in part.
+func (r *report) isUnread(key string) bool {
+	if r.aroundUnread[key] {
 		return true
 	}
 	for k := key; ; k = parent(k) {
-		if r.misled[k] {
+		if r.unread[k] {
 			return true
 		}
 		if k == "" {
@@ -111,9 +105,23 @@ func (r *report) doubtful(key string) bool {
 	}
 }
 
+// locate returns a fault with the position of its key, or of what the key is missing from.
+func (r *report) locate(key, problem, hint string) Fault {
+	at, ok := r.positions[key]
+	for k := key; !ok; {
+		k = parent(k)
+		at, ok = r.positions[k]
+		at.value = ""
+	}
+	return Fault{
+		File: r.file, Line: at.line, Column: at.column,
+		Key: key, Value: at.value, Problem: problem, Hint: hint,
+	}
+}
+
 // written reports whether the file sets a key.
 func (r *report) written(key string) bool {
-	_, ok := r.marks[key]
+	_, ok := r.positions[key]
 	return ok
 }
 
@@ -127,10 +135,10 @@ func (r *report) err() error {
 	return &Error{Faults: r.faults}
 }
 
-// child is the path of a key within another: tilesets.basemap. What is no plain name is quoted, so
-// that a path is one line whatever the file holds.
+// child returns the path of a key within another: tilesets.basemap. A name with other characters than a
+// key's is quoted, so that a path is one line whatever the file holds.
 func child(key, name string) string {
-	if !plainName.MatchString(name) {
+	if !bareName.MatchString(name) {
 		name = fmt.Sprintf("%q", shorten(name))
 	}
 	if key == "" {
@@ -141,7 +149,7 @@ func child(key, name string) string {
 
 func element(key string, i int) string { return fmt.Sprintf("%s[%d]", key, i) }
 
-// parent is the path of what holds a key.
+// parent returns the path of what holds a key.
 func parent(key string) string {
 	return key[:max(strings.LastIndexAny(key, ".["), 0)]
 }
@@ -154,7 +162,7 @@ func shorten(s string) string {
 	return s
 }
 
-// nearest is the option that was probably meant, or "".
+// nearest returns the option that was probably meant, or "".
 func nearest(word string, options []string) string {
 	best, distance := "", 3
 	if len(word) > 64 {
@@ -169,7 +177,7 @@ func nearest(word string, options []string) string {
 	return best
 }
 
-// didYouMean is a hint at the nearest option, or the list of all.
+// didYouMean returns a hint at the nearest option, or the list of all.
 func didYouMean(word string, options []string) string {
 	if n := nearest(word, options); n != "" {
 		return fmt.Sprintf("did you mean %s?", n)
@@ -177,7 +185,8 @@ func didYouMean(word string, options []string) string {
 	return "known: " + strings.Join(options, ", ")
 }
 
-// editDistance is how many letters must be put in, taken out or changed to make one word the other.
+// editDistance returns how many letters must be inserted, removed or changed to turn one word into the
+// other.
 func editDistance(a, b string) int {
 	row := make([]int, len(b)+1)
 	for j := range row {

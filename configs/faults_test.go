@@ -13,7 +13,7 @@ func TestFaults(t *testing.T) {
 	pairs := []string{
 		"EMPTY=", "SHORT=short", "SPACED=sixteen bytes and a space", "LONG=0123456789abcdef0123456789abcdef",
 		"PRIVATE=" + private, "PUBLIC=" + public, "RAW=" + strings.Repeat("\xff", 31),
-		"TWO=" + public + public,
+		"TWO=" + public + public, "EXPONENT_1=" + exponentOne(t),
 		"OTHER=-----BEGIN OTHER-----\nAAAA\n-----END OTHER-----", "HOLLOW=-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----",
 	}
 	issuer := func(lines string) string {
@@ -155,6 +155,7 @@ func TestFaults(t *testing.T) {
 		{"issuer over http", "auth:\n  issuers:\n  - issuer: http://id.example.com # !\n    audience: [tiles]\n    algorithms: [RS256]\n" + minimalTilesets, "auth.issuers[0].issuer", "neither https nor on loopback"},
 		{"issuer that is no URL, for discovery", "auth:\n  issuers:\n  - issuer: acme # !\n    audience: [tiles]\n    algorithms: [RS256]\n" + minimalTilesets, "auth.issuers[0].issuer", "not an absolute"},
 		{"issuer named tilegate", "auth:\n  issuers:\n  - issuer: tilegate # !\n    audience: [tiles]\n    algorithms: [HS256]\n    key: {env: LONG}\n" + minimalTilesets, "auth.issuers[0].issuer", "tilegate's own tokens"},
+		{"issuer that is no URL, beside a key that cannot be read", "auth:\n  issuers:\n  - issuer: acme\n    audience: [tiles]\n    algorithms: [RS256]\n    key: {env: NOPE} # !\n" + minimalTilesets, "auth.issuers[0].key.env", "is not set"},
 		{"no audience", "auth:\n  issuers:\n  - issuer: https://id.example.com/ # !\n    algorithms: [RS256]\n" + minimalTilesets, "auth.issuers[0].audience", "is required"},
 		{"empty audience", "auth:\n  issuers:\n  - issuer: https://id.example.com/\n    audience: [''] # !\n    algorithms: [RS256]\n" + minimalTilesets, "auth.issuers[0].audience[0]", "is empty"},
 		{"no algorithms", "auth:\n  issuers:\n  - issuer: https://id.example.com/ # !\n    audience: [tiles]\n" + minimalTilesets, "auth.issuers[0].algorithms", "is required"},
@@ -171,6 +172,7 @@ func TestFaults(t *testing.T) {
 		{"PEM around something else", issuer("    key: {env: HOLLOW} # !\n"), "auth.issuers[0].key", "what it holds is no key"},
 		{"two public keys", issuer("    key: {env: TWO} # !\n"), "auth.issuers[0].key", "more than the one public key"},
 		{"key of another algorithm", issuer("    key: {env: PUBLIC} # !\n"), "auth.issuers[0].key", "is no key for RS256, or a weak one"},
+		{"RSA key that any signature fits", issuer("    key: {env: EXPONENT_1} # !\n"), "auth.issuers[0].key", "is no key for RS256, or a weak one; RSA needs 2048 to 8192 bits"},
 		{"key and jwks_url", algorithms("ES256", "jwks_url: https://id.example.com/jwks.json", "key: {env: PUBLIC} # !"), "auth.issuers[0].key", "does not go with jwks_url"},
 		{"jwks_url over http", issuer("    jwks_url: http://id.example.com/jwks.json # !\n"), "auth.issuers[0].jwks_url", "neither https nor on loopback"},
 		{"jwks_refresh", issuer("    jwks_refresh: 999ms # !\n"), "auth.issuers[0].jwks_refresh", "at least 1s"},
@@ -195,6 +197,10 @@ func TestFaults(t *testing.T) {
 		{"same_site", minimalAuth + "  session: {same_site: Lax} # !\n" + minimalTilesets, "auth.session.same_site", "did you mean lax?"},
 		{"partitioned", minimalAuth + "  session: {partitioned: true} # !\n" + minimalTilesets, "auth.session.partitioned", "same_site: none only"},
 		{"none without https", minimalAuth + "  session: {same_site: none} # !\n" + minimalTilesets + "server: {listen: 'localhost:8080'}", "auth.session.same_site", "needs a secure cookie"},
+		{"no session", minimalAuth + "  session: {ttl: 0s} # !\n" + minimalTilesets, "auth.session.ttl", "at least 3s"},
+		{"partitioned beside a same_site that cannot be read", minimalAuth + "  session: {partitioned: true, same_site: [none]} # !\n" + minimalTilesets, "auth.session.same_site", "must be a single value"},
+		{"no jwks_refresh", issuer("    jwks_refresh: 0s # !\n"), "auth.issuers[0].jwks_refresh", "at least 1s"},
+		{"claim twice beside an empty one", minimalAuth + "  claims: {zoom: '', bbox: zoom} # !\n" + minimalTilesets, "auth.claims.zoom", "is empty"},
 		{"token_window", minimalAuth + "  token_window: 0s # !\n" + minimalTilesets, "auth.token_window", "at least 1s"},
 		{"query_parameter", minimalAuth + "  query_parameter: 'a b' # !\n" + minimalTilesets, "auth.query_parameter", "must be a letter"},
 		{"query_parameter that is taken", minimalAuth + "  query_parameter: v # !\n" + minimalTilesets, "auth.query_parameter", "another meaning"},

@@ -7,47 +7,63 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
 	"go.yaml.in/yaml/v4"
 )
 
-// maxFile bounds a configuration file, in bytes; a thousand tilesets take a third of it.
+// maxFile bounds a configuration file, in bytes. A thousand tilesets need a third of it.
 const maxFile = 1 << 20
 
+// Rule is a check of the caller's, for what configs does not know: the environment, or a package that it
+// does not import. It returns a fault for each key that breaks the rule, with Key, Problem and Hint; Load
+// adds where the key stands. Other rules may be broken at the same time, so a value may be missing, or be
+// zero because it could not be read. A fault is dropped if its key has another one already.
+type Rule func(*Config) []Fault
+
 // Load reads the configuration in a file. Variables and secrets come from lookupEnv (os.LookupEnv)
-// and from files beside it. The error is an *Error with every fault, unless the file cannot be read.
-func Load(path string, lookupEnv func(string) (string, bool)) (*Config, error) {
+// and from files beside it. The error is an *Error with every fault, those of rules included, unless the
+// file cannot be read.
+func Load(path string, lookupEnv func(string) (string, bool), rules ...Rule) (*Config, error) {
 	data, err := readBounded(path, maxFile)
 	if err != nil {
 		return nil, fmt.Errorf("configuration %s: %w", path, err)
 	}
-	return Parse(path, data, lookupEnv)
+	return Parse(path, data, lookupEnv, rules...)
 }
 
-// Parse reads a configuration that has been read already. The name stands in faults, and its
-// directory is the one that relative paths start from. The error is an *Error with every fault.
-func Parse(name string, data []byte, lookupEnv func(string) (string, bool)) (*Config, error) {
+// Parse does what Load does with the content of a file. The name stands in faults, and relative paths start
+// at its directory. The error is an *Error with every fault.
+func Parse(name string, data []byte, lookupEnv func(string) (string, bool), rules ...Rule) (*Config, error) {
 	r := newReport(name)
 	root := parseYAML(data, r)
 	if err := r.err(); err != nil {
-		return nil, err // without its structure there is nothing else to say about a file
+		return nil, err // nothing else can be said about a file that is not YAML
 	}
 	c, dir := defaults(), filepath.Dir(name)
+	c.report = r
 	d := decoder{report: r, config: c, dir: dir, lookupEnv: lookupEnv}
 	d.document(root)
 	c.derive(dir)
 	v := validator{report: r, Config: c}
 	v.validate()
+	for _, rule := range rules {
+		for _, f := range rule(c) {
+			if !slices.ContainsFunc(r.faults, func(known Fault) bool { return known.Key == f.Key }) {
+				v.fault(f.Key, f.Problem, f.Hint)
+			}
+		}
+	}
 	if err := r.err(); err != nil {
 		return nil, err
 	}
-	c.Notes, c.places = v.notes(), r
+	c.Notes = v.notes()
 	return c, nil
 }
 
-// parseYAML returns the one document in data, nil when it is empty.
+// parseYAML returns the one document in data, nil if there is none.
 func parseYAML(data []byte, r *report) *yaml.Node {
 	switch {
 	case len(data) > maxFile:
@@ -70,7 +86,7 @@ func parseYAML(data []byte, r *report) *yaml.Node {
 		return nil
 	}
 	if err := loader.Load(&second); err == nil {
-		r.marks[""] = mark{line: second.Line, column: second.Column}
+		r.positions[""] = position{line: second.Line, column: second.Column}
 		r.add("", "a second YAML document begins here", "keep one in the file")
 	} else if !errors.Is(err, io.EOF) {
 		r.syntax(err)
@@ -78,13 +94,13 @@ func parseYAML(data []byte, r *report) *yaml.Node {
 	return doc.Content[0]
 }
 
-// syntax notes what the YAML parser could not make sense of. Its messages quote none of the file's values.
+// syntax notes an error of the YAML parser. Its messages quote none of the file's values.
 func (r *report) syntax(err error) {
 	problem, hint := err.Error(), ""
 	if e, ok := errors.AsType[*yaml.LoadError](err); ok {
 		problem = e.Message
 		if e.Mark.Line > 0 {
-			r.marks[""] = mark{line: e.Mark.Line, column: e.Mark.Column}
+			r.positions[""] = position{line: e.Mark.Line, column: e.Mark.Column}
 		}
 	}
 	switch {
@@ -98,7 +114,7 @@ func (r *report) syntax(err error) {
 	r.add("", "is not YAML: "+problem, hint)
 }
 
-// readBounded reads a regular file of at most limit bytes; anything else could block or never end.
+// readBounded reads a regular file of at most limit bytes. Any other kind of file could block or never end.
 func readBounded(path string, limit int64) ([]byte, error) {
 	info, err := os.Stat(path)
 	if err != nil {
@@ -122,7 +138,7 @@ func readBounded(path string, limit int64) ([]byte, error) {
 	return data, nil
 }
 
-// withoutPath drops the path from an error: whoever reports it names the file as the operator wrote it.
+// withoutPath removes the path from an error: the fault names the file as the operator wrote it.
 func withoutPath(err error) error {
 	if e, ok := errors.AsType[*os.PathError](err); ok {
 		return e.Err

@@ -7,18 +7,18 @@ import (
 	"time"
 )
 
-// Note is something that an operator should know although nothing is wrong.
+// Note is something that the operator should know although nothing is wrong.
 type Note struct {
 	Line int // of the key, or of what it is missing from
 	Key  string
 	Text string
 }
 
-// String is the note in one line, without the file's name.
+// String returns the note in one line, without the file's name.
 func (n Note) String() string { return fmt.Sprintf("line %d: %s: %s", n.Line, n.Key, n.Text) }
 
-// later lists what is read and validated but does nothing yet. A feature that lands is taken out here.
-var later = []struct {
+// notServed lists what is read and validated, but not served by this version.
+var notServed = []struct {
 	text string
 	keys func(*Config) []string
 }{
@@ -42,9 +42,9 @@ func (v *validator) notes() []Note {
 		for !v.written(k) {
 			k = parent(k)
 		}
-		notes = append(notes, Note{Line: v.marks[k].line, Key: key, Text: text})
+		notes = append(notes, Note{Line: v.positions[k].line, Key: key, Text: text})
 	}
-	for _, feature := range later {
+	for _, feature := range notServed {
 		for _, key := range feature.keys(v.Config) {
 			add(key, feature.text)
 		}

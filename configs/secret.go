@@ -10,11 +10,11 @@ import (
 	"go.yaml.in/yaml/v4"
 )
 
-// Secret is a value that comes from an environment variable or a file, and never goes into any output:
-// however it is printed, logged or marshalled, what shows is where it came from.
+// Secret is a value that comes from an environment variable or a file. It is never part of any output:
+// however it is printed, logged or marshalled, it shows only where it came from.
 type Secret struct {
-	// reveal hides the bytes in a closure: fmt prints unexported fields without asking their methods,
-	// and follows pointers.
+	// reveal hides the bytes in a closure: fmt prints unexported fields without calling their methods, and
+	// follows pointers.
 	reveal func() []byte
 	from   string
 }
@@ -26,7 +26,7 @@ func newSecret(value []byte, from string) Secret {
 // IsSet reports whether the configuration has this secret.
 func (s Secret) IsSet() bool { return s.reveal != nil }
 
-// Bytes returns a copy of the secret; nil when it is not set.
+// Bytes returns a copy of the secret, nil if it is not set.
 func (s Secret) Bytes() []byte {
 	if s.reveal == nil {
 		return nil
@@ -34,7 +34,7 @@ func (s Secret) Bytes() []byte {
 	return bytes.Clone(s.reveal())
 }
 
-// String tells where the secret came from.
+// String returns where the secret came from.
 func (s Secret) String() string {
 	if s.reveal == nil {
 		return "(no secret)"
@@ -54,12 +54,12 @@ func (s Secret) MarshalJSON() ([]byte, error) { return json.Marshal(s.String()) 
 // LogValue implements slog.LogValuer.
 func (s Secret) LogValue() slog.Value { return slog.StringValue(s.String()) }
 
-// maxSecret bounds a secret's file, in bytes; a certificate chain's key is a twentieth of it.
+// maxSecret bounds a secret's file, in bytes. The largest common private key needs a twentieth of it.
 const maxSecret = 64 << 10
 
 const referenceHint = "write {env: NAME} or {file: PATH}"
 
-// secret reads {env: NAME} or {file: PATH}; a file's last line break is not part of it.
+// secret reads {env: NAME} or {file: PATH}. The last line break is not part of the secret.
 func (d *decoder) secret(n *yaml.Node, key string, into *Secret) {
 	value, from := d.secretBytes(n, key)
 	if from == "" {
@@ -69,7 +69,7 @@ func (d *decoder) secret(n *yaml.Node, key string, into *Secret) {
 		value = bytes.TrimSuffix(trimmed, []byte("\r"))
 	}
 	if len(value) == 0 {
-		d.unreadable(key, "the secret is empty", "")
+		d.addUnread(key, "the secret is empty", "")
 		return
 	}
 	*into = newSecret(value, from)
@@ -82,16 +82,17 @@ func (d *decoder) signingKey(n *yaml.Node, key string, into *SigningKey) {
 	}
 	parsed, err := ParseSigningKey(value)
 	if err != nil {
-		d.unreadable(key, "the signing key "+err.Error(), "make one with tilegate keygen")
+		d.addUnread(key, "the signing key "+err.Error(), "make one with tilegate keygen")
 		return
 	}
 	into.Secret = newSecret(parsed, from)
 }
 
-// secretBytes returns a secret as it is in its variable or file, and where that is; "" for nowhere.
+// secretBytes returns the content of a secret's variable or file, and from where it is. from is "" if there
+// is no secret.
 func (d *decoder) secretBytes(n *yaml.Node, key string) (value []byte, from string) {
 	if n.Kind == yaml.ScalarNode {
-		d.unreadable(key, "a secret is not written into the configuration", referenceHint)
+		d.addUnread(key, "a secret is not written into the configuration", referenceHint)
 		return nil, ""
 	}
 	var reference struct {
@@ -100,20 +101,20 @@ func (d *decoder) secretBytes(n *yaml.Node, key string) (value []byte, from stri
 	}
 	d.section(n, key, reflect.ValueOf(&reference).Elem())
 	switch name, file := reference.Env, reference.File; {
-	case d.doubtful(key):
+	case d.isUnread(key):
 	case name != "" && file != "":
-		d.unreadable(key, "has both env and file", "keep one of them")
+		d.addUnread(key, "has both env and file", "keep one of them")
 	case name != "":
 		text, ok := d.lookupEnv(name)
 		if !ok {
-			d.unreadable(child(key, "env"), "this environment variable is not set", "")
+			d.addUnread(child(key, "env"), "this environment variable is not set", "")
 			return nil, ""
 		}
 		return []byte(text), "environment variable " + name
 	case file != "":
-		data, err := readBounded(within(d.dir, file), maxSecret)
+		data, err := readBounded(resolvePath(d.dir, file), maxSecret)
 		if err != nil {
-			d.unreadable(child(key, "file"), err.Error(), "a relative path starts at the configuration's directory")
+			d.addUnread(child(key, "file"), err.Error(), "a relative path starts at the configuration's directory")
 			return nil, ""
 		}
 		return data, "file " + file

@@ -10,13 +10,13 @@ import (
 	"tilegate/internal/tile"
 )
 
-// Source is where in S3 a tileset's tiles are, s3://bucket/key with placeholders in the key, or the
-// one object that an archive or a file is.
+// Source is where in S3 the tiles of a tileset are: s3://bucket/key with placeholders in the key. Without
+// placeholders it is one object, an archive or a file.
 //
 //	{z} {x} {y}  the tile's zoom, its column, and its row counted from the north
 //	{-y}         its row counted from the south, as TMS does
 //	{q}          its quadkey, a digit for each zoom, as Bing Maps does; zoom 0 has none
-//	{scale}      n where @{n}x is asked for, else 1; but a whole @{scale}x is left out at scale 1
+//	{scale}      n in a request for @{n}x, else 1; a whole @{scale}x is left out at scale 1
 type Source struct {
 	Bucket  string
 	Key     string // with its placeholders
@@ -24,7 +24,7 @@ type Source struct {
 	pieces  []piece
 }
 
-// piece is a stretch of the key: a placeholder, or text.
+// piece is a part of the key: a placeholder, or the text between two.
 type piece struct {
 	is   placeholder
 	text string
@@ -43,7 +43,7 @@ const (
 	atScale placeholder = "@{scale}x"
 )
 
-// widths is the most bytes that a placeholder becomes.
+// widths are the most bytes that each placeholder becomes.
 var widths = map[placeholder]int{zoom: 2, column: 10, row: 10, tmsRow: 10, quadkey: tile.MaxZoom, scale: 3, atScale: 5}
 
 // maxKey is the length of S3's longest key in bytes.
@@ -57,8 +57,8 @@ var (
 	digitsOrNothing = regexp.MustCompile(`^[0-9]*$`)
 )
 
-// ParseSource reads s3://bucket/key. A key with placeholders must tell every tile from every other: no
-// two tiles ever share an object.
+// ParseSource reads s3://bucket/key. A key with placeholders must be different for every two tiles, so that
+// no two tiles share an object.
 func ParseSource(s string) (Source, error) {
 	location, isS3 := strings.CutPrefix(s, "s3://")
 	bucket, key, _ := strings.Cut(location, "/")
@@ -135,10 +135,10 @@ func (s Source) tiled() bool {
 	return len(s.pieces) > 1 || len(s.pieces) == 1 && s.pieces[0].is != literal
 }
 
-// Scalable reports whether tiles exist in several scales.
+// Scalable reports whether the tiles have several scales.
 func (s Source) Scalable() bool { return s.has(scale) || s.has(atScale) }
 
-// Prefix is what every key of the source begins with: all up to the first placeholder.
+// Prefix returns the text with which every key of the source begins, up to the first placeholder.
 func (s Source) Prefix() string {
 	if len(s.pieces) > 0 {
 		return s.pieces[0].text
@@ -146,8 +146,8 @@ func (s Source) Prefix() string {
 	return ""
 }
 
-// Object is the key of a tile, z at most 30 and x and y below 2^z. Scale is 1 or more, and 1 where the
-// source is not Scalable.
+// Object returns the key of a tile. z is at most 30, x and y are below 2^z, and the scale n is at least 1,
+// and 1 if the source is not Scalable.
 func (s Source) Object(z uint8, x, y uint32, n uint8) string {
 	key := make([]byte, 0, 64)
 	for _, p := range s.pieces {
@@ -177,7 +177,7 @@ func (s Source) Object(z uint8, x, y uint32, n uint8) string {
 	return string(key)
 }
 
-// String is the source as the configuration has it.
+// String returns the source as the configuration file has it.
 func (s Source) String() string {
 	if s.Bucket == "" {
 		return ""

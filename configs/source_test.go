@@ -100,7 +100,7 @@ func TestParseSource(t *testing.T) {
 	}
 }
 
-func TestSourceTexts(t *testing.T) {
+func TestSourceLiterals(t *testing.T) {
 	for key, want := range map[string]string{
 		"base/{z}/{x}/{y}.png":           "base/*/*/*.png",
 		"{z}/{x}/{y}@{scale}x.png":       "*/*/*.png",
@@ -114,13 +114,13 @@ func TestSourceTexts(t *testing.T) {
 			t.Errorf("%s: %v", key, err)
 			continue
 		}
-		if got := strings.Join(s.Texts(), "*"); got != want {
+		if got := strings.Join(s.Literals(), "*"); got != want {
 			t.Errorf("%s: got %s, want %s", key, got, want)
 		}
 	}
 }
 
-func TestSourceOpens(t *testing.T) {
+func TestSourceOverlaps(t *testing.T) {
 	for _, tc := range []struct {
 		name, vended, other string
 		want                bool
@@ -156,10 +156,10 @@ func TestSourceOpens(t *testing.T) {
 				}
 				return s
 			}
-			if got := parse("acme", tc.vended).Opens(parse("acme", tc.other)); got != tc.want {
+			if got := parse("acme", tc.vended).Overlaps(parse("acme", tc.other)); got != tc.want {
 				t.Errorf("got %t, want %t", got, tc.want)
 			}
-			if parse("acme", tc.vended).Opens(parse("other", tc.other)) {
+			if parse("acme", tc.vended).Overlaps(parse("other", tc.other)) {
 				t.Error("it opens keys of another bucket")
 			}
 		})

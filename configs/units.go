@@ -20,7 +20,7 @@ const (
 	gibibyte Size = 1 << 30
 )
 
-// String is the size in the largest unit that needs no fraction.
+// String returns the size in the largest unit that needs no fraction.
 func (s Size) String() string {
 	for _, unit := range sizeUnits {
 		if s != 0 && s%unit.bytes == 0 {
@@ -39,8 +39,8 @@ var errSize = errors.New("is not a size")
 
 const sizeHint = "write 64KiB, 512MiB, 2GiB or a number of bytes"
 
-// parseSize reads 512MiB, 64KiB, 2GiB or plain bytes. MB and M are refused: half of those who write
-// them mean 10⁶ and the others 2²⁰.
+// parseSize reads 512MiB, 64KiB, 2GiB or a number of bytes. MB and M are refused: some people mean 10⁶ by
+// them, and others 2²⁰.
 func parseSize(text string) (Size, error) {
 	for _, unit := range sizeUnits {
 		digits, ok := strings.CutSuffix(text, unit.name)
@@ -60,7 +60,7 @@ var errDuration = errors.New("is not a duration")
 
 const durationHint = "write 90s, 10m or 24h"
 
-// parseDuration reads 90s, 1h30m, 250ms or 0. There is nothing here of which less than none makes sense.
+// parseDuration reads 90s, 1h30m, 250ms or 0. No key takes a negative duration.
 func parseDuration(text string) (time.Duration, error) {
 	d, err := time.ParseDuration(text)
 	if err != nil || d < 0 {

@@ -27,10 +27,10 @@ func (v *validator) aws() {
 		v.fault("aws.region", "is not a region", "write eu-central-1")
 	}
 	if v.AWS.Endpoint != "" {
-		v.url("aws.endpoint", v.AWS.Endpoint, webURL)
+		v.url("aws.endpoint", v.AWS.Endpoint)
 	}
 	if v.AWS.STSEndpoint != "" {
-		v.url("aws.sts_endpoint", v.AWS.STSEndpoint, webURL)
+		v.url("aws.sts_endpoint", v.AWS.STSEndpoint)
 	}
 	for key, role := range v.roles() {
 		v.role(key, role)
@@ -56,7 +56,7 @@ func (v *validator) owns(role, name string) bool {
 	return role == "aws.role" || v.written(child(role, name))
 }
 
-// role holds one role's keys to the rules; what it inherits is the business of aws.role.
+// role checks the keys that one role sets itself. Those that it inherits are checked at aws.role.
 func (v *validator) role(key string, r Role) {
 	own := func(name string) bool { return v.owns(key, name) }
 	if r.ARN == "" && !v.isTemplate(key) {
@@ -88,12 +88,12 @@ func (v *validator) role(key string, r Role) {
 	}
 }
 
-// isTemplate reports whether a role is aws.role without an ARN of its own, for tilesets' roles to inherit from.
+// isTemplate reports whether a role is aws.role without an ARN, from which the roles of tilesets inherit.
 func (v *validator) isTemplate(key string) bool {
 	return key == "aws.role" && slices.ContainsFunc(v.Tilesets, func(t Tileset) bool { return t.Role.ARN != "" })
 }
 
-// unusedRole refuses the keys of a role that nobody assumes.
+// unusedRole refuses the keys of a role without an ARN, which is never assumed.
 func (v *validator) unusedRole(key string, r Role) {
 	unset := v.AWS.Role
 	unset.ARN = ""

@@ -27,7 +27,7 @@ func (v *validator) server() {
 	}
 	v.bearer("server.admin_token", s.AdminToken)
 	if s.PublicURL != "" {
-		v.url("server.public_url", s.PublicURL, webURL)
+		v.url("server.public_url", s.PublicURL)
 	}
 	v.tls()
 	for i, origin := range s.CORS.Origins {
@@ -60,10 +60,10 @@ func (v *validator) tls() {
 	}
 }
 
-// minBearer is the least that a secret has to be guessed, in bytes.
+// minBearer is the least length of a secret that must not be guessed, in bytes.
 const minBearer = 16
 
-// bearer holds a secret that travels in a header to what a header can carry.
+// bearer checks a secret that is sent in a header.
 func (v *validator) bearer(key string, s Secret) {
 	if !s.IsSet() {
 		return
@@ -81,7 +81,8 @@ var headerToken = regexp.MustCompile(`^[!-~]+$`)
 
 var originHost = regexp.MustCompile(`^(\*\.)?([a-z0-9_-]+\.)*[a-z0-9_-]+(:[0-9]{1,5})?$|^\[[0-9a-f:]+\](:[0-9]{1,5})?$`)
 
-// badOrigin says why a browser would never send an origin, or why it must not be trusted.
+// badOrigin returns why a browser would never send an origin, or why it must not be trusted. The problem is
+// "" if neither is so.
 func badOrigin(origin string) (problem, hint string) {
 	const example = "write https://app.example.com or https://*.example.com"
 	scheme, host, ok := strings.Cut(origin, "://")

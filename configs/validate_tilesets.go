@@ -10,11 +10,9 @@ import (
 	"tilegate/internal/tile"
 )
 
-var (
-	version = regexp.MustCompile(`^[A-Za-z0-9._-]{0,64}$`)
-)
+var version = regexp.MustCompile(`^[A-Za-z0-9._-]{0,64}$`)
 
-// id holds a name to the form of ids, whatever became of what stands under it.
+// id checks the form of an id, even if its value could not be read.
 func (v *validator) id(key, name string) {
 	if !tile.ValidID(name) {
 		v.add(key, "is not an id: a lower-case letter or digit, then at most 63 of those, _ and -", "")
@@ -40,7 +38,7 @@ func (v *validator) tilesets() {
 	v.archives()
 }
 
-// archives refuses a configuration that holds nothing else: it has no tiles yet.
+// archives refuses a configuration with archives only, since this version serves none of their tiles.
 func (v *validator) archives() {
 	hasTiles := func(t Tileset) bool { return !t.Source.Archive }
 	if len(v.Tilesets) > 0 && !slices.ContainsFunc(v.Tilesets, hasTiles) {
@@ -60,7 +58,7 @@ func (v *validator) tileset(key string, t *Tileset) {
 	if t.MinZoom > t.MaxZoom {
 		v.conflict(child(key, "minzoom"), child(key, "maxzoom"), fmt.Sprintf("minzoom (%d) is beyond maxzoom (%d)", t.MinZoom, t.MaxZoom), "")
 	}
-	if b := t.Bounds; v.degrees(child(key, "bounds"), b) && (b.Validate() != nil || b.CrossesAntimeridian()) {
+	if b := t.Bounds; v.box(child(key, "bounds"), b) && (b.Validate() != nil || b.CrossesAntimeridian()) {
 		v.fault(child(key, "bounds"), "has no area", "write [west, south, east, north]; TileJSON's bounds never cross the antimeridian")
 	}
 	v.vectorLayers(child(key, "vector_layers"), t)
@@ -81,20 +79,20 @@ func (v *validator) tileset(key string, t *Tileset) {
 	}
 }
 
-// vend refuses to hand out credentials that would open more than their tileset.
+// vend refuses a tileset whose vended credentials would open objects of something else.
 func (v *validator) vend(key string, t *Tileset) {
 	refuse := func(other, hint string) {
 		v.fault(key, fmt.Sprintf("the credentials would open objects of %s, too: a policy for %s, where * stops at no slash, allows its keys",
-			other, strings.Join(t.Source.Texts(), "*")), hint)
+			other, strings.Join(t.Source.Literals(), "*")), hint)
 	}
 	for _, other := range v.Tilesets {
-		if other.ID != t.ID && !other.Vend && t.Source.Opens(other.Source) {
+		if other.ID != t.ID && !other.Vend && t.Source.Overlaps(other.Source) {
 			refuse(child("tilesets", other.ID), "keep the two under different names before the first placeholder, or vend both")
 			return
 		}
 	}
 	for _, f := range v.Files {
-		if t.Source.Opens(f.Source) {
+		if t.Source.Overlaps(f.Source) {
 			refuse(child("files", f.ID), "keep the file elsewhere in the bucket")
 			return
 		}
@@ -117,8 +115,8 @@ func (v *validator) source(key string, t *Tileset) {
 	}
 }
 
-// directoryBucket tells S3 Express One Zone's by their names, and access points to them; they are asked
-// in a way of their own.
+// directoryBucket reports whether a name is that of a directory bucket (S3 Express One Zone), or of an access
+// point to one. They need another way to sign requests.
 // https://docs.aws.amazon.com/AmazonS3/latest/userguide/directory-bucket-naming-rules.html
 func directoryBucket(name string) bool {
 	return strings.HasSuffix(name, "--x-s3") || strings.HasSuffix(name, "--xa-s3")
@@ -151,8 +149,8 @@ func (v *validator) vectorLayers(key string, t *Tileset) {
 
 var policies = []string{"strict", "balanced", "immutable"}
 
-// badBrowser says why browser is neither a policy nor a Cache-Control value that keeps tiles from those
-// who may not see them: a shared cache answers anybody.
+// badBrowser returns why a value is neither a policy nor a Cache-Control value that is safe for the tileset:
+// what shared caches keep, they give to anybody. The problem is "" if the value may be used.
 func badBrowser(value string, public bool) (problem, hint string) {
 	if slices.Contains(policies, value) {
 		return "", ""

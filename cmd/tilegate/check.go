@@ -6,13 +6,10 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"slices"
 	"strings"
-	"sync"
 	"text/tabwriter"
 	"time"
 
-	"tilegate/auth"
 	"tilegate/configs"
 	"tilegate/proxy/origin"
 )
@@ -144,63 +141,4 @@ func verdict(faults []string) string {
 		return "FAILED"
 	}
 	return "ok"
-}
-
-// keySetCheck is what became of one issuer's key set.
-type keySetCheck struct {
-	issuer string
-	faults []string
-}
-
-// checkKeySets fetches the key sets of those issuers that have one to fetch, and tells what became
-// of the first try.
-func checkKeySets(ctx context.Context, config *configs.Config) ([]keySetCheck, error) {
-	type outcome struct {
-		issuer string
-		ok     bool
-	}
-	outcomes := make(chan outcome, 64)
-	options := authOptions(config, slog.New(slog.DiscardHandler))
-	options.OnKeySetRefresh = func(issuer string, ok bool) {
-		select {
-		case outcomes <- outcome{issuer, ok}:
-		case <-ctx.Done():
-		}
-	}
-	a, err := auth.New(options)
-	if err != nil {
-		return nil, err
-	}
-	running, stop := context.WithCancel(ctx)
-	var wait sync.WaitGroup
-	wait.Go(func() { _ = a.Run(running) }) // ends with running
-	defer wait.Wait()
-	defer stop()
-
-	first := map[string]bool{}
-	var sets []keySetCheck
-	for _, i := range config.Auth.Issuers {
-		if i.Key.IsSet() {
-			continue
-		}
-		for _, known := first[i.Issuer]; !known; _, known = first[i.Issuer] {
-			select {
-			case o := <-outcomes:
-				if _, again := first[o.issuer]; !again {
-					first[o.issuer] = o.ok
-				}
-			case <-ctx.Done():
-				first[i.Issuer] = false
-			}
-		}
-		set := keySetCheck{issuer: i.Issuer}
-		if !first[i.Issuer] {
-			set.faults = slices.DeleteFunc(a.Degraded(), func(line string) bool { return !strings.Contains(line, i.Issuer) })
-			if len(set.faults) == 0 {
-				set.faults = []string{"its key set could not be fetched"}
-			}
-		}
-		sets = append(sets, set)
-	}
-	return sets, nil
 }

@@ -8,7 +8,7 @@ import (
 
 type keygenCommand struct{}
 
-// Run prints 32 random bytes in base64url, the form that auth.signing_keys reads.
+// Run prints 32 random bytes in base64url, a form that auth.signing_keys accepts.
 func (keygenCommand) Run(c *console) error {
 	key := make([]byte, 32)
 	rand.Read(key)

@@ -45,7 +45,7 @@ func originOptions(c *configs.Config) origin.Options {
 			Canary: canary(t),
 			Forbid: map[string]origin.MissingOn403{"auto": origin.Ask, "true": origin.True, "false": origin.False}[t.MissingOn403],
 			Role:   originRole(t.Role),
-			Vend:   t.Vend, Texts: t.Source.Texts(), Opens: opens(c, t),
+			Vend:   t.Vend, Texts: t.Source.Literals(), Opens: opens(c, t),
 		})
 	}
 	for _, f := range c.Files {
@@ -61,12 +61,12 @@ func originOptions(c *configs.Config) origin.Options {
 // opens names the sources, besides a tileset's own, whose objects a policy for its tiles opens.
 func opens(c *configs.Config, t configs.Tileset) (ids []string) {
 	for _, other := range c.Tilesets {
-		if other.ID != t.ID && t.Source.Opens(other.Source) {
+		if other.ID != t.ID && t.Source.Overlaps(other.Source) {
 			ids = append(ids, other.ID)
 		}
 	}
 	for _, f := range c.Files {
-		if t.Source.Opens(f.Source) {
+		if t.Source.Overlaps(f.Source) {
 			ids = append(ids, "file:"+f.ID)
 		}
 	}

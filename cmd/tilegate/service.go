@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/http"
 	"slices"
 	"sync"
 	"time"
@@ -88,7 +87,7 @@ func newService(ctx context.Context, c *configs.Config, log *serviceLog, more ex
 		},
 	}
 	if c.CDN.CloudFront.KeyPairID != "" {
-		signer, err := cloudfront.New(c.CDN.CloudFront.KeyPairID, c.CDN.CloudFront.PrivateKey.Bytes(), sameSite[c.Auth.Session.SameSite])
+		signer, err := cloudfront.New(c.CDN.CloudFront.KeyPairID, c.CDN.CloudFront.PrivateKey.Bytes(), c.Auth.Session.Mode())
 		if err != nil {
 			return nil, fmt.Errorf("cdn.cloudfront: %w", err)
 		}
@@ -142,40 +141,11 @@ func (s *service) tileset(t configs.Tileset) proxy.Tileset {
 	}
 }
 
-var sameSite = map[string]http.SameSite{"lax": http.SameSiteLaxMode, "strict": http.SameSiteStrictMode, "none": http.SameSiteNoneMode}
-
+// authOptions returns the configured options of package auth.
 func authOptions(c *configs.Config, logger *slog.Logger) auth.Options {
-	o := auth.Options{
-		Claims: auth.ClaimNames{Tilesets: c.Auth.Claims.Tilesets, ScopePrefix: c.Auth.Claims.ScopePrefix, Zoom: c.Auth.Claims.Zoom, BBox: c.Auth.Claims.BBox},
-		Leeway: c.Auth.Leeway, MaxLifetime: c.Auth.MaxLifetime,
-		SessionTTL: c.Auth.Session.TTL, TokenWindow: c.Auth.TokenWindow,
-		SameSite:    sameSite[c.Auth.Session.SameSite],
-		Partitioned: c.Auth.Session.Partitioned, SecureCookie: c.SecureCookie(),
-		QueryParameter: c.Auth.QueryParameter, Logger: logger,
-	}
-	for _, key := range c.Auth.SigningKeys {
-		o.SigningKeys = append(o.SigningKeys, key.Bytes())
-	}
-	for _, i := range c.Auth.Issuers {
-		issuer := auth.Issuer{
-			Issuer: i.Issuer, Audience: i.Audience, Algorithms: i.Algorithms, JWKSURL: i.JWKSURL, JWKSRefresh: i.JWKSRefresh,
-			Allow: limits(i.Allow), Default: limits(i.Grant),
-		}
-		if i.HMAC() {
-			issuer.Secret = i.Key.Bytes()
-		} else {
-			issuer.PublicKeyPEM = i.Key.Bytes()
-		}
-		o.Issuers = append(o.Issuers, issuer)
-	}
+	o := c.AuthOptions()
+	o.Logger = logger
 	return o
-}
-
-func limits(l *configs.Limits) auth.Limits {
-	if l == nil {
-		return auth.Limits{}
-	}
-	return auth.Limits{Tilesets: l.Tilesets, Zoom: l.Zoom, BBox: l.BBox}
 }
 
 // run serves on the listeners until ctx ends, then drains: not ready but serving, then no new

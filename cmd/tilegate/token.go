@@ -18,20 +18,20 @@ import (
 
 type tokenCommand struct {
 	configFlag
-	Subject  string        `required:"" help:"Whom the token is for; the log and revocations know it by this."`
+	Subject  string        `required:"" help:"Whom the token is for. The log shows this name, and revocations use it."`
 	Tilesets []string      `required:"" sep:"," placeholder:"ID" help:"Tilesets, globs over them, and file:ID for files."`
 	TTL      time.Duration `name:"ttl" default:"1h" help:"How long it is valid."`
-	Zoom     string        `placeholder:"0-14" help:"The zooms that it admits."`
-	BBox     boxFlag       `name:"bbox" placeholder:"W,S,E,N" help:"The area that it admits, in degrees; west > east crosses the antimeridian."`
+	Zoom     string        `placeholder:"0-14" help:"The zooms that it is limited to."`
+	BBox     boxFlag       `name:"bbox" placeholder:"W,S,E,N" help:"The area that it is limited to, in degrees; west > east crosses the antimeridian."`
 	Path     bool          `help:"Mint a token for URLs' paths, /t/TOKEN/tiles/…"`
 }
 
-// boxFlag is the corners as they were written.
+// boxFlag is the value of --bbox as it was written.
 type boxFlag string
 
 var negative = regexp.MustCompile(`^-\.?[0-9]`)
 
-// Decode takes what begins with a negative number, too, which kong would take for a flag.
+// Decode accepts a value that begins with a negative number. kong would take it for a flag.
 func (b *boxFlag) Decode(ctx *kong.DecodeContext) error {
 	if next := ctx.Scan.Peek().String(); negative.MatchString(next) {
 		ctx.Scan.Pop()
@@ -60,11 +60,11 @@ func (cmd tokenCommand) Run(ctx context.Context, c *console) error {
 	}
 	token, grant, err := a.NewAccessToken(auth.AccessRequest{Subject: cmd.Subject, Limits: want, TTL: cmd.TTL})
 	if err != nil {
-		return usageError{fmt.Errorf("no such token can be made: %w", err)}
+		return usageError{fmt.Errorf("the token cannot be made: %w", err)}
 	}
 	if cmd.Path {
 		if token, _, err = a.NewPathToken(grant, auth.PathRequest{TTL: cmd.TTL}); err != nil {
-			return usageError{fmt.Errorf("no such path token can be made: %w", err)}
+			return usageError{fmt.Errorf("the path token cannot be made: %w", err)}
 		}
 	}
 	_, err = fmt.Fprintln(c.out, token)

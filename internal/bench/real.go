@@ -207,7 +207,7 @@ func (l *lab) h2load(ctx context.Context, c contender) (perSecond, perCPU float6
 	}
 	ctx, cancel := context.WithTimeout(ctx, 20*l.length)
 	defer cancel()
-	requests := int(l.length.Seconds() * 10_000) // by number: by duration, h2load can wait for nginx for ever
+	requests := int(l.length.Seconds() * 10_000)                                                                                 // by number: by duration, h2load can wait for nginx for ever
 	out, err := exec.CommandContext(ctx, "taskset", "-c", loadCore, "h2load", "-t1", "-c8", "-m8", "-n", strconv.Itoa(requests), //nolint:gosec // our own arguments
 		"-H", "Authorization: Bearer "+c.token, "-H", "Origin: "+pageOrigin, c.server.url+cachedTile).CombinedOutput()
 	if err != nil {

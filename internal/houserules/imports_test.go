@@ -17,7 +17,7 @@ import (
 var mayImport = map[string][]string{
 	"auth":             {"internal/tile"},
 	"tilecache":        {"internal/tile"},
-	"configs":          {"internal/tile"},
+	"configs":          {"auth", "internal/tile"},
 	"deploy":           {}, // its recipes' tests alone
 	"proxy":            {"auth", "internal/tile", "proxy/wire", "tilecache"},
 	"proxy/wire":       {},

@@ -2,6 +2,7 @@ package tile
 
 import (
 	"errors"
+	"fmt"
 	"math"
 )
 
@@ -26,12 +27,22 @@ func ParseBox(degrees []float64) (Box, error) {
 
 // Validate returns ErrBox for a number that is NaN or out of range, and for a box without area.
 func (b Box) Validate() error {
-	within := func(v, limit float64) bool { return math.Abs(v) <= limit } // false for NaN
-	if !within(b.West, 180) || !within(b.East, 180) || !within(b.South, 90) || !within(b.North, 90) ||
-		b.South >= b.North || b.West == b.East || b.West == 180 && b.East == -180 {
+	if _, problem := b.OutOfRange(); problem != "" || b.South >= b.North || b.West == b.East || b.West == 180 && b.East == -180 {
 		return ErrBox
 	}
 	return nil
+}
+
+// OutOfRange returns the index in Degrees of the first number that is NaN or out of range, and what is
+// wrong with it. The problem is "" if all are in range.
+func (b Box) OutOfRange() (index int, problem string) {
+	limits := [4]float64{180, 90, 180, 90}
+	for i, v := range b.Degrees() {
+		if !(math.Abs(v) <= limits[i]) { // true for NaN
+			return i, fmt.Sprintf("is not within -%g to %g degrees", limits[i], limits[i])
+		}
+	}
+	return -1, ""
 }
 
 // CrossesAntimeridian reports whether the box reaches over 180 degrees. TileJSON cannot say that.

@@ -45,9 +45,9 @@ func TestRememberedTokensAreBoundedByCount(t *testing.T) {
 	for i := range 1200 {
 		authenticate(t, a, s.token(claims(map[string]any{"jti": fmt.Sprint(i)})))
 	}
-	tokens, bytes := a.Remembered()
+	tokens, bytes := a.Verified()
 	if tokens > 800 || tokens < 700 || bytes < tokens*500 {
-		t.Errorf("%d tokens of %d bytes are remembered, want 800 at most", tokens, bytes)
+		t.Errorf("%d tokens of %d bytes are in the cache, want 800 at most", tokens, bytes)
 	}
 }
 
@@ -68,9 +68,9 @@ func TestRememberedTokensAreBoundedByBytes(t *testing.T) {
 	}
 	runtime.GC()
 	runtime.ReadMemStats(&after)
-	tokens, bytes := a.Remembered()
+	tokens, bytes := a.Verified()
 	if bytes > limit || bytes < limit*3/4 || tokens >= 800 {
-		t.Errorf("%d tokens of %d bytes are remembered, want at most %d bytes", tokens, bytes, limit)
+		t.Errorf("%d tokens of %d bytes are in the cache, want at most %d bytes", tokens, bytes, limit)
 	}
 	// What is counted is what is held.
 	if held := int64(after.HeapAlloc) - int64(before.HeapAlloc); held > limit*5/4 {

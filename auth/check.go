@@ -1,0 +1,288 @@
+package auth
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"tilegate/internal/tile"
+)
+
+// OptionError is one thing that is wrong with Options. No text in it holds a secret.
+type OptionError struct {
+	Key     string   // the option by its name in a configuration file: auth.session.ttl, auth.issuers[1].algorithms[0]
+	With    []string // the other options that the fault depends on
+	Problem string   // e.g. "must be at least 3s"
+	Hint    string   // what to do, or ""
+	Known   []string // the values that the option takes, where they can be listed
+}
+
+func (e *OptionError) Error() string {
+	text := e.Key + ": " + e.Problem
+	if e.Hint != "" {
+		text += "; " + e.Hint
+	}
+	if len(e.Known) > 0 {
+		text += "; known: " + strings.Join(e.Known, ", ")
+	}
+	return text
+}
+
+// Check returns every fault in o. It does no I/O.
+func (o *Options) Check() []*OptionError {
+	var c checker
+	names := map[string]int{}
+	for i := range o.Issuers {
+		key := fmt.Sprintf("auth.issuers[%d]", i)
+		issuer := &o.Issuers[i]
+		c.issuer(key, issuer)
+		if first, twice := names[issuer.Issuer]; twice && issuer.Issuer != "" {
+			c.add(key+".issuer", fmt.Sprintf("is auth.issuers[%d]'s already", first), "keep one entry for an issuer")
+		} else {
+			names[issuer.Issuer] = i
+		}
+		if len(o.Issuers) > 1 && issuer.Allow.Tilesets == nil {
+			c.add(key+".allow.tilesets", "is required with two issuers or more", `say what each may grant: {tilesets: ["acme-*"]}`)
+		}
+	}
+	c.claims(o.Claims.withDefaults())
+	if o.Leeway < 0 {
+		c.add("auth.leeway", "must not be negative", "")
+	}
+	if o.Leeway > maxLeeway {
+		c.add("auth.leeway", fmt.Sprintf("must be at most %s", maxLeeway), "")
+	}
+	if o.MaxLifetime != 0 && o.MaxLifetime < time.Second {
+		c.add("auth.max_lifetime", "must be at least 1s", "0 is unlimited")
+	}
+	if len(o.SigningKeys) > maxSigningKeys {
+		c.add("auth.signing_keys", fmt.Sprintf("are more than %d", maxSigningKeys), "drop those whose tokens have expired")
+	}
+	for i, k := range o.SigningKeys {
+		if len(k) < minSigningKey {
+			c.add(fmt.Sprintf("auth.signing_keys[%d]", i), fmt.Sprintf("has fewer than %d bytes", minSigningKey), "make one with tilegate keygen")
+		}
+	}
+	c.atLeast("auth.session.ttl", o.SessionTTL, 3*time.Second)
+	c.atLeast("auth.token_window", o.TokenWindow, time.Second)
+	if o.Partitioned && o.SameSite != http.SameSiteNoneMode {
+		c.add("auth.session.partitioned", "goes with same_site: none only", "leave it out, or set same_site: none").With = []string{"auth.session.same_site"}
+	}
+	if o.SameSite == http.SameSiteNoneMode && !o.SecureCookie {
+		c.add("auth.session.same_site", "needs a secure cookie, which browsers take over https only", "set server.tls or an https server.public_url")
+	}
+	return c.faults
+}
+
+const (
+	maxLeeway      = 5 * time.Minute
+	maxSigningKeys = 8
+	minSigningKey  = 32 // bytes: as many as the hash of HMAC-SHA256 and HKDF has
+)
+
+// checker gathers faults.
+type checker struct{ faults []*OptionError }
+
+func (c *checker) add(key, problem, hint string) *OptionError {
+	e := &OptionError{Key: key, Problem: problem, Hint: hint}
+	c.faults = append(c.faults, e)
+	return e
+}
+
+// atLeast checks an option whose zero value stands for a default.
+func (c *checker) atLeast(key string, d, least time.Duration) {
+	if d != 0 && d < least {
+		c.add(key, fmt.Sprintf("must be at least %s", least), "")
+	}
+}
+
+func (c *checker) claims(names ClaimNames) {
+	keys := map[string]string{} // by the claim's name
+	for _, claim := range []struct{ key, name string }{
+		{"auth.claims.tilesets", names.Tilesets}, {"auth.claims.zoom", names.Zoom}, {"auth.claims.bbox", names.BBox},
+	} {
+		switch first := keys[claim.name]; {
+		case slices.Contains([]string{"iss", "sub", "aud", "exp", "nbf", "iat", "jti", "scope"}, claim.name):
+			c.add(claim.key, "is a claim with a meaning of its own", "")
+		case first != "":
+			c.add(claim.key, "is "+first+"'s already", "each needs a claim of its own").With = []string{first}
+		default:
+			keys[claim.name] = claim.key
+		}
+	}
+}
+
+func (c *checker) issuer(key string, i *Issuer) {
+	isURL := strings.Contains(i.Issuer, "://")
+	discovers := i.JWKSURL == "" && len(i.PublicKeyPEM) == 0 && len(i.Secret) == 0
+	switch {
+	case i.Issuer == "":
+		c.add(key+".issuer", "is required", "write what its tokens have in iss")
+	case i.Issuer == ownIssuer:
+		c.add(key+".issuer", "is the name in tilegate's own tokens", "they need no issuer: set auth.signing_keys")
+	case isURL:
+		c.url(key+".issuer", i.Issuer, false)
+	case discovers:
+		c.url(key+".issuer", i.Issuer, false).With = []string{key + ".jwks_url", key + ".key"}
+	}
+	c.algorithms(key, i)
+	c.key(key, i)
+	if i.JWKSURL != "" {
+		c.url(key+".jwks_url", i.JWKSURL, true)
+	}
+	c.atLeast(key+".jwks_refresh", i.JWKSRefresh, minRefresh)
+	c.limits(key+".allow", i.Allow)
+	c.limits(key+".grant", i.Default)
+}
+
+// hmacs counts the issuer's HMAC algorithms.
+func (i *Issuer) hmacs() int {
+	n := 0
+	for _, name := range i.Algorithms {
+		if alg, ok := algorithmNamed(name); ok && alg.family == hmacFamily {
+			n++
+		}
+	}
+	return n
+}
+
+func (c *checker) algorithms(key string, i *Issuer) {
+	key += ".algorithms"
+	if len(i.Algorithms) == 0 {
+		c.add(key, "is required", "list what the issuer signs with, e.g. [RS256]: a token must not choose")
+	}
+	for n, name := range i.Algorithms {
+		element := fmt.Sprintf("%s[%d]", key, n)
+		alg, ok := algorithmNamed(name)
+		switch {
+		case !ok:
+			c.add(element, "is not a signature algorithm", "").Known = algorithmNames()
+		case alg.family == hmacFamily && i.JWKSURL != "":
+			c.add(element, "is HMAC, which does not go with jwks_url", "key sets are public, and an HMAC secret must not be")
+		}
+	}
+	if hmacs := i.hmacs(); hmacs > 0 && hmacs < len(i.Algorithms) {
+		c.add(key, "mixes HMAC with public-key algorithms", "give each an issuer of its own")
+	}
+}
+
+// key checks the issuer's configured key. A public key that is taken for an HMAC secret would let
+// anybody sign, so the kind of key and the algorithms must agree.
+func (c *checker) key(key string, i *Issuer) {
+	hasKey := len(i.PublicKeyPEM) > 0 || len(i.Secret) > 0
+	key += ".key"
+	if i.JWKSURL != "" && hasKey {
+		c.add(key, "does not go with jwks_url", "keep one of them")
+	}
+	switch hmacs := i.hmacs(); {
+	case hmacs > 0 && hmacs < len(i.Algorithms): // the algorithms are at fault
+	case len(i.PublicKeyPEM) > 0 && len(i.Secret) > 0:
+		c.add(key, "is both a public key and a secret", "keep one of them")
+	case hmacs > 0 && !hasKey && i.JWKSURL == "":
+		c.add(key, "is required by HMAC algorithms", "write {env: NAME} or {file: PATH}")
+	case hmacs > 0 && (len(i.PublicKeyPEM) > 0 || bytes.Contains(i.Secret, []byte("-----BEGIN "))):
+		c.add(key, "is PEM, but the algorithms are HMAC", "list the key's own algorithms, e.g. [RS256]")
+	case hmacs > 0 && hasKey:
+		c.secret(key, i)
+	case len(i.Secret) > 0:
+		c.add(key, "is a secret, but no algorithm is HMAC", "list what the issuer signs with, e.g. [HS256]")
+	case len(i.PublicKeyPEM) > 0:
+		c.publicKey(key, i)
+	}
+}
+
+func (c *checker) secret(key string, i *Issuer) {
+	least := 0
+	for _, name := range i.Algorithms {
+		alg, _ := algorithmNamed(name)
+		least = max(least, alg.keySize)
+	}
+	if len(i.Secret) < least {
+		c.add(key, fmt.Sprintf("the secret has fewer than %d bytes", least), "it must be as long as the algorithm's hash")
+	}
+}
+
+func (c *checker) publicKey(key string, i *Issuer) {
+	public, err := parsePublicKey(i.PublicKeyPEM)
+	if err != nil {
+		c.add(key, err.Error(), "write one with: openssl pkey -pubout")
+		return
+	}
+	for _, name := range i.Algorithms {
+		if alg, ok := algorithmNamed(name); ok && !alg.takes(public) {
+			c.add(key, fmt.Sprintf("is no key for %s, or a weak one", name),
+				"RSA needs 2048 to 8192 bits and an odd exponent from 3 up, ES256 the curve P-256, EdDSA Ed25519")
+			return
+		}
+	}
+}
+
+func (c *checker) limits(key string, l Limits) {
+	if len(l.Tilesets) > tile.MaxPatterns {
+		c.add(key+".tilesets", fmt.Sprintf("names more than %d", tile.MaxPatterns), "use globs")
+	}
+	for n, entry := range l.Tilesets {
+		if !tile.ValidPattern(entry) {
+			c.add(fmt.Sprintf("%s.tilesets[%d]", key, n), "is neither an id nor a glob over ids", "write basemap, acme-*, * or file:report; * is the only wildcard")
+		}
+	}
+	if l.Zoom != nil && !l.Zoom.Valid() {
+		c.add(key+".zoom", fmt.Sprintf("is not a range of zooms within 0 to %d", tile.MaxZoom), `write "0-14"`)
+	}
+	if l.BBox == nil {
+		return
+	}
+	if index, problem := l.BBox.OutOfRange(); problem != "" {
+		c.add(fmt.Sprintf("%s.bbox[%d]", key, index), problem, "write [west, south, east, north]")
+	} else if l.BBox.Validate() != nil {
+		c.add(key+".bbox", "has no area", "write [west, south, east, north]; west > east crosses the antimeridian")
+	}
+}
+
+// url checks an address that keys come from, or the name of an issuer. The result is never nil.
+func (c *checker) url(key, raw string, query bool) *OptionError {
+	problem, hint := urlProblem(raw, query)
+	if problem == "" {
+		return &OptionError{}
+	}
+	return c.add(key, problem, hint)
+}
+
+// urlProblem returns why keys must not be fetched from a URL, "" if they may be: it is absolute,
+// https or http on loopback, and holds neither a password nor a fragment.
+func urlProblem(raw string, query bool) (problem, hint string) {
+	u, err := url.Parse(raw)
+	switch {
+	case err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Hostname() == "" || u.Opaque != "":
+		return "is not an absolute http or https URL", "write https://host/path"
+	case u.User != nil:
+		return "holds a user or password", "leave it out"
+	case u.Fragment != "" || strings.Contains(raw, "#"):
+		return "has a fragment", "leave out # and what follows"
+	case !query && (u.RawQuery != "" || u.ForceQuery):
+		return "has a query", "leave out ? and what follows"
+	case u.Scheme != "https" && !isLoopback(u.Hostname()):
+		return "is neither https nor on loopback", "anybody on the way could answer in its place"
+	}
+	return "", ""
+}
+
+func isLoopback(host string) bool {
+	ip := net.ParseIP(host)
+	return host == "localhost" || ip != nil && ip.IsLoopback()
+}
+
+// join makes one error of faults.
+func join(faults []*OptionError) error {
+	errs := make([]error, len(faults))
+	for i, fault := range faults {
+		errs[i] = fault
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,73 @@
+package auth
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+)
+
+// Ready is nil once every key set has been there; then for good, since the last set keeps serving.
+func (a *Authenticator) Ready() error {
+	for _, source := range a.sources {
+		if source.set.Load() == nil {
+			return ErrKeysUnavailable
+		}
+	}
+	return nil
+}
+
+// Degraded returns a line for each issuer whose key set could not be refreshed, with the reason.
+func (a *Authenticator) Degraded() []string {
+	var lines []string
+	for _, source := range a.sources {
+		if line := source.degraded(); line != "" {
+			lines = append(lines, line)
+		}
+	}
+	return lines
+}
+
+// KeySetStatus says what became of a fetch of one issuer's key set.
+type KeySetStatus struct {
+	Issuer  string // as in Options
+	Keys    int    // that can verify tokens; 0 if Err is not nil
+	Ignored int    // keys of the published set that are of no use here
+	Err     error  // fit for anybody to read
+}
+
+// FetchKeySets fetches every key set that Run would keep fresh, once and all at the same time, and
+// returns what became of each, in the order of Options.Issuers. A set that arrives is used from then on.
+func (a *Authenticator) FetchKeySets(ctx context.Context) []KeySetStatus {
+	all := make([]KeySetStatus, len(a.sources))
+	var wg sync.WaitGroup
+	for i, source := range a.sources {
+		wg.Go(func() {
+			set, err := source.fetch(ctx)
+			source.record(set, err, nil)
+			all[i] = KeySetStatus{Issuer: source.issuer}
+			if err != nil {
+				all[i].Err = fmt.Errorf("its key set could not be fetched: %s", describe(err))
+				return
+			}
+			all[i].Keys, all[i].Ignored = len(set.keys), set.ignored
+		})
+	}
+	wg.Wait()
+	return all
+}
+
+// degraded returns what is wrong with the key set in one line, "" if nothing is.
+func (s *keySource) degraded() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.client == nil || s.failure == "" && s.set.Load() != nil:
+		return ""
+	case s.set.Load() == nil && s.failure == "":
+		return fmt.Sprintf("issuer %s: its key set has not been fetched yet", s.issuer)
+	case s.set.Load() == nil:
+		return fmt.Sprintf("issuer %s: no key set yet: %s", s.issuer, s.failure)
+	}
+	return fmt.Sprintf("issuer %s: key set last refreshed %v ago: %s", s.issuer, s.now().Sub(s.fetched).Truncate(time.Second), s.failure)
+}

@@ -1,0 +1,133 @@
+package auth
+
+import (
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/elliptic"
+	"crypto/rsa"
+	"errors"
+	"math/big"
+	"slices"
+)
+
+// maxKeys is how many usable keys of a published set are kept.
+const maxKeys = 500
+
+var (
+	errMalformedSet = errors.New("the key set is malformed")
+	errEmptySet     = errors.New("the key set holds no usable key")
+)
+
+// parseKeySet reads a JWK set (RFC 7517 section 5). Keys that are of no use here are ignored, as the RFC
+// asks: of another type, use, operation or algorithm, symmetric, private or weak. Two different keys of one
+// kid and algorithm are both ignored, since it is unknown which one is meant. Of the others the first
+// maxKeys are kept.
+func parseKeySet(data []byte, configured []string) (*keySet, error) {
+	document, err := parseObject(data, maxDocumentValues)
+	if err != nil {
+		return nil, errMalformedSet
+	}
+	members, ok := document["keys"].([]any)
+	if !ok {
+		return nil, errMalformedSet
+	}
+	var usable []key
+	byKID := map[string][]int{} // indices in usable
+	for _, member := range members {
+		jwk, ok := member.(map[string]any)
+		if !ok {
+			return nil, errMalformedSet
+		}
+		k, ok := parseJWK(jwk, configured)
+		if ok && !slices.ContainsFunc(byKID[k.id], func(i int) bool { return usable[i].equal(k) }) {
+			byKID[k.id] = append(byKID[k.id], len(usable))
+			usable = append(usable, k)
+		}
+	}
+	set := &keySet{}
+	for i, k := range usable {
+		isAmbiguous := k.id != "" && slices.ContainsFunc(byKID[k.id], func(other int) bool {
+			return other != i && slices.ContainsFunc(k.algs, func(alg string) bool { return slices.Contains(usable[other].algs, alg) })
+		})
+		if !isAmbiguous {
+			set.keys = append(set.keys, k)
+		}
+	}
+	if len(set.keys) == 0 {
+		return nil, errEmptySet
+	}
+	set.ignored = len(members) - len(set.keys)
+	if len(set.keys) > maxKeys {
+		set.dropped = len(set.keys) - maxKeys
+		set.keys = slices.Clip(set.keys[:maxKeys])
+	}
+	return set, nil
+}
+
+// parseJWK reads one key (RFC 7517 section 4, RFC 7518 section 6, RFC 8037 section 2). It returns false if
+// the key is of no use here.
+func parseJWK(jwk map[string]any, configured []string) (key, bool) {
+	text := func(name string) string {
+		s, _ := jwk[name].(string)
+		return s
+	}
+	number := func(name string) []byte {
+		b, err := decodeBase64(text(name))
+		if err != nil {
+			return nil
+		}
+		return b
+	}
+	for _, private := range [...]string{"d", "p", "q", "dp", "dq", "qi", "oth", "k"} {
+		if _, ok := jwk[private]; ok {
+			return key{}, false // everybody who can read the set could sign
+		}
+	}
+	if use, ok := jwk["use"]; ok && use != "sig" {
+		return key{}, false
+	}
+	if operations, ok := jwk["key_ops"]; ok {
+		if list, _ := operations.([]any); !slices.Contains(list, any("verify")) {
+			return key{}, false
+		}
+	}
+	if alg, ok := jwk["alg"]; ok {
+		configured = slices.DeleteFunc(slices.Clone(configured), func(name string) bool { return alg != name })
+	}
+	k := key{id: text("kid")}
+	if _, ok := jwk["kid"]; ok && k.id == "" {
+		return key{}, false
+	}
+	switch text("kty") {
+	case "RSA":
+		n, e := new(big.Int).SetBytes(number("n")), new(big.Int).SetBytes(number("e"))
+		if e.BitLen() > 31 { // crypto/rsa takes no larger one
+			return key{}, false
+		}
+		k.public = &rsa.PublicKey{N: n, E: int(e.Int64())}
+	case "EC":
+		curve := map[string]elliptic.Curve{"P-256": elliptic.P256(), "P-384": elliptic.P384(), "P-521": elliptic.P521()}[text("crv")]
+		if curve == nil {
+			return key{}, false
+		}
+		size := (curve.Params().BitSize + 7) / 8
+		x, y := number("x"), number("y")
+		if len(x) != size || len(y) != size { // RFC 7518 section 6.2.1.2: full length, zeros included
+			return key{}, false
+		}
+		public, err := ecdsa.ParseUncompressedPublicKey(curve, slices.Concat([]byte{4}, x, y))
+		if err != nil {
+			return key{}, false
+		}
+		k.public = public
+	case "OKP":
+		if text("crv") != "Ed25519" {
+			return key{}, false
+		}
+		k.public = ed25519.PublicKey(number("x"))
+	default:
+		return key{}, false
+	}
+	k.algs = fitting(k.public, configured)
+	return k, len(k.algs) > 0
+}
