@@ -1,11 +1,3 @@
-// Package tilecache holds tiles in memory, fetches each once however many ask for it, and never
-// holds more bytes than it was given.
-//
-// The life of a tile, in the order in which to read: Get (get.go) finds it or joins its one fill
-// (fill.go), whose bytes come from a source that mends broken bodies (source.go) and go to as many
-// readers as there are (tile.go). Objects that are too large to keep pass through (stream.go). A
-// stale tile is served while it is refreshed (refresh.go). Every byte is reserved before it is held
-// (budget.go, cost.go); the tile that makes room for another is chosen by shard.go and admission.go.
 package tilecache
 
 import (
