@@ -268,6 +268,35 @@ func TestTheCallersContextStopsEverything(t *testing.T) {
 	}
 }
 
+// countdown is a context that ends after a number of calls of Err. It ends between any two lines of code without a race.
+type countdown struct {
+	context.Context
+	looks *atomic.Int64 // calls of Err that are left before the end
+}
+
+func (c countdown) Err() error {
+	if c.looks.Add(-1) < 0 {
+		return context.Canceled
+	}
+	return nil
+}
+
+// The caller may leave between any two looks at its context, also while S3's error document is read.
+func TestCallerLeavesBetweenTwoLooks(t *testing.T) {
+	tiles := stub(t, func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(http.StatusBadRequest)
+		_, _ = io.WriteString(w, "<Error><Code>Whatever</Code></Error>")
+	})
+	for n := range int64(30) {
+		ctx := countdown{t.Context(), new(atomic.Int64)}
+		ctx.looks.Store(n)
+		_, err := tiles.Fetch(ctx, tile101, tile.Condition{})
+		if !errors.Is(err, context.Canceled) && !errors.Is(err, tile.ErrBadAnswer) {
+			t.Errorf("leaving at look %d: got %v", n, err)
+		}
+	}
+}
+
 func TestConnectionRefused(t *testing.T) {
 	w := start(t, nil)
 	if _, _, err := w.fetch(t.Context(), tile101, tile.Condition{}); err != nil {

@@ -140,8 +140,9 @@ func errorDocument(ctx context.Context, answer *http.Response, secrets []string)
 	var doc struct{ Code, Message string }
 	_ = xml.NewDecoder(answer.Body).Decode(&doc) // what isn't S3's has no code
 	_, err := io.Copy(io.Discard, answer.Body)
-	if err = cmp.Or(ctx.Err(), err); errors.Is(err, errStalled) || ctx.Err() != nil {
-		return classifySilence(ctx, err, secrets)
+	left := ctx.Err() // one look: the caller may leave right after it
+	if left != nil || errors.Is(err, errStalled) {
+		return classifySilence(ctx, cmp.Or(left, err), secrets)
 	}
 	return classifyAnswer(answer.StatusCode, answer.Header, doc.Code, doc.Message, answer.Header.Get("X-Amz-Request-Id"), secrets)
 }
