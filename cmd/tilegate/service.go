@@ -82,8 +82,8 @@ func newService(ctx context.Context, c *configs.Config, log *serviceLog, more ex
 		Logger:         s.logger,
 		Metrics:        proxy.NewMetrics(),
 		Readiness: []proxy.Readiness{
-			{Name: "origin", Ready: s.origins.Ready, Degraded: s.origins.Degraded},
-			{Name: "keys", Ready: s.auth.Ready, Degraded: s.auth.Degraded},
+			{Name: "origin", Missing: s.origins.NotReady, Degraded: s.origins.Degraded},
+			{Name: "keys", Missing: s.auth.NotReady, Degraded: s.auth.Degraded},
 		},
 	}
 	if c.CDN.CloudFront.KeyPairID != "" {

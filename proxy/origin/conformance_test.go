@@ -288,8 +288,8 @@ func httpGet(t *testing.T, address string) (int, []byte) {
 }
 
 func conformVend(t *testing.T, b backend) {
-	granted := origin.Source{ID: "granted", Bucket: "tiles", Prefix: "conform/base/", Texts: textsOf("conform/base/"), Key: keyOf("conform/base/"), Vend: true}
-	mixed := origin.Source{ID: "mixed", Bucket: "other", Texts: []string{"", "/public/", "/", ".png"}, Key: keyOf(""), Vend: true}
+	granted := origin.Source{ID: "granted", Bucket: "tiles", Prefix: "conform/base/", Literals: literalsOf("conform/base/"), Key: keyOf("conform/base/"), Vend: true}
+	mixed := origin.Source{ID: "mixed", Bucket: "other", Literals: []string{"", "/public/", "/", ".png"}, Key: keyOf(""), Vend: true}
 	b.put(t, "tiles", "conform/base/report.pdf", "", tileKey(5))
 	b.put(t, "other", "1/public/0/1.png", "", tileKey(6))
 	b.put(t, "other", "1/secret/0/1.png", "", tileKey(7))

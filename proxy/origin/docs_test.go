@@ -100,13 +100,13 @@ func TestDocumentedErrorsAreTheOnesOfTheLog(t *testing.T) {
 		for _, found := range code.FindAllStringSubmatch(strings.ReplaceAll(row[1], "`AccessDenied` that names", ""), -1) {
 			rows++
 			inBubble(t, func(t *testing.T, w *world) {
-				w.settled(t)
+				w.waitReady(t)
 				w.Inject(fakeaws.Fault{Op: "GetObject", Status: 500, Code: found[1]})
 				_, _, err := w.fetch(t.Context(), tile101, tile.Condition{})
 				if log := w.log.String(); err == nil || !strings.Contains(log, "class="+class) || !strings.Contains(err.Error(), found[1]) {
 					t.Errorf("%s: want class %s; got %v, logged %s", found[1], class, err, log)
 				}
-			}, forbid(origin.False))
+			}, missingOn403(origin.Never))
 		}
 	}
 	for _, row := range tableRow.FindAllStringSubmatch(stsTable, -1) {

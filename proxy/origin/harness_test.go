@@ -219,17 +219,17 @@ func (o *observed) observer() origin.Observer {
 }
 
 // settled waits, in a bubble, until the first credentials and the first request are over.
-func (w *world) settled(t testing.TB) {
+func (w *world) waitReady(t testing.TB) {
 	t.Helper()
 	pass(time.Second)
-	if err := w.origin.Ready(); err != nil {
-		t.Fatal(err)
+	if lines := w.origin.NotReady(); len(lines) > 0 {
+		t.Fatalf("not ready: %q", lines)
 	}
 	w.ResetRequests()
 }
 
-// settledOrNot waits, in a bubble, until what happens at start has happened.
-func (w *world) settledOrNot(t testing.TB) {
+// waitAssumed waits, in a bubble, until what happens at start has happened.
+func (w *world) waitAssumed(t testing.TB) {
 	t.Helper()
 	if err := w.Wait(t.Context(), func() bool { return w.assumed() > 0 }); err != nil {
 		t.Fatal(err)
@@ -242,7 +242,7 @@ func stub(t testing.TB, answer http.HandlerFunc, changes ...func(*origin.Options
 	server := httptest.NewServer(answer)
 	opt := origin.Options{
 		Endpoint: server.URL, PathStyle: true, Base: static("AKIAUSER", "user-secret"),
-		Sources: []origin.Source{{ID: "base", Bucket: "tiles", Prefix: "base/", Key: keyOf("base/"), Forbid: origin.False}},
+		Sources: []origin.Source{{ID: "base", Bucket: "tiles", Prefix: "base/", Key: keyOf("base/"), MissingOn403: origin.Never}},
 	}
 	for _, c := range changes {
 		c(&opt)

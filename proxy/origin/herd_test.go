@@ -46,7 +46,7 @@ func Test200ClientsWhenTheFirstAnswerIs503(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			inBubble(t, func(t *testing.T, w *world) {
-				w.settled(t)
+				w.waitReady(t)
 				fault.Op, fault.Times = "GetObject", 1
 				w.Inject(fault)
 				cache, err := tilecache.New(tilecache.Options{})
@@ -70,7 +70,7 @@ func Test200ClientsWhenTheFirstAnswerIs503(t *testing.T) {
 // A failure that lasts costs as many attempts as one request has, however many wait for it.
 func TestAFailureThatLastsIsTriedThreeTimesForAll(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world) {
-		w.settled(t)
+		w.waitReady(t)
 		w.Inject(fakeaws.Fault{Op: "GetObject", Status: http.StatusInternalServerError})
 		cache, err := tilecache.New(tilecache.Options{})
 		if err != nil {

@@ -55,7 +55,7 @@ func TestSessionPolicy(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			inBubble(t, func(t *testing.T, w *world) {
-				w.settledOrNot(t)
+				w.waitAssumed(t)
 				if got := w.sentPolicy(t); got != tc.want {
 					t.Errorf("got  %s\nwant %s", got, tc.want)
 				}
@@ -67,7 +67,7 @@ func TestSessionPolicy(t *testing.T) {
 func TestPolicyOnAWSNamesKMSAndThePartition(t *testing.T) {
 	const arn = "arn:aws-us-gov:iam::123456789012:role/tiles-reader"
 	inBubble(t, func(t *testing.T, w *world) {
-		w.settledOrNot(t)
+		w.waitAssumed(t)
 		want := `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"s3:GetObject","Resource":["arn:aws-us-gov:s3:::tiles/base/*"]},` +
 			`{"Effect":"Allow","Action":"s3:ListBucket","Resource":["arn:aws-us-gov:s3:::tiles"]},` +
 			`{"Effect":"Allow","Action":"kms:Decrypt","Resource":["*"],"Condition":{"StringLike":{"kms:ViaService":["s3.*"]}}}]}`
@@ -134,7 +134,7 @@ func TestFaultsInTheOptionsAreAllTold(t *testing.T) {
 		Base: static("A", "B"), PresignExpires: 5 * 60e9, PresignWindow: 5 * 60e9,
 		Sources: []origin.Source{{ID: "a", Vend: true}, {ID: "a"}},
 	})
-	for _, want := range []string{"no AWS region", "presign.expires", "a: there are two", "a: vend needs a role", "a: vend needs the texts"} {
+	for _, want := range []string{"no AWS region", "presign.expires", "a: there are two", "a: vend needs a role", "a: vend needs the literal parts"} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("got %v, want it to say %q", err, want)
 		}

@@ -56,7 +56,7 @@ func (w *world) sign(t *testing.T) tile.Signed {
 
 func TestPresignedURLStaysTheSameWithinAWindow(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world) {
-		w.settled(t)
+		w.waitReady(t)
 		seen := map[string]time.Time{}
 		var order []string
 		begun := time.Now()
@@ -88,7 +88,7 @@ func TestPresignedURLStaysForAsLongAsItSays(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				w := startSkewed(t, ahead)
-				w.settled(t)
+				w.waitReady(t)
 				pass(time.Minute)
 				for range 5 {
 					first := w.sign(t)
@@ -108,7 +108,7 @@ func TestPresignedURLStaysForAsLongAsItSays(t *testing.T) {
 
 func TestPresignedURLWorksUntilItExpires(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world) {
-		w.settled(t)
+		w.waitReady(t)
 		address, expires := w.presign(t)
 		if status, body := w.plainly(t, address); status != http.StatusOK || string(body) != string(tileKey(1)) {
 			t.Fatalf("got %d, %d bytes", status, len(body))
@@ -126,7 +126,7 @@ func TestPresignedURLWorksUntilItExpires(t *testing.T) {
 
 func TestPresignedURLNeverOutlivesItsCredentials(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world) {
-		w.settled(t)
+		w.waitReady(t)
 		w.Inject(fakeaws.Fault{Op: "AssumeRole", Status: http.StatusInternalServerError})
 		end := w.origin.Credentials()[0].Expires
 		if end.IsZero() {
@@ -157,7 +157,7 @@ func TestPresignedURLNeverOutlivesItsCredentials(t *testing.T) {
 
 func TestPresignDropsRefusedCredentials(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world) {
-		w.settled(t)
+		w.waitReady(t)
 		before, _ := w.presign(t)
 		w.ExpireSessions()
 		if status, _ := w.plainly(t, before); status == http.StatusOK {
@@ -173,7 +173,7 @@ func TestPresignDropsRefusedCredentials(t *testing.T) {
 
 func TestPresignDropsWhateverWasRefused(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world) {
-		w.settled(t)
+		w.waitReady(t)
 		w.presign(t)
 		for range 3 { // within one window, and with no URL asked for between
 			w.ExpireSessions()
@@ -190,7 +190,7 @@ func TestPresignDropsWhateverWasRefused(t *testing.T) {
 // Credentials that have been refused sign while there are none better, and not for the rest of a window.
 func TestRefusedCredentialsAreNotKeptForAWindow(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world) {
-		w.settled(t)
+		w.waitReady(t)
 		restore := w.Inject(fakeaws.Fault{Op: "AssumeRole", Status: http.StatusInternalServerError})
 		w.ExpireSessions()
 		w.mustFail(t, tile.ErrNoCredentials)
@@ -209,7 +209,7 @@ func TestRefusedCredentialsAreNotKeptForAWindow(t *testing.T) {
 // Whoever waited for credentials while a new window began gets a URL of that one.
 func TestWaitingForCredentialsSetsNoWindowBack(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world) {
-		w.settled(t)
+		w.waitReady(t)
 		w.Inject(fakeaws.Fault{Op: "AssumeRole", Delay: 1500 * time.Millisecond})
 		pass(5*time.Minute - time.Second - time.Duration(time.Now().UnixNano())%(5*time.Minute))
 		w.restart(t)
@@ -235,7 +235,7 @@ func TestSlowAnswerSetsNoWindowBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const ahead = 10 * time.Minute
 		w := startSkewed(t, ahead)
-		w.settled(t)
+		w.waitReady(t)
 		w.Inject(fakeaws.Fault{Op: "GetObject", Delay: 4 * time.Second, Times: 1})
 		pass(5*time.Minute - 2*time.Second - time.Duration(time.Now().UnixNano())%(5*time.Minute))
 		slow := make(chan struct{})
@@ -258,7 +258,7 @@ func TestPresignWithAWrongClock(t *testing.T) {
 	for _, ahead := range []time.Duration{-40 * time.Minute, 40 * time.Minute} {
 		synctest.Test(t, func(t *testing.T) {
 			w := startSkewed(t, ahead)
-			w.settled(t)
+			w.waitReady(t)
 			for range 20 {
 				address, _ := w.presign(t)
 				if status, _ := w.plainly(t, address); status != http.StatusOK {

@@ -71,7 +71,7 @@ func TestConnectionsThatTakeTooLongAreTriedAgain(t *testing.T) {
 
 func TestRetriesAreATenthOfTheRequestsBeyondABurst(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world) {
-		w.settled(t)
+		w.waitReady(t)
 		w.Inject(fakeaws.Fault{Op: "GetObject", Status: http.StatusInternalServerError})
 		const requests = 500
 		for range requests {
@@ -89,7 +89,7 @@ func TestRetriesAreATenthOfTheRequestsBeyondABurst(t *testing.T) {
 
 func TestSlowDownShrinksConcurrencyAndGrowsItBack(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world) {
-		w.settled(t)
+		w.waitReady(t)
 		// atOnce is how many of 300 requests S3 sees before it answers one.
 		atOnce := func() int {
 			var met atomic.Int64
@@ -133,7 +133,7 @@ func TestSlowDownShrinksConcurrencyAndGrowsItBack(t *testing.T) {
 // An outage that S3 has told by SlowDown ends when S3's does: a screen full of tiles right after it arrives whole.
 func TestConcurrencyIsBackSoonAfterAnOutage(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world) {
-		w.settled(t)
+		w.waitReady(t)
 		remove := w.Inject(fakeaws.Fault{Op: "GetObject", Status: http.StatusServiceUnavailable, Code: "SlowDown"})
 		for range 8 {
 			w.mustFail(t, tile.ErrSlowDown)
@@ -159,7 +159,7 @@ func TestConcurrencyIsBackSoonAfterAnOutage(t *testing.T) {
 
 func TestWaitForATurnIsBounded(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world) {
-		w.settled(t)
+		w.waitReady(t)
 		defer w.Inject(fakeaws.Fault{Op: "GetObject", HangBeforeHeaders: true})()
 		const crowd = 256 + 1024 + 20
 		begun := time.Now()

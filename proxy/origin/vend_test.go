@@ -23,7 +23,7 @@ import (
 // vending has two tilesets for which credentials are handed out, and others.
 func vending(_ *fakeaws.Role, o *origin.Options) {
 	for i, id := range []string{"base", "roads", "private", "elsewhere"} {
-		s := origin.Source{ID: id, Bucket: "tiles", Prefix: id + "/", Texts: textsOf(id + "/"), Key: keyOf(id + "/"), Role: origin.Role{ARN: roleARN}, Vend: id != "private"}
+		s := origin.Source{ID: id, Bucket: "tiles", Prefix: id + "/", Literals: literalsOf(id + "/"), Key: keyOf(id + "/"), Role: origin.Role{ARN: roleARN}, Vend: id != "private"}
 		if id == "elsewhere" {
 			s.Role.ARN = "arn:aws:iam::999999999999:role/other"
 		}
@@ -31,8 +31,8 @@ func vending(_ *fakeaws.Role, o *origin.Options) {
 	}
 }
 
-// textsOf is what stands around the placeholders of keyOf's keys.
-func textsOf(prefix string) []string { return []string{prefix, "/", "/", ".png"} }
+// literalsOf is what stands around the placeholders of keyOf's keys.
+func literalsOf(prefix string) []string { return []string{prefix, "/", "/", ".png"} }
 
 // as is a caller's own S3 client, like an AWS SDK's in another program.
 func (w *world) as(v origin.Vended) *s3.Client {
@@ -108,11 +108,11 @@ func TestVendedCredentialsReadTheGrantedTilesetsAlone(t *testing.T) {
 func TestVendedCredentialsReadNothingBesideTheirTileset(t *testing.T) {
 	role := origin.Role{ARN: roleARN}
 	public := origin.Source{
-		ID: "public", Bucket: "vmix", Texts: []string{"", "/public/", "/", ".png"}, Vend: true, Role: role,
+		ID: "public", Bucket: "vmix", Literals: []string{"", "/public/", "/", ".png"}, Vend: true, Role: role,
 		Key: func(k tile.Key) string { return fmt.Sprintf("%d/public/%d/%d.png", k.Z, k.X, k.Y) },
 	}
-	base := origin.Source{ID: "base", Bucket: "vmix", Prefix: "base/", Texts: textsOf("base/"), Opens: []string{"hires"}, Key: keyOf("base/"), Vend: true, Role: role}
-	hires := origin.Source{ID: "hires", Bucket: "vmix", Prefix: "base/hires/", Texts: textsOf("base/hires/"), Key: keyOf("base/hires/"), Vend: true, Role: role}
+	base := origin.Source{ID: "base", Bucket: "vmix", Prefix: "base/", Literals: literalsOf("base/"), Overlaps: []string{"hires"}, Key: keyOf("base/"), Vend: true, Role: role}
+	hires := origin.Source{ID: "hires", Bucket: "vmix", Prefix: "base/hires/", Literals: literalsOf("base/hires/"), Key: keyOf("base/hires/"), Vend: true, Role: role}
 	inBubble(t, func(t *testing.T, w *world) {
 		for _, key := range []string{"1/public/0/1.png", "1/secret/0/1.png", "base/1/0/1.png", "base/hires/1/0/1.png", "base/1/0/1.json", "report.pdf"} {
 			w.Put("vmix", key, fakeaws.Object{Body: tileKey(2)})
@@ -189,7 +189,7 @@ func TestVendRefuses(t *testing.T) {
 // What STS packs is beyond our counting, and asking again won't make it fit.
 func TestTooManyTilesetsForSTS(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world) {
-		w.settledOrNot(t)
+		w.waitAssumed(t)
 		w.Inject(fakeaws.Fault{Op: "AssumeRole", Status: http.StatusBadRequest, Code: "PackedPolicyTooLarge"})
 		_, err := w.origin.Vend(t.Context(), "ada", []string{"base", "roads"}, time.Hour)
 		if !errors.Is(err, origin.ErrCannotVend) || errors.Is(err, tile.ErrNoCredentials) || !strings.Contains(err.Error(), "for 2 tilesets at once") {
@@ -208,7 +208,7 @@ func TestTooManyTilesetsForOnePolicy(t *testing.T) {
 		ids = nil
 		for i := range 60 {
 			s := origin.Source{ID: fmt.Sprintf("t%d", i), Bucket: "tiles", Prefix: fmt.Sprintf("tilesets/%d/", i), Key: keyOf(""), Role: origin.Role{ARN: roleARN}, Vend: true}
-			s.Texts = textsOf(s.Prefix)
+			s.Literals = literalsOf(s.Prefix)
 			o.Sources = append(o.Sources, s)
 			ids = append(ids, s.ID)
 		}

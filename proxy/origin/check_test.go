@@ -32,7 +32,7 @@ func TestCheckTellsWhatWorks(t *testing.T) {
 		"no ListBucket": {[]change{withoutList}, nil, func(r origin.Report) bool {
 			return len(r.Faults) == 0 && strings.HasPrefix(r.Missing, "403") && strings.Contains(r.Missing, "two more requests")
 		}},
-		"no ListBucket and no asking": {[]change{withoutList, forbid(origin.False)}, nil, func(r origin.Report) bool {
+		"no ListBucket and no asking": {[]change{withoutList, missingOn403(origin.Never)}, nil, func(r origin.Report) bool {
 			return len(r.Faults) == 0 && strings.Contains(r.Missing, "502")
 		}},
 		"no tile at minzoom": {nil, func(w *world) { w.Delete("tiles", "base/0/0/0.png") }, func(r origin.Report) bool {
@@ -202,8 +202,8 @@ func TestFilesAreReachedByAByte(t *testing.T) {
 				dialled, observed := w.dialled.Load(), w.seen.all("request")
 				w.restart(t)
 				pass(time.Second)
-				if err := w.origin.Ready(); err != nil {
-					t.Errorf("not ready: %v", err)
+				if lines := w.origin.NotReady(); len(lines) > 0 {
+					t.Errorf("not ready: %q", lines)
 				}
 				if lines := w.origin.Degraded(); len(lines) > 0 {
 					t.Errorf("degraded: %q", lines)
