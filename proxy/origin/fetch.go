@@ -11,7 +11,7 @@ import (
 // tile.Fetch, in the classes of package tile. Their text is for the log: it tells what S3 said and what to
 // do about it, and holds no secret.
 func (s *S3) Fetch(ctx context.Context, key tile.Key, cond tile.Condition) (*tile.Object, error) {
-	return s.get(ctx, request{name: s.Key(key), cond: cond})
+	return s.readSpan(ctx, s.Key(key), span{}, cond)
 }
 
 // get sends a request until its answer is final, each time with the credentials that are valid by then.

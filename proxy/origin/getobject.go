@@ -7,7 +7,6 @@ import (
 	"errors"
 	"io"
 	"net/http"
-	"strconv"
 	"time"
 
 	"tilegate/internal/tile"
@@ -28,23 +27,13 @@ var userAgent = []string{"tilegate"}
 // request is one GetObject.
 type request struct {
 	name  string // the object's key
+	span  span   // the part of the object that is wanted
 	cond  tile.Condition
 	probe bool // asks for the first byte alone, to learn whether the object can be read; see drainProbe
 	creds credentials
 }
 
 func (r *request) secrets() []string { return []string{r.creds.SecretAccessKey, r.creds.SessionToken} }
-
-// byteRange is the Range header's value, "" where the whole object is wanted.
-func (r *request) byteRange() string {
-	switch {
-	case r.probe:
-		return "bytes=0-0"
-	case r.cond.Offset > 0:
-		return "bytes=" + strconv.FormatInt(r.cond.Offset, 10) + "-"
-	}
-	return ""
-}
 
 // send signs and sends a request once, and learns S3's clock from the answer. Every answer other than an
 // object becomes a fault.

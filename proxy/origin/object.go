@@ -2,9 +2,6 @@ package origin
 
 import (
 	"context"
-	"errors"
-	"fmt"
-	"io"
 	"net/http"
 	"strings"
 
@@ -17,7 +14,7 @@ func conditional(f *fault, r request) *fault {
 	case f.status == http.StatusNotModified && r.cond.IfNoneMatch != "":
 		f.class = tile.ErrNotModified
 	case f.status == http.StatusPreconditionFailed && r.cond.IfMatch != "",
-		f.status == http.StatusRequestedRangeNotSatisfiable && r.cond.Offset > 0: // it has become shorter
+		f.status == http.StatusRequestedRangeNotSatisfiable && (r.cond.IfMatch != "" || r.cond.Offset > 0): // it has become shorter
 		f.class = tile.ErrChanged
 	}
 	return f
@@ -28,40 +25,24 @@ func (s *S3) object(ctx context.Context, resp *http.Response, r request) (*tile.
 	if r.probe {
 		return &tile.Object{Body: resp.Body}, nil
 	}
-	h, cond := resp.Header, r.cond
+	h := resp.Header
 	modified, _ := http.ParseTime(h.Get("Last-Modified")) // zero where S3 does not tell
 	b := &body{ReadCloser: resp.Body, s: s, ctx: ctx}
 	o := &tile.Object{
 		Body: b, Size: resp.ContentLength, ETag: strongETag(h.Get("Etag")), LastModified: modified,
 		Encoding: storedEncoding(h.Get("Content-Encoding")),
 	}
-	if cond.Offset == 0 {
-		if b.sum, b.want = checksumOf(h); b.sum != nil {
-			o.Check = b.check
-		}
-	}
-	partial := h.Get("Content-Range")
 	switch {
-	case cond.Offset == 0 && (partial != "" || resp.StatusCode == http.StatusPartialContent):
-		return nil, badAnswer("a part (%s) of an object that was asked for whole", sanitize(partial, nil))
-	case cond.Offset == 0:
-		return o, nil
-	case cond.IfMatch != "" && o.ETag != cond.IfMatch:
+	case r.cond.IfMatch != "" && o.ETag != r.cond.IfMatch:
 		return nil, &fault{class: tile.ErrChanged, text: "another ETag than If-Match asked for"}
-	case partial == "": // a 200: a store that ignores Range sends all of it
-		_, err := io.CopyN(io.Discard, o.Body, cond.Offset)
-		var f *fault
-		if err != nil && !errors.As(err, &f) {
-			f = badAnswer("the whole object instead of a range, and it ended early")
-		}
-		return o, f
+	case r.byteRange() != "":
+		return o, r.cutToSpan(o, b, resp)
+	case resp.StatusCode == http.StatusPartialContent || h["Content-Range"] != nil:
+		return nil, badAnswer("a part (%s) of an object that was asked for whole", sanitize(h.Get("Content-Range"), nil))
 	}
-	var first, last, total int64
-	if _, err := fmt.Sscanf(partial, "bytes %d-%d/%d", &first, &last, &total); err != nil ||
-		first != cond.Offset || last != total-1 || o.Size >= 0 && o.Size != total-first {
-		return nil, badAnswer("Content-Range %s for bytes=%d-", sanitize(partial, nil), cond.Offset)
+	if b.sum, b.want = checksumOf(h); b.sum != nil {
+		o.Check = b.check
 	}
-	o.Size = total
 	return o, nil
 }
 
