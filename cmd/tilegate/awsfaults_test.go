@@ -1,10 +1,14 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"strings"
 	"testing"
+
+	"tilegate/configs"
+	"tilegate/proxy/origin"
 )
 
 // What the configuration lacks for S3 and STS is told like any other fault of it, unless AWS's variables
@@ -85,6 +89,53 @@ func TestFaultsOfAWSComeAfterTheNotes(t *testing.T) {
 		_, errs, status := command(t, name, "-c", path)
 		if status != 2 || !strings.HasPrefix(errs, want) || !strings.Contains(errs, fault) {
 			t.Errorf("%s: got status %d and %q, want 2 and %q", name, status, errs, want)
+		}
+	}
+}
+
+// Each field that package origin can find fault with has its key in the file, and a fault without one is told as it is.
+func TestFaultsOfTheOriginHaveTheirKey(t *testing.T) {
+	path := writeFile(t, "tilegate.yaml", `aws:
+  region: us-east-1
+  role: {arn: "arn:aws:iam::123456789012:role/tiles-reader"}
+presign: {expires: 15m}
+auth: {issuers: [{issuer: "https://id.example.com/", audience: [tiles], algorithms: [RS256]}]}
+tilesets:
+  a: {public: true, source: "s3://tiles/a/{z}/{x}/{y}.png"}
+  b: {public: true, source: "s3://tiles/b/{z}/{x}/{y}.png", vend: true, role: {arn: "arn:aws:iam::123456789012:role/other"}}
+files:
+  doc: {source: "s3://docs/doc.pdf"}
+`)
+	config, err := configs.Load(path, func(string) (string, bool) { return "", false })
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tc := range []struct {
+		err  error
+		want string
+	}{
+		{&origin.OptionError{Field: "Region", Problem: "is wrong"}, `:2:11: aws.region "us-east-1": is wrong`},
+		{&origin.OptionError{Field: "STSEndpoint", Problem: "is required", Hint: "write it"}, `:1:1: aws.sts_endpoint: is required; write it`},
+		{&origin.OptionError{Field: "PresignExpires", Problem: "is short"}, `:4:20: presign.expires "15m": is short`},
+		{&origin.SourceError{ID: "a", Field: "Bucket", Problem: "is no bucket"}, `:7:29: tilesets.a.source "s3://tiles/a/{z}/{x}/{y}.png": is no bucket`},
+		{&origin.SourceError{ID: "file:doc", Field: "Bucket", Problem: "is no bucket"}, `:10:17: files.doc.source "s3://docs/doc.pdf": is no bucket`},
+		{&origin.SourceError{ID: "b", Field: "Vend", Problem: "needs a role"}, `:8:67: tilesets.b.vend "true": needs a role`},
+		{&origin.SourceError{ID: "a", Field: "Role.ScopeDown", Problem: "is too long"}, `:3:3: aws.role.scope_down: is too long`},
+		{&origin.SourceError{ID: "file:doc", Field: "Role.ScopeDown", Problem: "is too long"}, `:3:3: aws.role.scope_down: is too long`},
+		{&origin.SourceError{ID: "b", Field: "Role.ScopeDown", Problem: "is too long"}, `:8:73: tilesets.b.role.scope_down: is too long`},
+		{&origin.SourceError{ID: "b", Field: "Key", Problem: "has no key"}, "b: Key: has no key"},
+		{errors.New("no such profile"), "no such profile"},
+		{
+			errors.Join(&origin.SourceError{ID: "b", Field: "Vend", Problem: "is second"}, &origin.OptionError{Field: "Region", Problem: "is first"}),
+			`:2:11: aws.region "us-east-1": is first` + "\n" + path + `:8:67: tilesets.b.vend "true": is second`,
+		},
+	} {
+		want := tc.want
+		if strings.HasPrefix(want, ":") {
+			want = path + want
+		}
+		if got := originError(config, tc.err).Error(); got != want {
+			t.Errorf("got  %s\nwant %s", got, want)
 		}
 	}
 }

@@ -32,9 +32,6 @@ func (cmd checkCommand) Run(ctx context.Context, c *console) error {
 		fmt.Fprintf(c.err, "%s:%d: note: %s: %s\n", cmd.Config, note.Line, note.Key, note.Text)
 	}
 	// What serve would refuse is refused here: the parts are made, and run only when online.
-	if err := awsFaults(ctx, config); err != nil {
-		return err
-	}
 	quiet := slog.New(slog.DiscardHandler)
 	if _, err := newService(ctx, config, noLog(), extras{}); err != nil {
 		return describe(err)
@@ -56,7 +53,7 @@ func checkOnline(ctx context.Context, out io.Writer, config *configs.Config, log
 	originOptions.Logger = logger
 	origins, err := origin.New(ctx, originOptions)
 	if err != nil {
-		return describe(err)
+		return describe(originError(config, err))
 	}
 	running, stop := context.WithCancel(ctx)
 	defer stop()
@@ -72,7 +69,7 @@ func checkOnline(ctx context.Context, out io.Writer, config *configs.Config, log
 		if r.Credentials == "" {
 			until = ""
 		}
-		told.row(r.Source, verdict(r.Faults), r.Credentials, until, r.Identity, r.Object, r.Missing)
+		told.row(r.Source, okOrFailed(r.Faults), r.Credentials, until, r.Identity, r.Object, r.Missing)
 		told.beneath(r.Faults)
 	}
 	sets, err := checkKeySets(ctx, config)
@@ -84,7 +81,7 @@ func checkOnline(ctx context.Context, out io.Writer, config *configs.Config, log
 		told.row("ISSUER", "RESULT")
 	}
 	for _, set := range sets {
-		told.row(set.issuer, verdict(set.faults))
+		told.row(set.issuer, okOrFailed(set.faults))
 		told.beneath(set.faults)
 	}
 	if err := told.print(out); err != nil {
@@ -136,7 +133,7 @@ func (t *table) print(out io.Writer) error {
 	return nil
 }
 
-func verdict(faults []string) string {
+func okOrFailed(faults []string) string {
 	if len(faults) > 0 {
 		return "FAILED"
 	}

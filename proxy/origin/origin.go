@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"net/http"
 	"slices"
 	"sync"
@@ -48,7 +47,8 @@ type S3 struct {
 	readable    atomic.Pointer[string] // the key of an object that has been read, for probes
 }
 
-// New prepares everything and sends no request. Its error joins every fault found in the options.
+// New prepares everything and sends no request. Its error joins an OptionError or a SourceError for every fault in
+// the options, with errors.Join. Where the AWS environment variables and files cannot be read, that is its error.
 func New(ctx context.Context, opt Options) (*AWS, error) {
 	opt = withDefaults(opt)
 	cfg, err := loadConfig(ctx, opt)
@@ -62,40 +62,23 @@ func New(ctx context.Context, opt Options) (*AWS, error) {
 		vendSlots: make(chan struct{}, maxVending),
 	}
 	a.newClients(cfg)
-	var faults []error
-	fault := func(format string, args ...any) { faults = append(faults, fmt.Errorf(format, args...)) }
-	if a.s3.Options().Region == "" {
-		fault("no AWS region: set aws.region or AWS_REGION")
-	}
-	if opt.PresignExpires < opt.PresignWindow+minURLLife {
-		fault("presign.expires %s is less than presign.window %s and %s", opt.PresignExpires, opt.PresignWindow, minURLLife)
-	}
-	byRole := map[string][]*Source{}
+	faults := a.checkOptions()
 	for i := range opt.Sources {
 		src := &opt.Sources[i]
-		if _, twice := a.sources[src.ID]; twice {
-			fault("%s: there are two of them", src.ID)
-		}
-		if src.Vend && src.Role.isZero() {
-			fault("%s: vend needs a role to assume for the caller", src.ID)
-		}
-		if src.Vend && src.Literals == nil {
-			fault("%s: vend needs the literal parts of its keys", src.ID)
-		}
+		faults = append(faults, a.checkSource(src)...)
 		at, err := a.resolve(ctx, src.Bucket)
-		if err != nil && a.s3.Options().Region != "" {
-			fault("%s: %w", src.ID, err)
+		if err != nil && a.region() != "" { // without a region no bucket has an endpoint
+			faults = append(faults, &SourceError{ID: src.ID, Field: "Bucket", Problem: err.Error()})
 		}
 		a.sources[src.ID] = &S3{Source: src, aws: a, endpoint: at, gate: gate{limit: maxConcurrency}, retries: retryBudget{left: retryBurst}}
-		byRole[src.Role.id()] = append(byRole[src.Role.id()], src)
 	}
-	for _, id := range slices.Sorted(maps.Keys(byRole)) {
-		cache, err := a.cacheForRole(byRole[id])
+	for _, sources := range byRole(opt.Sources) {
+		cache, err := a.cacheForRole(sources)
 		if err != nil {
 			faults = append(faults, err)
 			continue
 		}
-		for _, src := range byRole[id] {
+		for _, src := range sources {
 			a.sources[src.ID].credentials = cache
 		}
 	}
@@ -103,6 +86,59 @@ func New(ctx context.Context, opt Options) (*AWS, error) {
 		return nil, err
 	}
 	return a, nil
+}
+
+func (a *AWS) region() string { return a.s3.Options().Region }
+
+func (a *AWS) checkOptions() (faults []error) {
+	if a.region() == "" {
+		faults = append(faults, &OptionError{"Region", "is not set, nor is AWS_REGION, nor a region in the shared files' profile", "write eu-central-1"})
+	}
+	hasRole := func(src Source) bool { return !src.Role.isZero() }
+	if a.lacksSTS() && slices.ContainsFunc(a.opt.Sources, hasRole) {
+		faults = append(faults, &OptionError{
+			"STSEndpoint", "is required by a role where S3 is not AWS's",
+			"often it is the same URL; write https://sts.REGION.amazonaws.com when the endpoint leads to AWS after all",
+		})
+	}
+	if a.opt.PresignExpires < a.opt.PresignWindow+minURLLife {
+		faults = append(faults, &OptionError{"PresignExpires", fmt.Sprintf("is %s, less than PresignWindow (%s) and %s more", a.opt.PresignExpires, a.opt.PresignWindow, minURLLife), ""})
+	}
+	return faults
+}
+
+// checkSource looks at one source, which is not among a.sources yet.
+func (a *AWS) checkSource(src *Source) (faults []error) {
+	fault := func(field, problem string) {
+		faults = append(faults, &SourceError{ID: src.ID, Field: field, Problem: problem})
+	}
+	if a.sources[src.ID] != nil {
+		fault("ID", "is another source's, too")
+	}
+	if src.Vend && src.Role.isZero() {
+		fault("Vend", "needs a role to assume for the caller")
+	}
+	if src.Vend && src.Literals == nil {
+		fault("Literals", "is required by Vend")
+	}
+	return faults
+}
+
+// byRole groups the sources that share a role. The groups, and the sources of each, are in the given order.
+func byRole(sources []Source) [][]*Source {
+	var groups [][]*Source
+	index := map[string]int{}
+	for i := range sources {
+		id := sources[i].Role.id()
+		n, known := index[id]
+		if !known {
+			n = len(groups)
+			index[id] = n
+			groups = append(groups, nil)
+		}
+		groups[n] = append(groups[n], &sources[i])
+	}
+	return groups
 }
 
 // Source returns the source with that ID, nil when there is none.

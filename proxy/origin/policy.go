@@ -3,7 +3,6 @@ package origin
 import (
 	"cmp"
 	"encoding/json"
-	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -32,8 +31,8 @@ type (
 // the role allows. With confined, GetObject reaches the sources' own keys alone and listings reach their prefixes
 // alone: for credentials that callers get. tilegate's own credentials are not confined: a condition on s3:prefix
 // never holds for a GetObject, and without s3:ListBucket each missing tile is a 403. With kms, objects may be
-// encrypted with a KMS key, for which S3 needs the caller's permission.
-func sessionPolicy(partition string, sources []*Source, confined, kms bool) (string, error) {
+// encrypted with a KMS key, for which S3 needs the caller's permission. The policy may be longer than maxPolicy.
+func sessionPolicy(partition string, sources []*Source, confined, kms bool) string {
 	keys, prefixes := map[string][]string{}, map[string][]string{} // by bucket
 	for _, src := range sources {
 		prefixes[src.Bucket] = append(prefixes[src.Bucket], src.prefixPattern())
@@ -77,15 +76,8 @@ func sessionPolicy(partition string, sources []*Source, confined, kms bool) (str
 			Condition: map[string]map[string][]string{"StringLike": {"kms:ViaService": {"s3.*"}}},
 		})
 	}
-	text, err := json.Marshal(doc)
-	if err != nil {
-		return "", err
-	}
-	if len(text) > maxPolicy {
-		return "", fmt.Errorf("the session policy for %s takes %d characters of %d that AWS allows; the longest prefix is s3://%s: "+
-			"shorten or share prefixes, give some tilesets a role of their own, or set scope_down: false", idsOf(sources), len(text), maxPolicy, longestPrefix(sources))
-	}
-	return string(text), nil
+	text, _ := json.Marshal(doc) // strings always marshal
+	return string(text)
 }
 
 // keyPattern matches all keys of a tileset. Source.Overlaps names the other sources that it matches.

@@ -24,15 +24,14 @@ func (a *AWS) cacheForRole(sources []*Source) (*credentialCache, error) {
 	if role.isZero() {
 		return a.base, nil
 	}
-	if a.lacksSTS() {
-		return nil, fmt.Errorf("%s: aws.endpoint is not AWS's, so a role needs aws.sts_endpoint, too "+
-			"(often the same URL; https://sts.REGION.amazonaws.com when it leads to S3 after all)", idsOf(sources))
-	}
 	policy := ""
 	if role.ScopeDown {
-		var err error
-		if policy, err = sessionPolicy(partition(role.ARN), sources, false, a.usesKMS()); err != nil {
-			return nil, err
+		if policy = sessionPolicy(partition(role.ARN), sources, false, a.usesKMS()); len(policy) > maxPolicy {
+			return nil, &SourceError{
+				sources[0].ID, "Role.ScopeDown",
+				fmt.Sprintf("the session policy for %s takes %d characters of %d that AWS allows; the longest prefix is s3://%s", idsOf(sources), len(policy), maxPolicy, longestPrefix(sources)),
+				"shorten or share prefixes, give some tilesets a role of their own, or set scope_down: false",
+			}
 		}
 	}
 	duration := cmp.Or(role.Duration, time.Hour)

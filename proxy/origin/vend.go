@@ -65,8 +65,8 @@ func (a *AWS) Vend(ctx context.Context, subject string, ids []string, d time.Dur
 		}
 	}
 	role := sources[0].Role
-	policy, err := sessionPolicy(partition(role.ARN), sources, true, a.usesKMS())
-	if err != nil {
+	policy := sessionPolicy(partition(role.ARN), sources, true, a.usesKMS())
+	if len(policy) > maxPolicy {
 		return Vended{}, fmt.Errorf("%w for %d tilesets at once: the policy gets too long", ErrCannotVend, len(ids))
 	}
 	ctx, cancel := context.WithTimeout(ctx, vendTimeout)
