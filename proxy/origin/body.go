@@ -1,21 +1,38 @@
 package origin
 
 import (
+	"bytes"
 	"context"
-	"encoding/base64"
+	"crypto/md5" //nolint:gosec // see etag.go
 	"fmt"
 	"hash"
 	"io"
+	"net/http"
 )
 
-// body is the body of an object. It gives read errors their classes, and compares the bytes with S3's
-// checksum at the end.
+// body is the body of an object. It gives read errors their classes. At the end it compares the bytes with the
+// checksum that S3 keeps of the object, or with the ETag where that is an MD5.
 type body struct {
 	io.ReadCloser
 	s    *S3
-	ctx  context.Context // of the fetch: tells a caller that left from an S3 that failed
-	sum  hash.Hash       // nil: S3 told no checksum
-	want string
+	ctx  context.Context // of the fetch; tells a caller that left from an S3 that failed
+	name string          // the object's key
+
+	sum    hash.Hash // of what has been read; nil: there is nothing to compare with
+	want   []byte    // the sum of the whole object
+	isETag bool      // want is the ETag
+}
+
+// verify makes b compare its bytes with what the answer says of the whole object. It reports whether the answer
+// says anything.
+func (b *body) verify(resp *http.Response) bool {
+	if b.sum, b.want = checksumOf(resp.Header); b.sum != nil {
+		return true
+	}
+	if b.want = b.s.md5Of(resp); b.want != nil {
+		b.sum, b.isETag = md5.New(), true //nolint:gosec // see etag.go
+	}
+	return b.sum != nil
 }
 
 func (b *body) Read(p []byte) (int, error) {
@@ -44,10 +61,18 @@ func (b *body) check(whole []byte) error {
 }
 
 func (b *body) compare() error {
-	if base64.StdEncoding.EncodeToString(b.sum.Sum(nil)) == b.want {
-		return nil
+	got := b.sum.Sum(nil)
+	switch {
+	case !bytes.Equal(got, b.want) && !b.isETag:
+		return b.failed(badAnswer("the body does not have the checksum that S3 keeps of it"))
+	case !bytes.Equal(got, b.want):
+		if f := b.s.judgeMismatch(b.ctx, b.name, got, b.want); f != nil {
+			return b.failed(f)
+		}
+	case b.isETag:
+		b.s.etags.CompareAndSwap(etagUnknown, etagIsMD5)
 	}
-	return b.failed(badAnswer("the body does not have the checksum that S3 keeps of it"))
+	return nil
 }
 
 func (b *body) failed(f *fault) error {

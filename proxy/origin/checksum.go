@@ -3,6 +3,7 @@ package origin
 import (
 	"crypto/sha1" //nolint:gosec // one of the checksums that S3 keeps; it guards against faults, not against forgers
 	"crypto/sha256"
+	"encoding/base64"
 	"hash"
 	"hash/crc32"
 	"hash/crc64"
@@ -17,10 +18,10 @@ var (
 	crc32C    = crc32.MakeTable(crc32.Castagnoli)
 )
 
-// checksumOf returns the hash that S3 keeps of an object, and the sum in base64; nil where S3 tells none.
-// A sum with a hyphen is a checksum of the checksums of a multipart upload's parts. The body alone does
-// not tell where its parts began.
-func checksumOf(h http.Header) (hash.Hash, string) {
+// checksumOf returns the hash and the sum that S3 keeps of an object; nil where S3 tells none. A sum with a
+// hyphen is made of the checksums of a multipart upload's parts. The body alone does not tell where its parts
+// began.
+func checksumOf(h http.Header) (hash.Hash, []byte) {
 	for _, c := range []struct {
 		header string
 		make   func() hash.Hash
@@ -32,8 +33,12 @@ func checksumOf(h http.Header) (hash.Hash, string) {
 		{"X-Amz-Checksum-Sha1", sha1.New},
 	} {
 		if want := h[c.header]; len(want) == 1 && !strings.Contains(want[0], "-") {
-			return c.make(), want[0]
+			sum, err := base64.StdEncoding.DecodeString(want[0])
+			if err != nil {
+				sum = nil // no body has this sum
+			}
+			return c.make(), sum
 		}
 	}
-	return nil, ""
+	return nil, nil
 }

@@ -14,8 +14,8 @@ import (
 	"tilegate/tilecache"
 )
 
-// crowd lets n clients ask the cache for one tile at once, and returns what each got.
-func (w *world) crowd(t *testing.T, cache *tilecache.Cache, n int) (bodies [][]byte, errs []error) {
+// clients lets n clients ask the cache for one tile at once, and returns what each got.
+func (w *world) clients(t *testing.T, cache *tilecache.Cache, n int) (bodies [][]byte, errs []error) {
 	bodies, errs = make([][]byte, n), make([]error, n)
 	policy := tilecache.Policy{Fresh: time.Hour}
 	var all sync.WaitGroup
@@ -53,7 +53,7 @@ func Test200ClientsWhenTheFirstAnswerIs503(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				bodies, errs := w.crowd(t, cache, 200)
+				bodies, errs := w.clients(t, cache, 200)
 				for i := range bodies {
 					if errs[i] != nil || !bytes.Equal(bodies[i], tileKey(1)) {
 						t.Fatalf("a client got %d bytes and %v", len(bodies[i]), errs[i])
@@ -76,7 +76,7 @@ func TestAFailureThatLastsIsTriedThreeTimesForAll(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		_, errs := w.crowd(t, cache, 200)
+		_, errs := w.clients(t, cache, 200)
 		for _, err := range errs {
 			if !errors.Is(err, tile.ErrUnreachable) {
 				t.Fatalf("a client got %v", err)

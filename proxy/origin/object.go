@@ -27,7 +27,7 @@ func (s *S3) object(ctx context.Context, resp *http.Response, r request) (*tile.
 	}
 	h := resp.Header
 	modified, _ := http.ParseTime(h.Get("Last-Modified")) // zero where S3 does not tell
-	b := &body{ReadCloser: resp.Body, s: s, ctx: ctx}
+	b := &body{ReadCloser: resp.Body, s: s, ctx: ctx, name: r.name}
 	o := &tile.Object{
 		Body: b, Size: resp.ContentLength, ETag: strongETag(h.Get("Etag")), LastModified: modified,
 		Encoding: storedEncoding(h.Get("Content-Encoding")),
@@ -40,7 +40,7 @@ func (s *S3) object(ctx context.Context, resp *http.Response, r request) (*tile.
 	case resp.StatusCode == http.StatusPartialContent || h["Content-Range"] != nil:
 		return nil, badAnswer("a part (%s) of an object that was asked for whole", sanitize(h.Get("Content-Range"), nil))
 	}
-	if b.sum, b.want = checksumOf(h); b.sum != nil {
+	if b.verify(resp) {
 		o.Check = b.check
 	}
 	return o, nil

@@ -45,6 +45,7 @@ type S3 struct {
 	urls        urlWindow
 	health      health
 	readable    atomic.Pointer[string] // the key of an object that has been read, for probes
+	etags       atomic.Uint32          // an etagMeaning
 }
 
 // New prepares everything and sends no request. Its error joins an OptionError or a SourceError for every fault in
