@@ -37,7 +37,7 @@ func originError(c *configs.Config, err error) error {
 
 // joined lists the errors that errors.Join has joined.
 func joined(err error) []error {
-	if list, ok := err.(interface{ Unwrap() []error }); ok { //nolint:errorlint // what errors.Join returns is not wrapped
+	if list, ok := err.(interface{ Unwrap() []error }); ok {
 		return list.Unwrap()
 	}
 	return []error{err}

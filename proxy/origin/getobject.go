@@ -91,8 +91,5 @@ func errorDocument(ctx context.Context, resp *http.Response, secrets []string) *
 }
 
 // drainProbe reads the body of a probe to its end, so that the connection can be used again. A store that
-// ignores Range sends the whole object: then the rest is left, and the connection is closed.
-func drainProbe(body io.ReadCloser) {
-	_, _ = io.CopyN(io.Discard, body, 2)
-	_ = body.Close()
-}
+// ignores Range sends the whole object: its rest is left unread.
+func drainProbe(body io.Reader) { _, _ = io.CopyN(io.Discard, body, 2) }

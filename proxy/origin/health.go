@@ -102,6 +102,7 @@ func (s *S3) probeAtStart(ctx context.Context, slots chan struct{}) {
 		bounded, cancel := context.WithTimeout(ctx, refreshTimeout)
 		if object, err := s.get(bounded, request{name: s.Key(s.Canary), probe: true}); err == nil {
 			drainProbe(object.Body)
+			_ = object.Body.Close()
 		}
 		cancel()
 		<-slots

@@ -133,6 +133,7 @@ func (s *S3) probe(ctx context.Context, name string, creds credentials) *fault {
 	}
 	if f == nil {
 		drainProbe(resp.Body)
+		_ = resp.Body.Close()
 	}
 	return f
 }
