@@ -92,7 +92,7 @@ func TestMostRequestsToS3OfOneClient(t *testing.T) {
 		t.Fatal(err)
 	}
 	var n atomic.Int64
-	s, err := newService(t.Context(), config, io.Discard, extras{origins: func(o *origin.Options) {
+	s, err := newService(t.Context(), config, noLog(), extras{origins: func(o *origin.Options) {
 		o.Base = func(context.Context) (aws.Credentials, error) {
 			return aws.Credentials{AccessKeyID: fmt.Sprintf("AKIA%d", n.Add(1)), SecretAccessKey: "secret"}, nil
 		}

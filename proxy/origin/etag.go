@@ -67,7 +67,7 @@ func (s *S3) judgeMismatch(ctx context.Context, name string, got, want []byte) *
 	switch {
 	case bytes.Equal(again, got):
 		if s.etags.Swap(etagIsOther) != etagIsOther {
-			s.aws.opt.Logger.Info("ETags are no MD5s here: bodies without a checksum cannot be verified", "source", s.ID)
+			s.aws.opt.Logger.Info("ETags are not MD5s: bodies without a checksum cannot be verified", "source", s.ID)
 		}
 		return nil
 	case !bytes.Equal(again, want) && s.etags.Load() != etagIsMD5:

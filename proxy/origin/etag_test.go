@@ -121,7 +121,7 @@ func TestFlippedBitOfAnObjectInParts(t *testing.T) {
 }
 
 // None of these ETags is the body's MD5, and S3 says so.
-func TestETagsThatAreKnownToBeNoMD5AreNotCompared(t *testing.T) {
+func TestETagsThatCannotBeMD5sAreNotCompared(t *testing.T) {
 	body := tileKey(1)
 	for name, header := range map[string]http.Header{
 		"multipart":            {"Etag": {`"0123456789abcdef0123456789abcdef-2"`}},
@@ -174,7 +174,7 @@ func TestETagsThatOnlyLookLikeMD5s(t *testing.T) {
 				if n := w.Count("GetObject", "", ""); n != 21 {
 					t.Errorf("%d requests for 20 tiles, want one more", n)
 				}
-				if n := strings.Count(w.log.String(), "ETags are no MD5s"); n != 1 {
+				if n := strings.Count(w.log.String(), "ETags are not MD5s"); n != 1 {
 					t.Errorf("logged %d times", n)
 				}
 				w.Inject(damage(1)) // which cannot be found any more
