@@ -11,8 +11,8 @@ import (
 	"tilegate/proxy/origin"
 )
 
-// originError turns an error of origin.New into faults of the configuration file, each at the key that it is
-// about. These faults show beside the file alone: what it lacks may be in AWS's variables and shared files.
+// originError turns an error of origin.New into faults of the configuration file, each at the key that it is about. The
+// file alone does not show them, since AWS's variables and shared files may have what it lacks.
 func originError(c *configs.Config, err error) error {
 	var faults []configs.Fault
 	var others []error

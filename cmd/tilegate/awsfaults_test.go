@@ -11,8 +11,8 @@ import (
 	"tilegate/proxy/origin"
 )
 
-// What the configuration lacks for S3 and STS is told like any other fault of it, unless AWS's variables
-// or shared files have it. Each first line begins with the file's name, where editors look for it.
+// What the configuration lacks for S3 and STS is reported like any other fault of it, unless AWS's variables or shared
+// files have it. The first line begins with the file's name, where editors look for it.
 func TestFaultsOfAWSHaveTheirPlace(t *testing.T) {
 	long := strings.Repeat("prefix/", 100)
 	many := ""
@@ -73,7 +73,7 @@ func TestFaultsOfAWSHaveTheirPlace(t *testing.T) {
 	}
 }
 
-// serve refuses them as check does. What is worth knowing is told before.
+// serve refuses the same faults as check. check prints its notes before them.
 func TestFaultsOfAWSComeAfterTheNotes(t *testing.T) {
 	for _, variable := range []string{"AWS_REGION", "AWS_DEFAULT_REGION", "AWS_PROFILE", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"} {
 		t.Setenv(variable, "")
@@ -93,7 +93,7 @@ func TestFaultsOfAWSComeAfterTheNotes(t *testing.T) {
 	}
 }
 
-// Each field that package origin can find fault with has its key in the file, and a fault without one is told as it is.
+// Each field that package origin finds faults in has its key in the file. A fault without a key keeps its own text.
 func TestFaultsOfTheOriginHaveTheirKey(t *testing.T) {
 	path := writeFile(t, "tilegate.yaml", `aws:
   region: us-east-1
@@ -140,7 +140,7 @@ files:
 	}
 }
 
-// The example is valid; all that it needs besides is said with its line.
+// The example is valid except for the region, which is reported with its line.
 func TestExampleNeedsARegionAlone(t *testing.T) {
 	const example = "../../configs/tilegate.example.yaml"
 	p, _ := start(t, nil, "check", "-c", example)

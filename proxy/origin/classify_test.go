@@ -90,7 +90,7 @@ func TestMessagesThatMatter(t *testing.T) {
 	}
 }
 
-// An S3, or what stands in front of it, may echo what it was sent.
+// S3, or a proxy in front of it, may echo the request.
 func TestSecretsThatS3EchoesReachNoErrorAndNoLog(t *testing.T) {
 	var log logBuffer
 	const token, secret = "FwoGZXIvYXdzEXAMPLETOKEN", "wJalrXUtnFEMIEXAMPLEKEY"

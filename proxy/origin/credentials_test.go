@@ -35,7 +35,7 @@ func (w *world) mustFetch(t *testing.T) time.Duration {
 	if err != nil {
 		t.Fatalf("after %s: %v", time.Since(begun), err)
 	}
-	if string(body) != string(tileKey(1)) {
+	if string(body) != string(content(1)) {
 		t.Fatalf("got %d other bytes", len(body))
 	}
 	return time.Since(begun)
@@ -221,8 +221,8 @@ func TestRefusedCredentialsCauseNoStormAtSTS(t *testing.T) {
 	})
 }
 
-// What S3 refuses after new credentials were asked for on a hunch is news, and so is what it refuses of those that
-// came in place of refused ones.
+// Credentials are refreshed again if S3 rejects them soon after a refresh that AccessDenied forced, or rejects those
+// that replaced rejected ones.
 func TestRefusalIsNews(t *testing.T) {
 	for name, before := range map[string]func(t *testing.T, w *world){
 		"after a denial": func(t *testing.T, w *world) {
@@ -344,7 +344,7 @@ func TestReadinessAtStart(t *testing.T) {
 	}
 }
 
-// What waits for credentials to ask S3 with asks as soon as they are there.
+// The probe at start is sent again as soon as there are credentials.
 func TestReadyOnceCredentialsArrive(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world) {
 		restore := w.Inject(fakeaws.Fault{Op: "AssumeRole", Status: http.StatusServiceUnavailable, Code: "ServiceUnavailable"})
@@ -405,8 +405,7 @@ func TestStaticCredentialsAreAskedForOnce(t *testing.T) {
 	})
 }
 
-// Instance and container credentials are the same until the platform rotates them, some minutes before
-// they expire.
+// The platform returns the same instance or container credentials until some minutes before they expire.
 func TestExpiringBaseCredentialsAreFollowed(t *testing.T) {
 	var calls atomic.Int32
 	inBubble(t, func(t *testing.T, w *world) {

@@ -15,7 +15,7 @@ import (
 // of the body. So a body without a checksum can be verified all the same.
 // https://docs.aws.amazon.com/AmazonS3/latest/API/API_Object.html
 //
-// Other services, and some copies, have ETags that look like an MD5 and are none. Nothing in an answer tells.
+// Other services, and some copies, have ETags that look like an MD5 and are none. Nothing in an answer tells them apart.
 // So a body whose MD5 is not its ETag is only suspect: the object is read a second time before judgeMismatch
 // decides. A store whose ETags are no MD5s never causes an error, and costs one more request once.
 

@@ -36,7 +36,7 @@ func flipped(body []byte) []byte {
 // withoutChecksum stores the tiles of the usual world as a client does that sends no checksum.
 func (w *world) withoutChecksum(etag string) {
 	for z, key := range []string{"base/0/0/0.png", "base/1/0/1.png"} {
-		w.Put("tiles", key, fakeaws.Object{Body: tileKey(byte(z)), ETag: etag, Checksum: "none"})
+		w.Put("tiles", key, fakeaws.Object{Body: content(byte(z)), ETag: etag, Checksum: "none"})
 	}
 }
 
@@ -44,7 +44,7 @@ func (w *world) withoutChecksum(etag string) {
 func damage(times int) fakeaws.Fault {
 	return fakeaws.Fault{
 		Op: "GetObject", Key: "base/1/0/1.png", Times: times,
-		Body: flipped(tileKey(1)), Header: http.Header{"Etag": {md5ETag(tileKey(1))}, "Content-Type": {"image/png"}},
+		Body: flipped(content(1)), Header: http.Header{"Etag": {md5ETag(content(1))}, "Content-Type": {"image/png"}},
 	}
 }
 
@@ -94,7 +94,7 @@ func TestFlippedBitIsNotKept(t *testing.T) {
 		pass(time.Second) // the pause after a failure
 		bodies, errs := w.clients(t, cache, 20)
 		for i := range bodies {
-			if errs[i] != nil || !bytes.Equal(bodies[i], tileKey(1)) {
+			if errs[i] != nil || !bytes.Equal(bodies[i], content(1)) {
 				t.Fatalf("a client got %d bytes and %v", len(bodies[i]), errs[i])
 			}
 		}
@@ -122,7 +122,7 @@ func TestFlippedBitOfAnObjectInParts(t *testing.T) {
 
 // None of these ETags is the body's MD5, and S3 says so.
 func TestETagsThatCannotBeMD5sAreNotCompared(t *testing.T) {
-	body := tileKey(1)
+	body := content(1)
 	for name, header := range map[string]http.Header{
 		"multipart":            {"Etag": {`"0123456789abcdef0123456789abcdef-2"`}},
 		"KMS":                  {"Etag": {opaqueETag}, "X-Amz-Server-Side-Encryption": {"aws:kms"}},
@@ -250,8 +250,8 @@ func TestSecondReadingsAreBounded(t *testing.T) {
 		w.mustFetch(t)
 		w.ResetRequests()
 		for n := range byte(100) {
-			remove := w.Inject(fakeaws.Fault{Op: "GetObject", Times: 1, Body: tileKey(n), Header: http.Header{"Etag": {md5ETag(tileKey(n + 1))}}})
-			second := w.Inject(fakeaws.Fault{Op: "GetObject", Times: 1, Body: tileKey(n + 2)})
+			remove := w.Inject(fakeaws.Fault{Op: "GetObject", Times: 1, Body: content(n), Header: http.Header{"Etag": {md5ETag(content(n + 1))}}})
+			second := w.Inject(fakeaws.Fault{Op: "GetObject", Times: 1, Body: content(n + 2)})
 			w.mustFail(t, tile.ErrBadAnswer)
 			remove()
 			second()
@@ -269,7 +269,7 @@ func TestRangesAreNotComparedWithTheETag(t *testing.T) {
 		w.waitReady(t)
 		w.mustFetch(t)
 		w.ResetRequests()
-		if _, body, err := w.fetch(t.Context(), tile101, tile.Condition{IfMatch: md5ETag(tileKey(1)), Offset: 5}); err != nil || !bytes.Equal(body, tileKey(1)[5:]) {
+		if _, body, err := w.fetch(t.Context(), tile101, tile.Condition{IfMatch: md5ETag(content(1)), Offset: 5}); err != nil || !bytes.Equal(body, content(1)[5:]) {
 			t.Errorf("got %d bytes, error %v", len(body), err)
 		}
 		if n := w.Count("GetObject", "", ""); n != 1 {
@@ -283,7 +283,7 @@ func BenchmarkVerify(b *testing.B) {
 	for _, checksum := range []string{"CRC32", "none"} {
 		b.Run(checksum, func(b *testing.B) {
 			w := start(b, nil)
-			w.Put("tiles", "base/1/0/1.png", fakeaws.Object{Body: tileKey(1), Checksum: checksum})
+			w.Put("tiles", "base/1/0/1.png", fakeaws.Object{Body: content(1), Checksum: checksum})
 			b.ReportAllocs()
 			for b.Loop() {
 				if _, _, err := w.fetch(b.Context(), tile101, tile.Condition{}); err != nil {

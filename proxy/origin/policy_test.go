@@ -13,7 +13,7 @@ import (
 	"tilegate/proxy/origin"
 )
 
-// source is of a bucket and prefix, with a role that is scoped down.
+// source returns a source of a bucket and prefix, whose role is scoped down.
 func source(id, bucket, prefix string) origin.Source {
 	return origin.Source{ID: id, Bucket: bucket, Prefix: prefix, Key: keyOf(prefix), Role: origin.Role{ARN: roleARN, ScopeDown: true}}
 }

@@ -15,8 +15,8 @@ import (
 	"tilegate/proxy/origin"
 )
 
-// plainly gets a URL without any credential, as a browser does.
-func (w *world) plainly(t *testing.T, address string) (int, []byte) {
+// browse gets a URL without any credential, as a browser does.
+func (w *world) browse(t *testing.T, address string) (int, []byte) {
 	t.Helper()
 	client := http.Client{Transport: &http.Transport{DialContext: w.opt.Dial, DisableKeepAlives: true}}
 	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, address, nil)
@@ -82,7 +82,7 @@ func TestPresignedURLStaysTheSameWithinAWindow(t *testing.T) {
 	})
 }
 
-// Whoever keeps a URL for as long as it is said to stay has the one that anybody else gets meanwhile.
+// For as long as Constant says, everybody gets the same URL.
 func TestPresignedURLStaysForAsLongAsItSays(t *testing.T) {
 	for name, ahead := range map[string]time.Duration{"right clock": 0, "S3's is ahead": 132 * time.Second, "S3's is behind": -171 * time.Second} {
 		t.Run(name, func(t *testing.T) {
@@ -110,15 +110,15 @@ func TestPresignedURLWorksUntilItExpires(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world) {
 		w.waitReady(t)
 		address, expires := w.presign(t)
-		if status, body := w.plainly(t, address); status != http.StatusOK || string(body) != string(tileKey(1)) {
+		if status, body := w.browse(t, address); status != http.StatusOK || string(body) != string(content(1)) {
 			t.Fatalf("got %d, %d bytes", status, len(body))
 		}
 		pass(time.Until(expires) - time.Second)
-		if status, _ := w.plainly(t, address); status != http.StatusOK {
+		if status, _ := w.browse(t, address); status != http.StatusOK {
 			t.Errorf("a second before it expires: %d", status)
 		}
 		pass(2 * time.Second)
-		if status, _ := w.plainly(t, address); status != http.StatusForbidden {
+		if status, _ := w.browse(t, address); status != http.StatusForbidden {
 			t.Errorf("a second after it expired: %d", status)
 		}
 	})
@@ -142,7 +142,7 @@ func TestPresignedURLNeverOutlivesItsCredentials(t *testing.T) {
 				t.Errorf("it is said to stay for %s, and its credentials are used for %s more", signed.Constant, most)
 			}
 			if time.Until(end) < 6*time.Minute {
-				if status, _ := w.plainly(t, address); status != http.StatusOK {
+				if status, _ := w.browse(t, address); status != http.StatusOK {
 					t.Fatalf("%s before the end: %d", time.Until(end), status)
 				}
 			}
@@ -160,12 +160,12 @@ func TestPresignDropsRefusedCredentials(t *testing.T) {
 		w.waitReady(t)
 		before, _ := w.presign(t)
 		w.ExpireSessions()
-		if status, _ := w.plainly(t, before); status == http.StatusOK {
+		if status, _ := w.browse(t, before); status == http.StatusOK {
 			t.Fatal("the session still works")
 		}
 		w.mustFetch(t) // S3 refuses, new credentials come
 		after, _ := w.presign(t)
-		if status, _ := w.plainly(t, after); status != http.StatusOK {
+		if status, _ := w.browse(t, after); status != http.StatusOK {
 			t.Errorf("a URL signed after the refusal: %d", status)
 		}
 	})
@@ -181,13 +181,13 @@ func TestPresignDropsWhateverWasRefused(t *testing.T) {
 			pass(10 * time.Second)
 		}
 		address, _ := w.presign(t)
-		if status, _ := w.plainly(t, address); status != http.StatusOK {
+		if status, _ := w.browse(t, address); status != http.StatusOK {
 			t.Errorf("a URL signed after three refusals: %d", status)
 		}
 	})
 }
 
-// Credentials that have been refused sign while there are none better, and not for the rest of a window.
+// Rejected credentials sign URLs while there are no others, but not for the rest of the window.
 func TestRefusedCredentialsAreNotKeptForAWindow(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world) {
 		w.waitReady(t)
@@ -200,13 +200,13 @@ func TestRefusedCredentialsAreNotKeptForAWindow(t *testing.T) {
 		restore()
 		pass(time.Minute)
 		address, _ := w.presign(t)
-		if status, _ := w.plainly(t, address); status != http.StatusOK {
+		if status, _ := w.browse(t, address); status != http.StatusOK {
 			t.Errorf("a URL signed once STS was back: %d", status)
 		}
 	})
 }
 
-// Whoever waited for credentials while a new window began gets a URL of that one.
+// A caller that waits for credentials while a new window begins gets a URL of the new window.
 func TestWaitingForCredentialsSetsNoWindowBack(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world) {
 		w.waitReady(t)
@@ -230,7 +230,7 @@ func TestWaitingForCredentialsSetsNoWindowBack(t *testing.T) {
 	})
 }
 
-// What an answer tells of S3's clock is as old as the answer.
+// The Date of a slow answer is old, and does not change the clock.
 func TestSlowAnswerSetsNoWindowBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const ahead = 10 * time.Minute
@@ -261,7 +261,7 @@ func TestPresignWithAWrongClock(t *testing.T) {
 			w.waitReady(t)
 			for range 20 {
 				address, _ := w.presign(t)
-				if status, _ := w.plainly(t, address); status != http.StatusOK {
+				if status, _ := w.browse(t, address); status != http.StatusOK {
 					t.Errorf("S3 is %s ahead: %d", ahead, status)
 				}
 				pass(100 * time.Second)
@@ -295,7 +295,7 @@ func TestFileIsPresignedByItsWholeKey(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if status, body := w.plainly(t, signed.URL); status != http.StatusOK || string(body) != "%PDF" {
+		if status, body := w.browse(t, signed.URL); status != http.StatusOK || string(body) != "%PDF" {
 			t.Errorf("got %d %q", status, body)
 		}
 	}, func(_ *fakeaws.Role, o *origin.Options) {

@@ -49,8 +49,9 @@ func TestMissingTileWithAndWithoutListBucket(t *testing.T) {
 	}
 }
 
-// What is observed is the verdict, of the requests for tiles alone: an alert on denials must not fire for holes.
-func TestVerdictIsWhatIsObserved(t *testing.T) {
+// The observed outcome of a 403 is what the probes find, and probes are not observed: an alert on denials must not fire
+// for missing tiles.
+func TestObservedOutcomeOfA403(t *testing.T) {
 	denied := fakeaws.Fault{Op: "GetObject", Status: http.StatusForbidden, Code: "AccessDenied"}
 	for name, tc := range map[string]struct {
 		changes []change
@@ -143,7 +144,7 @@ func TestProbesAreSharedAndHoldForASecond(t *testing.T) {
 	}, withoutList)
 }
 
-// Whoever takes the role's rights away turns every 403 into a 502 within a second, not into holes.
+// When a role loses its rights, every 403 becomes a denial within a second, and no tile becomes missing.
 func TestRightsTakenAwayShowWithinASecond(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world) {
 		w.waitReady(t)

@@ -21,7 +21,7 @@ const archive = "base/1/0/1.png" // any object has parts
 
 func TestSpanOfAnObject(t *testing.T) {
 	w := start(t, nil)
-	whole := tileKey(1)
+	whole := content(1)
 	o, _, err := w.fetch(t.Context(), tile101, tile.Condition{})
 	if err != nil {
 		t.Fatal(err)
@@ -90,7 +90,7 @@ func TestSpansThatCannotExistAreNotAskedFor(t *testing.T) {
 
 func TestAnswersThatDoNotFitTheSpan(t *testing.T) {
 	w := start(t, nil)
-	whole := tileKey(1)
+	whole := content(1)
 	o, _, err := w.fetch(t.Context(), tile101, tile.Condition{})
 	if err != nil {
 		t.Fatal(err)
@@ -158,7 +158,7 @@ func TestSpanFarIntoAnObjectIsNotReadUpTo(t *testing.T) {
 
 // A span is retried, resumed and checked like a tile's object: the cache reads it through a tile.Fetch.
 func TestSpanThroughTheCache(t *testing.T) {
-	whole := tileKey(1)
+	whole := content(1)
 	at := int64(700)
 	for name, fault := range map[string]fakeaws.Fault{
 		"undisturbed":             {Op: "AssumeRole", Times: 1},

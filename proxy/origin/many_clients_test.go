@@ -37,8 +37,8 @@ func (w *world) clients(t *testing.T, cache *tilecache.Cache, n int) (bodies [][
 	return bodies, errs
 }
 
-// One failure that passes is nobody's: the cache asks once for all, and this package once more for the cache.
-func Test200ClientsWhenTheFirstAnswerIs503(t *testing.T) {
+// No client sees a single failure: the cache sends one request for all of them, and this package repeats it.
+func Test200ClientsWhenTheFirstRequestFails(t *testing.T) {
 	for name, fault := range map[string]fakeaws.Fault{
 		"503":   {Status: http.StatusServiceUnavailable, Code: "SlowDown"},
 		"500":   {Status: http.StatusInternalServerError},
@@ -55,7 +55,7 @@ func Test200ClientsWhenTheFirstAnswerIs503(t *testing.T) {
 				}
 				bodies, errs := w.clients(t, cache, 200)
 				for i := range bodies {
-					if errs[i] != nil || !bytes.Equal(bodies[i], tileKey(1)) {
+					if errs[i] != nil || !bytes.Equal(bodies[i], content(1)) {
 						t.Fatalf("a client got %d bytes and %v", len(bodies[i]), errs[i])
 					}
 				}
@@ -67,7 +67,7 @@ func Test200ClientsWhenTheFirstAnswerIs503(t *testing.T) {
 	}
 }
 
-// A failure that lasts costs as many attempts as one request has, however many wait for it.
+// A failure that lasts causes the attempts of one request, however many clients wait.
 func TestAFailureThatLastsIsTriedThreeTimesForAll(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world) {
 		w.waitReady(t)
