@@ -17,8 +17,8 @@ const (
 	// cutPause is the least time between two halvings. All requests that are under way when S3 first says
 	// SlowDown get the same answer, and count once.
 	cutPause = time.Second
-	// calm is how long after a SlowDown the next one counts as the beginning of another episode.
-	calm = 10 * time.Second
+	// episodeGap is how long after a SlowDown the next one counts as the beginning of another episode.
+	episodeGap = 10 * time.Second
 )
 
 // gate limits how many requests of one source wait for S3's answer at once. SlowDown halves the limit.
@@ -26,19 +26,19 @@ const (
 // before the episode, and then grows by one with each round. So a limit that S3 keeps up is approached
 // slowly, and an outage has no long aftermath.
 type gate struct {
-	mu      sync.Mutex
-	limit   float64
-	regain  float64         // the limit doubles up to this
-	waiting int             // requests that wait for S3's answer
-	queue   []chan struct{} // of requests that wait to enter, in order of arrival; closed to let one in
-	cut     time.Time       // when limit was last halved
+	mu       sync.Mutex
+	limit    float64
+	regain   float64         // the limit doubles up to this
+	inFlight int             // requests that wait for S3's answer
+	queue    []chan struct{} // of requests that wait to enter, in order of arrival; closed to let one in
+	cut      time.Time       // when limit was last halved
 }
 
 // enter waits until the request may be sent, for maxGateWait at most.
 func (g *gate) enter(ctx context.Context) *fault {
 	g.mu.Lock()
-	if g.waiting < int(g.limit) && len(g.queue) == 0 {
-		g.waiting++
+	if g.inFlight < int(g.limit) && len(g.queue) == 0 {
+		g.inFlight++
 		g.mu.Unlock()
 		return nil
 	}
@@ -78,13 +78,13 @@ func gateFull() *fault {
 func (g *gate) leave(f *fault) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.waiting--
+	g.inFlight--
 	switch {
 	case f != nil && f.remedy == trySlower:
 		if since := time.Since(g.cut); since >= cutPause {
 			g.cut = time.Now()
 			g.limit = max(minConcurrency, g.limit/2)
-			if since >= calm {
+			if since >= episodeGap {
 				g.regain = g.limit
 			}
 		}
@@ -95,9 +95,9 @@ func (g *gate) leave(f *fault) {
 		}
 		g.limit = min(maxConcurrency, g.limit+grow)
 	}
-	for len(g.queue) > 0 && g.waiting < int(g.limit) {
+	for len(g.queue) > 0 && g.inFlight < int(g.limit) {
 		close(g.queue[0])
 		g.queue = slices.Delete(g.queue, 0, 1)
-		g.waiting++
+		g.inFlight++
 	}
 }
