@@ -7,11 +7,12 @@ import (
 	"time"
 )
 
-// Ready is nil once every key set has been there; then for good, since the last set keeps serving.
-func (a *Authenticator) Ready() error {
+// NotReady lists what serving still waits for: it has a line until every key set has been there. Once it is
+// empty it stays so, since the last set keeps serving.
+func (a *Authenticator) NotReady() []string {
 	for _, source := range a.sources {
 		if source.set.Load() == nil {
-			return ErrKeysUnavailable
+			return []string{ErrKeysUnavailable.Error()}
 		}
 	}
 	return nil

@@ -232,8 +232,8 @@ func TestLastGoodSetServesThroughAnOutage(t *testing.T) {
 				k.set(jwksURL, tt.answer)
 				pass(24 * time.Hour)
 				authenticate(t, a, s.token(current()))
-				if err := a.Ready(); err != nil {
-					t.Errorf("Ready: %v", err)
+				if lines := a.NotReady(); lines != nil {
+					t.Errorf("not ready: %q", lines)
 				}
 				lines := strings.Join(a.Degraded(), "\n")
 				if !strings.Contains(lines, tt.want) || !strings.Contains(lines, "https://id.example.com/") || strings.Contains(lines, "10.1.2.3") {
@@ -270,16 +270,16 @@ func TestFirstFetchIsRetriedUntilReady(t *testing.T) {
 		if _, err := a.Authenticate(bearer(s.token(current())), ""); !errors.Is(err, auth.ErrKeysUnavailable) {
 			t.Errorf("got %v, want ErrKeysUnavailable", err)
 		}
-		if !errors.Is(a.Ready(), auth.ErrKeysUnavailable) {
-			t.Errorf("got %v, want ErrKeysUnavailable", a.Ready())
+		if lines := a.NotReady(); len(lines) != 1 || lines[0] != auth.ErrKeysUnavailable.Error() {
+			t.Errorf("not ready: got %q, want ErrKeysUnavailable", lines)
 		}
 		if lines := a.Degraded(); len(lines) != 1 || !strings.Contains(lines[0], "no key set yet: the answer's status is 404") {
 			t.Errorf("got %q", lines)
 		}
 		k.publish(s)
 		pass(time.Second + time.Millisecond) // the first retry comes after a second at the latest
-		if err := a.Ready(); err != nil {
-			t.Error(err)
+		if lines := a.NotReady(); lines != nil {
+			t.Errorf("not ready: %q", lines)
 		}
 		authenticate(t, a, s.token(current()))
 	})

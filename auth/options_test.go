@@ -121,8 +121,8 @@ func TestDefaults(t *testing.T) {
 	if !strings.Contains(log.String(), "level=WARN") || !strings.Contains(log.String(), "no signing key") {
 		t.Errorf("got log %q, want a warning about the signing key", log.String())
 	}
-	if a.CookieName() != "tilegate" || a.Ready() != nil || a.Degraded() != nil {
-		t.Errorf("got %q, %v, %q", a.CookieName(), a.Ready(), a.Degraded())
+	if a.CookieName() != "tilegate" || a.NotReady() != nil || a.Degraded() != nil {
+		t.Errorf("got %q, %q, %q", a.CookieName(), a.NotReady(), a.Degraded())
 	}
 	token, g, err := a.NewAccessToken(auth.AccessRequest{Subject: "s", TTL: 1000 * time.Hour, Limits: auth.Limits{Tilesets: []string{"*"}}})
 	if err != nil {

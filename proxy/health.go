@@ -2,17 +2,16 @@ package proxy
 
 import (
 	"net/http"
-	"strings"
 	"sync/atomic"
 )
 
 // Readiness is one thing that serving needs.
 type Readiness struct {
 	Name string // "credentials", "keys"
-	// Ready is nil once the thing has been there; from then on it stays so, since warm tiles are
-	// served through an outage. The error has a line for each thing that is missing.
-	Ready func() error
-	// Degraded tells what of it does not work just now, for a person to read.
+	// Missing lists what has never been there, in lines that the public may read. Once it is empty it stays
+	// so, since cached tiles are served through an outage.
+	Missing func() []string
+	// Degraded lists what does not work right now, likewise. It may be nil.
 	Degraded func() []string
 }
 
@@ -38,10 +37,8 @@ func (p *Proxy) health(x *exchange, r *http.Request) error {
 func (p *Proxy) ready(x *exchange, r *http.Request) error {
 	answer := readinessAnswer{Status: "ready"}
 	for _, part := range p.opt.Readiness {
-		if err := part.Ready(); err != nil {
-			for what := range strings.SplitSeq(err.Error(), "\n") {
-				answer.Missing = append(answer.Missing, part.Name+": "+what)
-			}
+		for _, what := range part.Missing() {
+			answer.Missing = append(answer.Missing, part.Name+": "+what)
 		}
 		if part.Degraded != nil {
 			for _, what := range part.Degraded() {

@@ -1,7 +1,6 @@
 package proxy_test
 
 import (
-	"errors"
 	"fmt"
 	"net/http"
 	"strings"
@@ -16,12 +15,11 @@ import (
 )
 
 func TestReadiness(t *testing.T) {
-	var missing error
-	var degraded []string
+	var missing, degraded []string
 	w := start(t, func(s *setup) {
 		s.proxy.Readiness = []proxy.Readiness{
-			{Name: "credentials", Ready: func() error { return missing }, Degraded: func() []string { return degraded }},
-			{Name: "keys", Ready: func() error { return nil }},
+			{Name: "credentials", Missing: func() []string { return missing }, Degraded: func() []string { return degraded }},
+			{Name: "keys", Missing: func() []string { return nil }},
 		}
 	})
 	w.origin.put("basemap", 1, 0, 0, tilePNG)
@@ -43,9 +41,9 @@ func TestReadiness(t *testing.T) {
 			t.Errorf("%s: /health: got %d", name, got.status)
 		}
 	}
-	missing = errors.New("STS has not answered yet")
+	missing = []string{"STS has not answered yet"}
 	check("not there yet", 503, "credentials", "STS has not answered yet")
-	missing = errors.Join(errors.New("no credentials yet"), errors.New("S3 has not answered yet"))
+	missing = []string{"no credentials yet", "S3 has not answered yet"}
 	check("two things not there yet", 503, `"missing":["credentials: no credentials yet","credentials: S3 has not answered yet"]`)
 	missing = nil
 	check("ready", 200, `"ready"`)

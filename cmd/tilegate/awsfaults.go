@@ -2,100 +2,77 @@ package main
 
 import (
 	"cmp"
-	"context"
-	"fmt"
+	"errors"
 	"reflect"
 	"slices"
-
-	awsconfig "github.com/aws/aws-sdk-go-v2/config"
-	"github.com/aws/aws-sdk-go-v2/service/s3"
-	"github.com/aws/aws-sdk-go-v2/service/sts"
-	"github.com/aws/smithy-go/logging"
+	"strings"
 
 	"tilegate/configs"
 	"tilegate/proxy/origin"
 )
 
-// awsFaults tells at its key what keeps a valid configuration from S3 and STS. What it lacks may be in
-// AWS's variables and shared files, so the SDK is asked, and nobody else. What has no key is left for
-// origin.New to tell.
-func awsFaults(ctx context.Context, c *configs.Config) error {
-	sdk, err := awsconfig.LoadDefaultConfig(ctx, awsconfig.WithRegion(c.AWS.Region), awsconfig.WithLogger(logging.Nop{}))
-	if err != nil {
-		return nil // no key's fault
-	}
-	options := originOptions(c)
-	ownS3 := c.AWS.Endpoint != "" || s3.NewFromConfig(sdk).Options().BaseEndpoint != nil
-	ownSTS := c.AWS.STSEndpoint != "" || sts.NewFromConfig(sdk).Options().BaseEndpoint != nil
+// originError turns an error of origin.New into faults of the configuration file, each at the key that it is about. The
+// file alone does not show them, since AWS's variables and shared files may have what it lacks.
+func originError(c *configs.Config, err error) error {
 	var faults []configs.Fault
-	if sdk.Region == "" && !ownS3 {
-		faults = append(faults, c.Fault("aws.region", "is not set, nor is AWS_REGION, nor a region in the shared files' profile", "write eu-central-1"))
+	var others []error
+	for _, fault := range joined(err) {
+		var option *origin.OptionError
+		var source *origin.SourceError
+		switch {
+		case errors.As(fault, &option) && optionKeys[option.Field] != "":
+			faults = append(faults, c.Fault(optionKeys[option.Field], option.Problem, option.Hint))
+		case errors.As(fault, &source) && sourceKey(c, source) != "":
+			faults = append(faults, c.Fault(sourceKey(c, source), source.Problem, source.Hint))
+		default:
+			others = append(others, fault)
+		}
 	}
-	if ownS3 && !ownSTS && assumesRole(options) {
-		faults = append(faults, c.Fault("aws.sts_endpoint", "is required by a role where S3 is not AWS's",
-			"often it is the same URL; write https://sts.REGION.amazonaws.com when aws.endpoint leads to AWS after all"))
-	}
-	if len(faults) == 0 {
-		faults = policyFaults(ctx, c, options)
-	}
-	if len(faults) == 0 {
-		return nil
+	if len(others) > 0 {
+		return errors.Join(others...)
 	}
 	slices.SortStableFunc(faults, func(a, b configs.Fault) int { return cmp.Compare(a.Line, b.Line) })
-	return usageError{&configs.Error{Faults: faults}}
+	return &configs.Error{Faults: faults}
 }
 
-func assumesRole(o origin.Options) bool {
-	for _, s := range o.Sources {
-		if s.Role.ARN != "" {
-			return true
-		}
+// joined lists the errors that errors.Join has joined.
+func joined(err error) []error {
+	if list, ok := err.(interface{ Unwrap() []error }); ok {
+		return list.Unwrap()
 	}
-	return false
+	return []error{err}
 }
 
-// policyFaults finds the roles whose session policy cannot be: those that would do without one.
-func policyFaults(ctx context.Context, c *configs.Config, o origin.Options) (faults []configs.Fault) {
-	if _, err := origin.New(ctx, o); err == nil {
-		return nil
-	}
-	keys := roleKeys(c)
-	var names []string // of roles, in the file's order
-	byRole := map[string][]origin.Source{}
-	for _, s := range o.Sources {
-		name := fmt.Sprintf("%#v", s.Role) // sources with equal roles share a session
-		if byRole[name] == nil {
-			names = append(names, name)
-		}
-		byRole[name] = append(byRole[name], s)
-	}
-	for _, name := range names {
-		o.Sources = byRole[name]
-		_, err := origin.New(ctx, o)
-		if err == nil {
-			continue
-		}
-		for i := range o.Sources {
-			o.Sources[i].Role.ScopeDown = false
-		}
-		if _, without := origin.New(ctx, o); without == nil {
-			faults = append(faults, c.Fault(keys[o.Sources[0].ID]+".scope_down", err.Error(), ""))
-		}
-	}
-	return faults
+// optionKeys are the keys of the file that fields of origin.Options come from.
+var optionKeys = map[string]string{
+	"Region":         "aws.region",
+	"STSEndpoint":    "aws.sts_endpoint",
+	"PresignExpires": "presign.expires",
 }
 
-// roleKeys tells for each source which key its role is from.
-func roleKeys(c *configs.Config) map[string]string {
-	keys := map[string]string{}
+// sourceKey is the key of the file that a field of an origin.Source comes from, "" where there is none.
+func sourceKey(c *configs.Config, e *origin.SourceError) string {
+	section := "tilesets." + e.ID
+	if id, isFile := strings.CutPrefix(e.ID, "file:"); isFile {
+		section = "files." + id
+	}
+	switch e.Field {
+	case "Bucket":
+		return section + ".source"
+	case "Vend":
+		return section + ".vend"
+	case "Role.ScopeDown":
+		return roleKey(c, e.ID) + ".scope_down"
+	}
+	return ""
+}
+
+// roleKey is the key that the role of a source comes from: the tileset's own, or the one for all.
+func roleKey(c *configs.Config, id string) string {
 	for _, t := range c.Tilesets {
-		keys[t.ID] = "aws.role"
-		if !reflect.DeepEqual(t.Role, c.AWS.Role) {
-			keys[t.ID] = "tilesets." + t.ID + ".role"
+		if t.ID == id && !reflect.DeepEqual(t.Role, c.AWS.Role) {
+			return "tilesets." + id + ".role"
 		}
 	}
-	for _, f := range c.Files {
-		keys["file:"+f.ID] = "aws.role"
-	}
-	return keys
+	return "aws.role"
 }

@@ -1,14 +1,18 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"strings"
 	"testing"
+
+	"tilegate/configs"
+	"tilegate/proxy/origin"
 )
 
-// What the configuration lacks for S3 and STS is told like any other fault of it, unless AWS's variables
-// or shared files have it. Each first line begins with the file's name, where editors look for it.
+// What the configuration lacks for S3 and STS is reported like any other fault of it, unless AWS's variables or shared
+// files have it. The first line begins with the file's name, where editors look for it.
 func TestFaultsOfAWSHaveTheirPlace(t *testing.T) {
 	long := strings.Repeat("prefix/", 100)
 	many := ""
@@ -69,7 +73,7 @@ func TestFaultsOfAWSHaveTheirPlace(t *testing.T) {
 	}
 }
 
-// serve refuses them as check does. What is worth knowing is told before.
+// serve refuses the same faults as check. check prints its notes before them.
 func TestFaultsOfAWSComeAfterTheNotes(t *testing.T) {
 	for _, variable := range []string{"AWS_REGION", "AWS_DEFAULT_REGION", "AWS_PROFILE", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"} {
 		t.Setenv(variable, "")
@@ -89,7 +93,54 @@ func TestFaultsOfAWSComeAfterTheNotes(t *testing.T) {
 	}
 }
 
-// The example is valid; all that it needs besides is said with its line.
+// Each field that package origin finds faults in has its key in the file. A fault without a key keeps its own text.
+func TestFaultsOfTheOriginHaveTheirKey(t *testing.T) {
+	path := writeFile(t, "tilegate.yaml", `aws:
+  region: us-east-1
+  role: {arn: "arn:aws:iam::123456789012:role/tiles-reader"}
+presign: {expires: 15m}
+auth: {issuers: [{issuer: "https://id.example.com/", audience: [tiles], algorithms: [RS256]}]}
+tilesets:
+  a: {public: true, source: "s3://tiles/a/{z}/{x}/{y}.png"}
+  b: {public: true, source: "s3://tiles/b/{z}/{x}/{y}.png", vend: true, role: {arn: "arn:aws:iam::123456789012:role/other"}}
+files:
+  doc: {source: "s3://docs/doc.pdf"}
+`)
+	config, err := configs.Load(path, func(string) (string, bool) { return "", false })
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tc := range []struct {
+		err  error
+		want string
+	}{
+		{&origin.OptionError{Field: "Region", Problem: "is wrong"}, `:2:11: aws.region "us-east-1": is wrong`},
+		{&origin.OptionError{Field: "STSEndpoint", Problem: "is required", Hint: "write it"}, `:1:1: aws.sts_endpoint: is required; write it`},
+		{&origin.OptionError{Field: "PresignExpires", Problem: "is short"}, `:4:20: presign.expires "15m": is short`},
+		{&origin.SourceError{ID: "a", Field: "Bucket", Problem: "is no bucket"}, `:7:29: tilesets.a.source "s3://tiles/a/{z}/{x}/{y}.png": is no bucket`},
+		{&origin.SourceError{ID: "file:doc", Field: "Bucket", Problem: "is no bucket"}, `:10:17: files.doc.source "s3://docs/doc.pdf": is no bucket`},
+		{&origin.SourceError{ID: "b", Field: "Vend", Problem: "needs a role"}, `:8:67: tilesets.b.vend "true": needs a role`},
+		{&origin.SourceError{ID: "a", Field: "Role.ScopeDown", Problem: "is too long"}, `:3:3: aws.role.scope_down: is too long`},
+		{&origin.SourceError{ID: "file:doc", Field: "Role.ScopeDown", Problem: "is too long"}, `:3:3: aws.role.scope_down: is too long`},
+		{&origin.SourceError{ID: "b", Field: "Role.ScopeDown", Problem: "is too long"}, `:8:73: tilesets.b.role.scope_down: is too long`},
+		{&origin.SourceError{ID: "b", Field: "Key", Problem: "has no key"}, "b: Key: has no key"},
+		{errors.New("no such profile"), "no such profile"},
+		{
+			errors.Join(&origin.SourceError{ID: "b", Field: "Vend", Problem: "is second"}, &origin.OptionError{Field: "Region", Problem: "is first"}),
+			`:2:11: aws.region "us-east-1": is first` + "\n" + path + `:8:67: tilesets.b.vend "true": is second`,
+		},
+	} {
+		want := tc.want
+		if strings.HasPrefix(want, ":") {
+			want = path + want
+		}
+		if got := originError(config, tc.err).Error(); got != want {
+			t.Errorf("got  %s\nwant %s", got, want)
+		}
+	}
+}
+
+// The example is valid except for the region, which is reported with its line.
 func TestExampleNeedsARegionAlone(t *testing.T) {
 	const example = "../../configs/tilegate.example.yaml"
 	p, _ := start(t, nil, "check", "-c", example)

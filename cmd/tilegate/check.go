@@ -22,7 +22,7 @@ type checkCommand struct {
 // onlineTimeout bounds what check --online waits for.
 const onlineTimeout = time.Minute
 
-// Run prints every fault of the file with its line, or what works.
+// Run prints every fault of the file with its line, or what the file configures.
 func (cmd checkCommand) Run(ctx context.Context, c *console) error {
 	config, err := cmd.load()
 	if err != nil {
@@ -31,10 +31,7 @@ func (cmd checkCommand) Run(ctx context.Context, c *console) error {
 	for _, note := range config.Notes {
 		fmt.Fprintf(c.err, "%s:%d: note: %s: %s\n", cmd.Config, note.Line, note.Key, note.Text)
 	}
-	// What serve would refuse is refused here: the parts are made, and run only when online.
-	if err := awsFaults(ctx, config); err != nil {
-		return err
-	}
+	// The parts are made as serve makes them, so that check finds what serve would. They run only with --online.
 	quiet := slog.New(slog.DiscardHandler)
 	if _, err := newService(ctx, config, noLog(), extras{}); err != nil {
 		return describe(err)
@@ -48,7 +45,7 @@ func (cmd checkCommand) Run(ctx context.Context, c *console) error {
 	return checkOnline(ctx, c.out, config, quiet)
 }
 
-// errOffline is the failure of check --online; the table has told what failed.
+// errOffline is the failure of check --online. The table says what failed.
 var errOffline = errors.New("not everything works; see the table")
 
 func checkOnline(ctx context.Context, out io.Writer, config *configs.Config, logger *slog.Logger) error {
@@ -56,14 +53,14 @@ func checkOnline(ctx context.Context, out io.Writer, config *configs.Config, log
 	originOptions.Logger = logger
 	origins, err := origin.New(ctx, originOptions)
 	if err != nil {
-		return describe(err)
+		return describe(originError(config, err))
 	}
 	running, stop := context.WithCancel(ctx)
 	defer stop()
 	go origins.Run(running)
 
-	var told table
-	told.row("SOURCE", "RESULT", "CREDENTIALS", "UNTIL", "IDENTITY", "READ", "A MISSING KEY")
+	var t table
+	t.row("SOURCE", "RESULT", "CREDENTIALS", "UNTIL", "IDENTITY", "READ", "A MISSING KEY")
 	for _, r := range origins.Check(ctx) {
 		until := "never expire"
 		if !r.Expires.IsZero() {
@@ -72,31 +69,32 @@ func checkOnline(ctx context.Context, out io.Writer, config *configs.Config, log
 		if r.Credentials == "" {
 			until = ""
 		}
-		told.row(r.Source, verdict(r.Faults), r.Credentials, until, r.Identity, r.Object, r.Missing)
-		told.beneath(r.Faults)
+		t.row(r.Source, okOrFailed(r.Faults), r.Credentials, until, r.Identity, r.Object, r.Missing)
+		t.beneath(r.Faults)
 	}
 	sets, err := checkKeySets(ctx, config)
 	if err != nil {
 		return describe(err)
 	}
 	if len(sets) > 0 {
-		told.row()
-		told.row("ISSUER", "RESULT")
+		t.row()
+		t.row("ISSUER", "RESULT")
 	}
 	for _, set := range sets {
-		told.row(set.issuer, verdict(set.faults))
-		told.beneath(set.faults)
+		t.row(set.issuer, okOrFailed(set.faults))
+		t.beneath(set.faults)
 	}
-	if err := told.print(out); err != nil {
+	if err := t.print(out); err != nil {
 		return err
 	}
-	if told.faults != nil {
+	if t.faults != nil {
 		return errOffline
 	}
 	return nil
 }
 
-// table is rows in columns, and faults beneath them that are in none: tabwriter would end the columns there.
+// table prints rows in columns, and faults beneath them. The faults are not part of the columns, since tabwriter would
+// end the columns there.
 type table struct {
 	rows   []string
 	faults map[int][]string // by the number of rows above
@@ -136,7 +134,7 @@ func (t *table) print(out io.Writer) error {
 	return nil
 }
 
-func verdict(faults []string) string {
+func okOrFailed(faults []string) string {
 	if len(faults) > 0 {
 		return "FAILED"
 	}

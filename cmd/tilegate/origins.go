@@ -12,7 +12,7 @@ import (
 	"tilegate/proxy/origin"
 )
 
-// vend is a proxy.Vend: it hands out credentials for the caller's own use.
+// vend is a proxy.Vend: it issues credentials for the caller's own use.
 func (s *service) vend(ctx context.Context, subject string, tilesets []string, until time.Time) (proxy.Credentials, error) {
 	life := time.Until(until)
 	if life < origin.MinVended {
@@ -31,7 +31,7 @@ func (s *service) vend(ctx context.Context, subject string, tilesets []string, u
 	}, nil
 }
 
-// originOptions names the sources and how they are reached.
+// originOptions converts the configuration of S3, STS, the tilesets and the files.
 func originOptions(c *configs.Config) origin.Options {
 	o := origin.Options{
 		Region: c.AWS.Region, Endpoint: c.AWS.Endpoint, STSEndpoint: c.AWS.STSEndpoint, PathStyle: c.AWS.PathStyle,
@@ -42,10 +42,9 @@ func originOptions(c *configs.Config) origin.Options {
 		o.Sources = append(o.Sources, origin.Source{
 			ID: t.ID, Bucket: t.Source.Bucket, Prefix: t.Source.Prefix(),
 			Key:    func(k tile.Key) string { return t.Source.Object(k.Z, k.X, k.Y, k.Scale) },
-			Canary: canary(t),
-			Forbid: map[string]origin.MissingOn403{"auto": origin.Ask, "true": origin.True, "false": origin.False}[t.MissingOn403],
-			Role:   originRole(t.Role),
-			Vend:   t.Vend, Texts: t.Source.Literals(), Opens: opens(c, t),
+			Canary: canary(t), MissingOn403: missingOn403[t.MissingOn403],
+			Role: originRole(t.Role),
+			Vend: t.Vend, Literals: t.Source.Literals(), Overlaps: overlaps(c, t),
 		})
 	}
 	for _, f := range c.Files {
@@ -58,8 +57,10 @@ func originOptions(c *configs.Config) origin.Options {
 	return o
 }
 
-// opens names the sources, besides a tileset's own, whose objects a policy for its tiles opens.
-func opens(c *configs.Config, t configs.Tileset) (ids []string) {
+var missingOn403 = map[string]origin.MissingOn403{"auto": origin.Auto, "true": origin.Always, "false": origin.Never}
+
+// overlaps returns the IDs of the other sources that have a key which a policy for this tileset's tiles allows.
+func overlaps(c *configs.Config, t configs.Tileset) (ids []string) {
 	for _, other := range c.Tilesets {
 		if other.ID != t.ID && t.Source.Overlaps(other.Source) {
 			ids = append(ids, other.ID)
@@ -80,7 +81,7 @@ func originRole(r configs.Role) origin.Role {
 	}
 }
 
-// canary is the tile of a tileset's lowest zoom at the middle of its bounds, which is there if any is.
+// canary is the tile of a tileset's lowest zoom at the middle of its bounds. If any tile exists, this one likely does.
 func canary(t configs.Tileset) tile.Key {
 	lon, lat := t.Bounds.Center()
 	x, y := tile.At(t.MinZoom, lon, lat)

@@ -33,9 +33,6 @@ func (cmd serveCommand) Run(ctx context.Context, c *console) error {
 	if err != nil {
 		return err
 	}
-	if err := awsFaults(ctx, config); err != nil {
-		return err
-	}
 	return withLog(config.Logging, c.err, func(l *serviceLog) error { return cmd.serve(ctx, config, l) })
 }
 

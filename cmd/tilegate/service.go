@@ -50,17 +50,20 @@ func newService(ctx context.Context, c *configs.Config, log *serviceLog, more ex
 	m := newOriginMetrics(s.registry)
 	registerLogMetrics(s.registry, log)
 
-	var errs [3]error
-	authOptions := authOptions(c, s.logger)
-	authOptions.OnKeySetRefresh = m.keySetRefreshed
-	s.auth, errs[0] = auth.New(authOptions)
 	originOptions := originOptions(c)
 	originOptions.Logger, originOptions.Observe = s.logger, m.observer()
 	if more.origins != nil {
 		more.origins(&originOptions)
 	}
-	s.origins, errs[1] = origin.New(ctx, originOptions)
-	s.cache, errs[2] = tilecache.New(tilecache.Options{Memory: int64(c.Cache.Memory), MaxObject: int64(c.Cache.MaxObject), Logger: s.logger})
+	var err error
+	if s.origins, err = origin.New(ctx, originOptions); err != nil {
+		return nil, originError(c, err)
+	}
+	var errs [2]error
+	authOptions := authOptions(c, s.logger)
+	authOptions.OnKeySetRefresh = m.keySetRefreshed
+	s.auth, errs[0] = auth.New(authOptions)
+	s.cache, errs[1] = tilecache.New(tilecache.Options{Memory: int64(c.Cache.Memory), MaxObject: int64(c.Cache.MaxObject), Logger: s.logger})
 	if err := errors.Join(errs[:]...); err != nil {
 		return nil, err
 	}
@@ -82,8 +85,8 @@ func newService(ctx context.Context, c *configs.Config, log *serviceLog, more ex
 		Logger:         s.logger,
 		Metrics:        proxy.NewMetrics(),
 		Readiness: []proxy.Readiness{
-			{Name: "origin", Ready: s.origins.Ready, Degraded: s.origins.Degraded},
-			{Name: "keys", Ready: s.auth.Ready, Degraded: s.auth.Degraded},
+			{Name: "origin", Missing: s.origins.NotReady, Degraded: s.origins.Degraded},
+			{Name: "keys", Missing: s.auth.NotReady, Degraded: s.auth.Degraded},
 		},
 	}
 	if c.CDN.CloudFront.KeyPairID != "" {
@@ -111,7 +114,6 @@ func newService(ctx context.Context, c *configs.Config, log *serviceLog, more ex
 	if c.Logging.Access {
 		options.AccessLog = log.access
 	}
-	var err error
 	if s.proxy, err = proxy.New(options); err != nil {
 		return nil, err
 	}
@@ -223,7 +225,11 @@ func (s *service) run(ctx context.Context, l listeners) error {
 // adminWriteTimeout lets a profile of a minute come through.
 const adminWriteTimeout = 2 * time.Minute
 
-// describe says where a fault in making a service comes from: its configuration.
+// describe marks a fault in making a service as one of its configuration. A fault with a line in the file tells
+// that by itself.
 func describe(err error) error {
+	if _, ok := errors.AsType[*configs.Error](err); ok {
+		return usageError{err}
+	}
 	return usageError{fmt.Errorf("the configuration does not work: %w", err)}
 }

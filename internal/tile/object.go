@@ -11,13 +11,13 @@ import (
 type Condition struct {
 	IfNoneMatch string // revalidate: the ETag as stored; Fetch answers ErrNotModified when it still holds
 	IfMatch     string // resume: Fetch answers ErrChanged when the object is another one by now
-	Offset      int64  // the first byte wanted, as in Range: bytes=Offset- (RFC 9110 section 14.2)
+	Offset      int64  // the first byte wanted, counted from the first byte of the tile, which may be a part of an object
 }
 
 // Object is an origin's answer. What it refers to must not change once Fetch has returned.
 type Object struct {
 	Body         io.ReadCloser // yields Size-Offset bytes; an error at its end (a checksum's) fails the tile
-	Size         int64         // the whole object's length in bytes, -1 when unknown
+	Size         int64         // the tile's whole length in bytes, whatever Offset is; -1 when unknown
 	ETag         string        // strong, with its quotes; empty when unknown
 	LastModified time.Time     // zero when unknown
 	Encoding     string        // the stored Content-Encoding: "" or "gzip"; of a part "" where it is not known

@@ -16,13 +16,13 @@ import (
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 )
 
-// fault is what went wrong with one request, told apart.
+// fault is the failure of one request, classified.
 type fault struct {
-	class  error  // what the caller looks at: one of tile's, or a context's
+	class  error  // for the caller: an error of package tile, or of a context
 	code   string // S3's, e.g. NoSuchKey; empty without an answer
-	status int    // HTTP's; 0 without an answer
+	status int    // of HTTP; 0 without an answer
 	text   string // what happened, for the operator's log
-	hint   string // what to do about it, if there is something
+	hint   string // what to do about it; may be empty
 	remedy remedy
 }
 
@@ -31,16 +31,16 @@ type remedy uint8
 
 const (
 	noRemedy       remedy = iota
-	tryAgain              // after a backoff, within the budget
+	tryAgain              // after a backoff, within the retry budget
 	trySlower             // likewise, and with fewer requests at once
-	newCredentials        // what was signed with has been refused
-	newSignature          // with the time that S3 has just told, which the SDK's client remembers
+	newCredentials        // S3 has rejected those that the request was signed with
+	newSignature          // S3's answer has corrected the clock
 )
 
 func (f *fault) Error() string { return f.class.Error() + ": " + f.detail() }
 func (f *fault) Unwrap() error { return f.class }
 
-// detail leaves the class out.
+// detail is the text without the class.
 func (f *fault) detail() string {
 	if f.hint == "" {
 		return f.text
@@ -48,7 +48,7 @@ func (f *fault) detail() string {
 	return f.text + ": " + f.hint
 }
 
-// outcome is a metric's label; nil: an object.
+// outcome is the label of a metric. A nil fault is an object.
 func outcome(f *fault) string {
 	if f == nil {
 		return "ok"
@@ -82,16 +82,16 @@ type meaning struct {
 	hint   string
 }
 
-// meanings are the error codes that say more than their status does.
+// meanings are those of the error codes that say more than the status does.
 // https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html
 var meanings = func() map[string]meaning {
 	var (
-		denied  = meaning{tile.ErrDenied, noRemedy, "the role, its session policy or the bucket's policy doesn't allow s3:GetObject here"}
-		refused = meaning{tile.ErrNoCredentials, newCredentials, "these credentials are refused; new ones are asked for"}
-		region  = meaning{tile.ErrBadAnswer, noRemedy, "the bucket is in another region: set aws.region"}
-		skewed  = meaning{tile.ErrDenied, noRemedy, "this machine's clock is wrong: set it, e.g. with chrony"}
-		slow    = meaning{tile.ErrSlowDown, trySlower, "S3 asks for fewer requests: raise cache.fresh and cache.memory, or spread the tileset over prefixes"}
-		key     = meaning{tile.ErrDenied, noRemedy, "the KMS key that encrypts the object is not usable: allow kms:Decrypt in the role and in the key's policy, and look at the key's state"}
+		denied   = meaning{tile.ErrDenied, noRemedy, "the role, its session policy or the bucket's policy doesn't allow s3:GetObject here"}
+		rejected = meaning{tile.ErrNoCredentials, newCredentials, "these credentials are rejected; new ones are asked for"}
+		region   = meaning{tile.ErrBadAnswer, noRemedy, "the bucket is in another region: set aws.region"}
+		skewed   = meaning{tile.ErrDenied, noRemedy, "this machine's clock is wrong: set it, e.g. with chrony"}
+		slow     = meaning{tile.ErrSlowDown, trySlower, "S3 asks for fewer requests: raise cache.fresh and cache.memory, or spread the tileset over prefixes"}
+		key      = meaning{tile.ErrDenied, noRemedy, "the KMS key that encrypts the object is not usable: allow kms:Decrypt in the role and in the key's policy, and look at the key's state"}
 	)
 	return map[string]meaning{
 		"NoSuchKey":    {tile.ErrMissing, noRemedy, ""},
@@ -99,10 +99,10 @@ var meanings = func() map[string]meaning {
 		"AccessDenied": denied, "AllAccessDisabled": denied, "AccountProblem": denied,
 		"SignatureDoesNotMatch": {tile.ErrDenied, noRemedy, "the secret key is wrong, or something on the way to S3 changes requests"},
 		"RequestTimeTooSkewed":  skewed, "RequestInTheFuture": skewed,
-		"ExpiredToken": refused, "ExpiredTokenException": refused, "TokenRefreshRequired": refused,
-		"InvalidToken": refused, "InvalidTokenId": refused, "InvalidAccessKeyId": refused,
-		"InvalidClientTokenId": refused, "UnrecognizedClientException": refused,
-		"XAdminUserNotFound": refused, // versitygw
+		"ExpiredToken": rejected, "ExpiredTokenException": rejected, "TokenRefreshRequired": rejected,
+		"InvalidToken": rejected, "InvalidTokenId": rejected, "InvalidAccessKeyId": rejected,
+		"InvalidClientTokenId": rejected, "UnrecognizedClientException": rejected,
+		"XAdminUserNotFound": rejected, // versitygw
 		"PermanentRedirect":  region, "TemporaryRedirect": region, "AuthorizationHeaderMalformed": region,
 		"IllegalLocationConstraintException": region,
 		"SlowDown":                           slow, "ServiceUnavailable": slow, "Throttling": slow, "ThrottlingException": slow,
@@ -114,11 +114,11 @@ var meanings = func() map[string]meaning {
 	}
 }()
 
-// classify tells a failed call of the SDK's apart.
+// classify classifies a failed call of the SDK.
 func classify(ctx context.Context, err error, secrets ...string) *fault {
 	var answer *smithyhttp.ResponseError
 	if ctx.Err() != nil || errors.Is(err, errStalled) || !errors.As(err, &answer) || answer.HTTPStatusCode() == 0 {
-		return classifySilence(ctx, err, secrets)
+		return classifyNoAnswer(ctx, err, secrets)
 	}
 	code, message, request := "", "", ""
 	var api smithy.APIError
@@ -130,21 +130,21 @@ func classify(ctx context.Context, err error, secrets ...string) *fault {
 		request = identified.ServiceRequestID()
 	}
 	f := classifyAnswer(answer.HTTPStatusCode(), answer.Response.Header, code, message, request, secrets)
-	var skewed interface{ RetryableError() bool } // what the SDK calls an error that the Date header explains
+	var skewed interface{ RetryableError() bool } // the SDK's mark on an error that the Date header explains
 	if errors.As(err, &skewed) && skewed.RetryableError() {
 		f.remedy = newSignature
 	}
 	return f
 }
 
-// classifyAnswer tells apart what the other side answers. It is quoted without control characters, and
-// without the secrets that it was asked with, in case it echoes them.
+// classifyAnswer classifies an error that S3 or STS answers. The fault quotes the answer without control characters,
+// and without the secrets of the request, in case the answer echoes them.
 func classifyAnswer(status int, h http.Header, code, message, request string, secrets []string) *fault {
-	f := &fault{status: status, code: plain(code, secrets)}
-	message = plain(message, secrets)
+	f := &fault{status: status, code: sanitize(code, secrets)}
+	message = sanitize(message, secrets)
 	said := f.code
 	if strings.HasPrefix(f.code, "KMS") || strings.Contains(message, "kms:") {
-		f.code = "KMS" // some are AccessDenied otherwise, and no sign of a missing key
+		f.code = "KMS" // some have the code AccessDenied, but never mean a missing key
 	}
 	m, known := meanings[f.code]
 	switch {
@@ -164,13 +164,13 @@ func classifyAnswer(status int, h http.Header, code, message, request string, se
 	if m == meanings["PermanentRedirect"] {
 		f.hint += rightRegion(h, message)
 	}
-	f.text = answerText(f.status, said, message, plain(request, secrets))
+	f.text = answerText(f.status, said, message, sanitize(request, secrets))
 	return f
 }
 
-// classifySilence is for requests that got no answer.
-func classifySilence(ctx context.Context, err error, secrets []string) *fault {
-	f := &fault{text: plain(rootCause(err).Error(), secrets)}
+// classifyNoAnswer classifies the failure of a request without an answer, or of a body. err is not nil.
+func classifyNoAnswer(ctx context.Context, err error, secrets []string) *fault {
+	f := &fault{text: sanitize(rootCause(err).Error(), secrets)}
 	var network net.Error
 	var host *net.DNSError
 	switch cause := ctx.Err(); {
@@ -184,7 +184,7 @@ func classifySilence(ctx context.Context, err error, secrets []string) *fault {
 		f.class, f.hint = tile.ErrUnreachable, "look at aws.region and aws.endpoint"
 	case errors.As(err, &network) && network.Timeout():
 		f.class = tile.ErrTimeout
-		if unasked(err) {
+		if notSent(err) {
 			f.remedy = tryAgain
 		}
 	default:
@@ -193,14 +193,14 @@ func classifySilence(ctx context.Context, err error, secrets []string) *fault {
 	return f
 }
 
-// unasked tells the timeouts before a connection stands from the one for an answer's headers, to which net/http
-// gives the identity of a context's.
-func unasked(timeout error) bool {
+// notSent reports whether a timeout happened before the request was sent, so that sending it again is safe.
+// net/http's response-header timeout also matches context.DeadlineExceeded; dial timeouts do not.
+func notSent(timeout error) bool {
 	var operation *net.OpError
 	return errors.As(timeout, &operation) && operation.Op == "dial" || !errors.Is(timeout, context.DeadlineExceeded)
 }
 
-// answerText is such as 403 AccessDenied "Access Denied" (request 4442587FB7D0A2F9).
+// answerText formats an answer like this: 403 AccessDenied "Access Denied" (request 4442587FB7D0A2F9).
 func answerText(status int, code, message, request string) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%d", status)
@@ -218,12 +218,12 @@ func answerText(status int, code, message, request string) string {
 	return b.String()
 }
 
-// expecting is how S3 names the right region in AuthorizationHeaderMalformed's message.
+// expecting finds the right region in the message of AuthorizationHeaderMalformed.
 var expecting = regexp.MustCompile(`expecting '([a-z0-9-]{1,32})'`)
 
-// rightRegion ends the hint about a wrong region, where S3 tells the right one.
+// rightRegion is the end of the hint about a wrong region: " to " and the right one, or "" where S3 does not tell it.
 func rightRegion(h http.Header, message string) string {
-	region := plain(h.Get("X-Amz-Bucket-Region"), nil)
+	region := sanitize(h.Get("X-Amz-Bucket-Region"), nil)
 	if found := expecting.FindStringSubmatch(message); region == "" && found != nil {
 		region = found[1]
 	}
@@ -233,11 +233,11 @@ func rightRegion(h http.Header, message string) string {
 	return " to " + region
 }
 
-// rootCause strips what the SDK wraps around an error of the network.
+// rootCause strips what the SDK wraps around a network error.
 func rootCause(err error) error {
 	var operation *net.OpError
 	if errors.As(err, &operation) {
-		return operation // "dial tcp 192.0.2.1:443: connect: connection refused" tells where
+		return operation // e.g. "dial tcp 192.0.2.1:443: connect: connection refused", which has the address
 	}
 	for inner := errors.Unwrap(err); inner != nil; inner = errors.Unwrap(err) {
 		err = inner
@@ -245,17 +245,17 @@ func rootCause(err error) error {
 	return err
 }
 
-// signed finds what an echoed request or a signed URL would give away.
-var signed = regexp.MustCompile(`(?i)((?:signature|credential|security-token)(?:=|: ?))[^\s&,;"'<]+`)
+// signatures finds the secrets of an echoed request or of a presigned URL.
+var signatures = regexp.MustCompile(`(?i)((?:signature|credential|security-token)(?:=|: ?))[^\s&,;"'<]+`)
 
-// plain is foreign text fit for one line of a log: without secrets, printable, and not long.
-func plain(s string, secrets []string) string {
+// sanitize makes foreign text fit for one line of a log: printable, without secrets, and not long.
+func sanitize(s string, secrets []string) string {
 	for _, secret := range secrets {
 		if secret != "" {
 			s = strings.ReplaceAll(s, secret, "[redacted]")
 		}
 	}
-	s = signed.ReplaceAllString(s, "$1[redacted]")
+	s = signatures.ReplaceAllString(s, "$1[redacted]")
 	const most = 300
 	s = strings.Map(func(r rune) rune {
 		if !unicode.IsPrint(r) {
@@ -267,4 +267,8 @@ func plain(s string, secrets []string) string {
 		s = strings.ToValidUTF8(s[:most], "") + "…"
 	}
 	return s
+}
+
+func badAnswer(format string, args ...any) *fault {
+	return &fault{class: tile.ErrBadAnswer, text: fmt.Sprintf(format, args...)}
 }

@@ -51,7 +51,7 @@ func TestFailuresAreToldApart(t *testing.T) {
 	} {
 		t.Run(fmt.Sprintf("%d %s", tc.status, tc.code), func(t *testing.T) {
 			inBubble(t, func(t *testing.T, w *world) {
-				w.settled(t)
+				w.waitReady(t)
 				w.Inject(fakeaws.Fault{Op: "GetObject", Status: tc.status, Code: tc.code, Header: http.Header{"X-Amz-Bucket-Region": {"eu-north-1"}}})
 				text := w.mustFail(t, tc.want)
 				if n := w.Count("GetObject", "", ""); n != tc.requests {
@@ -81,7 +81,7 @@ func TestMessagesThatMatter(t *testing.T) {
 			tiles := stub(t, func(w http.ResponseWriter, _ *http.Request) {
 				w.WriteHeader(http.StatusForbidden)
 				_, _ = fmt.Fprintf(w, "<Error><Code>%s</Code><Message>%s</Message></Error>", tc.code, tc.message)
-			}, func(o *origin.Options) { o.Sources[0].Forbid = origin.Ask })
+			}, func(o *origin.Options) { o.Sources[0].MissingOn403 = origin.Auto })
 			_, err := tiles.Fetch(t.Context(), tile101, tile.Condition{})
 			if !errors.Is(err, tc.want) || !strings.Contains(err.Error(), tc.says) {
 				t.Errorf("got %v, want %v that says %q", err, tc.want, tc.says)
@@ -90,7 +90,7 @@ func TestMessagesThatMatter(t *testing.T) {
 	}
 }
 
-// An S3, or what stands in front of it, may echo what it was sent.
+// S3, or a proxy in front of it, may echo the request.
 func TestSecretsThatS3EchoesReachNoErrorAndNoLog(t *testing.T) {
 	var log logBuffer
 	const token, secret = "FwoGZXIvYXdzEXAMPLETOKEN", "wJalrXUtnFEMIEXAMPLEKEY"
@@ -127,7 +127,7 @@ func TestSecretsThatS3EchoesReachNoErrorAndNoLog(t *testing.T) {
 
 func TestOneLogLineAMinuteOfEachKind(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world) {
-		w.settled(t)
+		w.waitReady(t)
 		w.Inject(fakeaws.Fault{Op: "GetObject", Status: http.StatusNotFound, Code: "NoSuchBucket"})
 		for range 100 {
 			w.mustFail(t, tile.ErrBadAnswer)

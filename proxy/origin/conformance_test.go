@@ -125,10 +125,10 @@ func conform(t *testing.T, b backend) {
 	escape := origin.Source{ID: "escape", Bucket: "tiles", Prefix: "conform/base/", Key: keyOf("conform/secret/")}
 	nowhere := origin.Source{ID: "nowhere", Bucket: "no-such-bucket", Prefix: "x/", Key: keyOf("x/")}
 	odd := origin.Source{ID: "odd", Bucket: "tiles", Prefix: "conform/ödd +~/", Key: keyOf("conform/ödd +~/")}
-	b.put(t, "tiles", "conform/base/0/0/0.png", "", tileKey(0))
-	b.put(t, "tiles", "conform/base/1/0/1.png", "", tileKey(1))
-	b.put(t, "tiles", "conform/secret/1/0/1.png", "", tileKey(2))
-	b.put(t, "tiles", "conform/ödd +~/1/0/1.png", "", tileKey(3))
+	b.put(t, "tiles", "conform/base/0/0/0.png", "", content(0))
+	b.put(t, "tiles", "conform/base/1/0/1.png", "", content(1))
+	b.put(t, "tiles", "conform/secret/1/0/1.png", "", content(2))
+	b.put(t, "tiles", "conform/ödd +~/1/0/1.png", "", content(3))
 	a := open(t, b.options(base, escape, nowhere, odd))
 	get := func(id string, key tile.Key, cond tile.Condition) (*tile.Object, []byte, error) {
 		return read(a.Source(id).Fetch(t.Context(), key, cond))
@@ -137,14 +137,14 @@ func conform(t *testing.T, b backend) {
 	t.Run("300 objects byte for byte", func(t *testing.T) {
 		const n, atOnce = 300, 16
 		for i := range n {
-			b.put(t, "tiles", fmt.Sprintf("conform/base/9/%d/7.png", i), "", append(tileKey(byte(i)), fmt.Sprint(i)...))
+			b.put(t, "tiles", fmt.Sprintf("conform/base/9/%d/7.png", i), "", append(content(byte(i)), fmt.Sprint(i)...))
 		}
 		next := make(chan int)
 		var wg sync.WaitGroup
 		for range atOnce {
 			wg.Go(func() {
 				for i := range next {
-					want := append(tileKey(byte(i)), fmt.Sprint(i)...)
+					want := append(content(byte(i)), fmt.Sprint(i)...)
 					o, body, err := get("base", tile.Key{Z: 9, X: uint32(i), Y: 7}, tile.Condition{})
 					if err != nil || !bytes.Equal(body, want) || o.Size != int64(len(want)) || o.ETag == "" || o.LastModified.IsZero() {
 						t.Errorf("object %d: %v", i, err)
@@ -159,7 +159,7 @@ func conform(t *testing.T, b backend) {
 		wg.Wait()
 	})
 	t.Run("odd characters in the key", func(t *testing.T) {
-		if _, body, err := get("odd", tile101, tile.Condition{}); err != nil || !bytes.Equal(body, tileKey(3)) {
+		if _, body, err := get("odd", tile101, tile.Condition{}); err != nil || !bytes.Equal(body, content(3)) {
 			t.Errorf("got %d bytes, error %v", len(body), err)
 		}
 	})
@@ -177,14 +177,14 @@ func conform(t *testing.T, b backend) {
 			t.Errorf("revalidate: got %v", err)
 		}
 		resumed, rest, err := get("base", tile101, tile.Condition{IfMatch: o.ETag, Offset: 5000})
-		if err != nil || !bytes.Equal(rest, tileKey(1)[5000:]) || resumed.Size != o.Size || resumed.ETag != o.ETag {
+		if err != nil || !bytes.Equal(rest, content(1)[5000:]) || resumed.Size != o.Size || resumed.ETag != o.ETag {
 			t.Errorf("resume: %d bytes, error %v", len(rest), err)
 		}
-		b.put(t, "tiles", "conform/base/1/0/1.png", "", tileKey(4))
+		b.put(t, "tiles", "conform/base/1/0/1.png", "", content(4))
 		if _, _, err := get("base", tile101, tile.Condition{IfMatch: o.ETag, Offset: 5000}); !errors.Is(err, tile.ErrChanged) {
 			t.Errorf("resume of what has changed: got %v", err)
 		}
-		if _, body, err := get("base", tile101, tile.Condition{IfNoneMatch: o.ETag}); err != nil || !bytes.Equal(body, tileKey(4)) {
+		if _, body, err := get("base", tile101, tile.Condition{IfNoneMatch: o.ETag}); err != nil || !bytes.Equal(body, content(4)) {
 			t.Errorf("revalidate what has changed: %v", err)
 		}
 	})
@@ -235,10 +235,10 @@ func conform(t *testing.T, b backend) {
 	t.Run("vended credentials", func(t *testing.T) { conformVend(t, b) })
 }
 
-// conformPresign looks at a URL with plain HTTP: now, and on either side of its expiry. The origin that
-// signs lives in a bubble where it was that much earlier.
+// conformPresign gets a presigned URL with plain HTTP: now, just before its expiry, and after it. The origin that
+// signs runs in a bubble whose clock is that much earlier.
 func conformPresign(t *testing.T, b backend, a *origin.AWS) {
-	if status, body := httpGet(t, presigned(t, a)); status != http.StatusOK || !bytes.Equal(body, tileKey(4)) {
+	if status, body := httpGet(t, presigned(t, a)); status != http.StatusOK || !bytes.Equal(body, content(4)) {
 		t.Errorf("now: got %d, %d bytes", status, len(body))
 	}
 	now := time.Now()
@@ -288,11 +288,11 @@ func httpGet(t *testing.T, address string) (int, []byte) {
 }
 
 func conformVend(t *testing.T, b backend) {
-	granted := origin.Source{ID: "granted", Bucket: "tiles", Prefix: "conform/base/", Texts: textsOf("conform/base/"), Key: keyOf("conform/base/"), Vend: true}
-	mixed := origin.Source{ID: "mixed", Bucket: "other", Texts: []string{"", "/public/", "/", ".png"}, Key: keyOf(""), Vend: true}
-	b.put(t, "tiles", "conform/base/report.pdf", "", tileKey(5))
-	b.put(t, "other", "1/public/0/1.png", "", tileKey(6))
-	b.put(t, "other", "1/secret/0/1.png", "", tileKey(7))
+	granted := origin.Source{ID: "granted", Bucket: "tiles", Prefix: "conform/base/", Literals: literalsOf("conform/base/"), Key: keyOf("conform/base/"), Vend: true}
+	mixed := origin.Source{ID: "mixed", Bucket: "other", Literals: []string{"", "/public/", "/", ".png"}, Key: keyOf(""), Vend: true}
+	b.put(t, "tiles", "conform/base/report.pdf", "", content(5))
+	b.put(t, "other", "1/public/0/1.png", "", content(6))
+	b.put(t, "other", "1/secret/0/1.png", "", content(7))
 	a := open(t, b.options(granted, mixed))
 	v, err := a.Vend(t.Context(), "ada@example.com", []string{"granted", "mixed"}, 15*time.Minute)
 	if err != nil {
@@ -360,8 +360,8 @@ func TestWebIdentityOnMinIO(t *testing.T) {
 	iss, address := tokenIssuer(t)
 	server := testenv.MinIO(t, testenv.OpenID{ConfigURL: address + "/.well-known/openid-configuration", ClientID: "tiles"})
 	server.CreateBucket(t, "tiles")
-	putter(server)(t, "tiles", "base/1/0/1.png", "", tileKey(1))
-	putter(server)(t, "tiles", "secret/1/0/1.png", "", tileKey(2))
+	putter(server)(t, "tiles", "base/1/0/1.png", "", content(1))
+	putter(server)(t, "tiles", "secret/1/0/1.png", "", content(2))
 	role := origin.Role{ARN: "arn:minio:iam:::role/any", WebIdentityTokenFile: tokenFile(t, iss), ScopeDown: true}
 	a := open(t, origin.Options{
 		Region: "us-east-1", Endpoint: server.Endpoint, STSEndpoint: server.Endpoint, PathStyle: true,
@@ -373,7 +373,7 @@ func TestWebIdentityOnMinIO(t *testing.T) {
 			{ID: "escape", Bucket: "tiles", Prefix: "base/", Key: keyOf("secret/"), Role: role},
 		},
 	})
-	if _, body, err := read(a.Source("base").Fetch(t.Context(), tile101, tile.Condition{})); err != nil || !bytes.Equal(body, tileKey(1)) {
+	if _, body, err := read(a.Source("base").Fetch(t.Context(), tile101, tile.Condition{})); err != nil || !bytes.Equal(body, content(1)) {
 		t.Errorf("got %d bytes, error %v", len(body), err)
 	}
 	if _, _, err := read(a.Source("escape").Fetch(t.Context(), tile101, tile.Condition{})); !errors.Is(err, tile.ErrDenied) {

@@ -2,11 +2,8 @@ package origin
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
-	"math"
-	"math/rand/v2"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -17,80 +14,83 @@ import (
 )
 
 const (
-	// patience is how old an attempt may be for a request without usable credentials to wait for it:
-	// the first ones at start, or new ones after S3 refused what was held.
-	patience = 2 * time.Second
-	// attemptTimeout leaves room for an STS that takes 30 s.
-	attemptTimeout = 40 * time.Second
-	minBackoff     = time.Second
-	maxBackoff     = 30 * time.Second
-	// refusedPause is the time between two refreshes that ExpiredToken and its like force, on average: the second
-	// of a pair may come at once, since what replaced the refused credentials may be refused for a reason of its own.
-	refusedPause = 5 * time.Second
-	// deniedPause is the least time between two that AccessDenied forces.
+	// maxCredentialWait bounds how long a request without usable credentials waits for the refresh under
+	// way: for the first credentials at start, or for new ones after S3 rejected those that were held. It
+	// counts from the refresh's beginning.
+	maxCredentialWait = 2 * time.Second
+	// rejectedPause is the average time between two refreshes that rejected credentials force. The second
+	// of a pair may come at once, since S3 may reject the replacement for a reason of its own.
+	rejectedPause = 5 * time.Second
+	// deniedPause is the least time between two refreshes that AccessDenied forces.
 	deniedPause = time.Minute
-	// never is when credentials that do not expire are refreshed, and when the patient give up.
-	never = time.Duration(math.MaxInt64)
 )
 
-// keeper holds one set of credentials and keeps it fresh in the background. It stands where the SDK
-// puts aws.CredentialsCache, in whose expiry window every caller waits for STS, and which fails
-// callers when a refresh fails although the credentials at hand are still good.
-type keeper struct {
+// credentialCache holds one set of credentials and keeps it fresh in the background. It takes the place of
+// aws.CredentialsCache, which has two faults: near the expiry every caller waits for STS, and a failed
+// refresh fails the callers although the credentials that are held are still valid.
+type credentialCache struct {
 	name    string // for people and metrics: no account, no secret
 	fetch   func(context.Context) (aws.Credentials, error)
 	log     *slog.Logger
 	observe func(name string, err error)
-	wake    chan struct{} // an attempt has been asked for; capacity 1
+	wake    chan struct{} // a refresh has been requested; capacity 1
 
-	mu       sync.Mutex
-	held     credentials   // zero before the first
-	next     chan struct{} // closed when others are held
-	attempt  *attempt      // under way or asked for
-	refusals [2]time.Time  // of the last two refreshes that a refusal forced
-	denial   time.Time     // of the last that a denial forced
-	failures int           // in a row
-	failed   error         // the last failure, nil after a success
-	since    time.Time     // of the first failure in the row
-	logged   time.Time     // of the last warning
+	mu         sync.Mutex
+	held       credentials   // zero before the first
+	changed    chan struct{} // closed when held is replaced
+	refreshing *refresh      // under way or requested, else nil
+	rejections [2]time.Time  // of the latest two refreshes that a rejection forced
+	denial     time.Time     // of the latest refresh that AccessDenied forced
+	failures   int           // in a row
+	lastErr    error         // of the latest refresh, nil after a success
+	since      time.Time     // of the first failure in the row
+	logged     time.Time     // of the latest warning
 }
 
-// credentials are one set of them, and what has been said of it since: whoever has a copy learns of it.
+// credentials are one set of them. All copies of a set share whether it was rejected.
 type credentials struct {
 	aws.Credentials
-	dead *atomic.Bool // S3 (or STS) has refused them: anything newer is better; nil with no keys
+	rejection *atomic.Bool // true once S3 or STS has rejected them; nil without keys
 }
 
-func (c credentials) refused() bool { return c.dead != nil && c.dead.Load() }
+// rejected reports whether S3 or STS has called them expired or invalid. Anything newer is better.
+func (c credentials) rejected() bool { return c.rejection != nil && c.rejection.Load() }
 
-// attempt is one call for credentials, shared by all that wait for it.
-type attempt struct {
+func sameCredentials(a, b credentials) bool {
+	return a.AccessKeyID == b.AccessKeyID && a.SessionToken == b.SessionToken
+}
+
+// refresh is one call for credentials. All that wait for it share it.
+type refresh struct {
 	begun time.Time
 	done  chan struct{}
 }
 
-func newKeeper(name string, fetch func(context.Context) (aws.Credentials, error), log *slog.Logger, observe func(string, error)) *keeper {
-	k := &keeper{name: name, fetch: fetch, log: log, observe: observe, wake: make(chan struct{}, 1), next: make(chan struct{})}
-	k.ask(time.Now()) // the earliest requests wait for the first attempt, which run makes
-	return k
+func newCredentialCache(name string, fetch func(context.Context) (aws.Credentials, error), log *slog.Logger, observe func(string, error)) *credentialCache {
+	c := &credentialCache{name: name, fetch: fetch, log: log, observe: observe, wake: make(chan struct{}, 1), changed: make(chan struct{})}
+	c.requestRefresh(time.Now()) // run makes it; the first requests wait for it
+	return c
 }
 
-// Retrieve returns what is held, at once while that is valid. Without, it waits for an attempt under
-// way until that is patience old. It makes no call of its own. Errors: tile.ErrNoCredentials.
-func (k *keeper) Retrieve(ctx context.Context) (credentials, error) {
-	return k.retrieve(ctx, patience)
+// Retrieve returns the credentials that are held, at once while they are valid. Otherwise it waits for the
+// refresh under way, within maxCredentialWait. It never calls for credentials itself. Its error is
+// tile.ErrNoCredentials.
+func (c *credentialCache) Retrieve(ctx context.Context) (credentials, error) {
+	return c.retrieve(ctx, maxCredentialWait)
 }
 
-// first is Retrieve for what no request waits for: a command, or the refresh of a role. It waits for the attempt
-// under way however long that takes.
-func (k *keeper) first(ctx context.Context) (credentials, error) { return k.retrieve(ctx, never) }
+// RetrieveLate is Retrieve for work that no request waits for: a command, or the refresh of a role. It waits
+// for the refresh under way to its end.
+func (c *credentialCache) RetrieveLate(ctx context.Context) (credentials, error) {
+	return c.retrieve(ctx, never)
+}
 
-func (k *keeper) retrieve(ctx context.Context, most time.Duration) (credentials, error) {
-	creds, wait, err := k.look(most)
+func (c *credentialCache) retrieve(ctx context.Context, maxWait time.Duration) (credentials, error) {
+	creds, wait, err := c.look(maxWait)
 	if wait.done == nil {
 		return creds, err
 	}
-	timer := time.NewTimer(time.Until(wait.begun.Add(most)))
+	timer := time.NewTimer(time.Until(wait.begun.Add(maxWait)))
 	defer timer.Stop()
 	select {
 	case <-wait.done:
@@ -98,228 +98,81 @@ func (k *keeper) retrieve(ctx context.Context, most time.Duration) (credentials,
 	case <-ctx.Done():
 		return credentials{}, fmt.Errorf("%w: %w", tile.ErrNoCredentials, ctx.Err())
 	}
-	creds, _, err = k.look(most)
+	creds, _, err = c.look(maxWait)
 	return creds, err
 }
 
-// look returns what is held, and the attempt that is worth waiting for instead, if there is one.
-func (k *keeper) look(most time.Duration) (credentials, attempt, error) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
+// look returns the credentials that are held. It also returns the refresh that is worth waiting for in their
+// stead, if there is one.
+func (c *credentialCache) look(maxWait time.Duration) (credentials, refresh, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	now := time.Now()
-	valid := k.valid(now)
-	if valid && !k.held.refused() {
-		return k.held, attempt{}, nil
+	valid := c.valid(now)
+	if valid && !c.held.rejected() {
+		return c.held, refresh{}, nil
 	}
-	if !valid && k.attempt == nil && k.failures == 0 {
-		k.ask(now) // the wall clock jumped past the refresh, as after a laptop's sleep
+	if !valid && c.refreshing == nil && c.failures == 0 {
+		c.requestRefresh(now) // the clock jumped past the planned refresh, as after a laptop's sleep
 	}
-	var wait attempt
-	if k.attempt != nil && now.Sub(k.attempt.begun) < most {
-		wait = *k.attempt
+	var wait refresh
+	if c.refreshing != nil && now.Sub(c.refreshing.begun) < maxWait {
+		wait = *c.refreshing
 	}
 	if valid {
-		return k.held, wait, nil // refused before, and the next best
+		return c.held, wait, nil // rejected before, but there are no better ones
 	}
-	why := "not there yet"
-	if k.failed != nil {
-		why = detail(k.failed)
+	reason := "not there yet"
+	if c.lastErr != nil {
+		reason = errorDetail(c.lastErr)
 	}
-	return credentials{}, wait, fmt.Errorf("%w: %s: %s", tile.ErrNoCredentials, k.name, why)
+	return credentials{}, wait, fmt.Errorf("%w: %s: %s", tile.ErrNoCredentials, c.name, reason)
 }
 
-func (k *keeper) valid(now time.Time) bool {
-	return k.held.HasKeys() && (!k.held.CanExpire || now.Before(k.held.Expires))
+func (c *credentialCache) valid(now time.Time) bool {
+	return c.held.HasKeys() && (!c.held.CanExpire || now.Before(c.held.Expires))
 }
 
-// refused says that S3 (or STS) took these for expired or invalid. All who say so of the same
-// credentials share one refresh; requests wait for it, as those credentials won't do.
-func (k *keeper) refused(c credentials) {
-	c.dead.Store(true)
-	k.mu.Lock()
-	defer k.mu.Unlock()
+// reportRejected notes that S3 or STS called creds expired or invalid. It forces a refresh, which all that
+// report the same credentials share and wait for.
+func (c *credentialCache) reportRejected(creds credentials) {
+	creds.rejection.Store(true)
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	now := time.Now()
-	if same(c, k.held) && k.attempt == nil && now.Sub(k.refusals[0]) >= 2*refusedPause { // else they have been replaced, or will be
-		k.refusals = [2]time.Time{k.refusals[1], now}
-		k.ask(now)
+	// Otherwise they have been replaced already, or will be soon.
+	if sameCredentials(creds, c.held) && c.refreshing == nil && now.Sub(c.rejections[0]) >= 2*rejectedPause {
+		c.rejections = [2]time.Time{c.rejections[1], now}
+		c.requestRefresh(now)
 	}
 }
 
-// denied says that S3 answered AccessDenied. New credentials help where a session has been revoked or
-// its role made anew; no request waits for them.
-func (k *keeper) denied(c credentials) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
+// reportDenied notes that S3 answered AccessDenied. It forces a refresh, for which no request waits: new
+// credentials help where a session was revoked or its role was made anew.
+func (c *credentialCache) reportDenied(creds credentials) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	now := time.Now()
-	if same(c, k.held) && k.attempt == nil && now.Sub(k.denial) >= deniedPause {
-		k.denial = now
-		k.ask(now)
+	if sameCredentials(creds, c.held) && c.refreshing == nil && now.Sub(c.denial) >= deniedPause {
+		c.denial = now
+		c.requestRefresh(now)
 	}
 }
 
-// ask is called with the lock held, and no attempt under way.
-func (k *keeper) ask(now time.Time) {
-	k.attempt = &attempt{begun: now, done: make(chan struct{})}
-	select {
-	case k.wake <- struct{}{}:
-	default:
-	}
-}
-
-// run makes every attempt, one at a time, until ctx ends.
-func (k *keeper) run(ctx context.Context) {
-	timer := time.NewTimer(never)
-	defer timer.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-k.wake:
-		case <-timer.C:
-		}
-		timer.Reset(k.refresh(ctx))
-	}
-}
-
-// refresh makes one attempt and returns how long to wait before the next.
-func (k *keeper) refresh(ctx context.Context) time.Duration {
-	k.mu.Lock()
-	if k.attempt == nil {
-		k.ask(time.Now())
-	}
-	k.attempt.begun = time.Now()
-	select {
-	case <-k.wake: // this attempt is the one that was asked for
-	default:
-	}
-	k.mu.Unlock()
-
-	bounded, cancel := context.WithTimeout(ctx, attemptTimeout)
-	fetched, err := k.fetch(bounded)
-	cancel()
-
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	defer func() {
-		close(k.attempt.done)
-		k.attempt = nil
-	}()
-	if ctx.Err() != nil {
-		return never // the end, no failure of STS's
-	}
-	now := time.Now()
-	creds := credentials{fetched, new(atomic.Bool)}
-	if same(creds, k.held) {
-		creds.dead = k.held.dead
-	}
-	if err == nil {
-		err = usable(creds, now)
-	}
-	k.observe(k.name, err)
-	return k.keep(creds, err, now)
-}
-
-// usable tells credentials that are none.
-func usable(c credentials, now time.Time) error {
-	switch {
-	case !c.HasKeys():
-		return errors.New("the answer holds no credentials")
-	case c.CanExpire && !now.Before(c.Expires):
-		return fmt.Errorf("the answer's credentials expired at %s, %s ago: is this machine's clock right?",
-			c.Expires.UTC().Format(time.RFC3339), now.Sub(c.Expires).Round(time.Second))
-	case c.refused():
-		return errors.New("the answer holds the same credentials that were refused")
-	}
-	return nil
-}
-
-// keep takes an attempt's result, and returns the time until the next: between a half and two thirds of
-// what is left of a life, so that many instances don't ask together and an STS outage has long to end.
-func (k *keeper) keep(creds credentials, err error, now time.Time) time.Duration {
-	if err == nil {
-		if k.failures > 0 {
-			k.log.Info("origin credentials are fresh again", "credentials", k.name, "expires", expiry(creds))
-		}
-		k.held, k.failures, k.failed = creds, 0, nil
-		close(k.next)
-		k.next = make(chan struct{})
-		if !creds.CanExpire {
-			return never
-		}
-		return max(minBackoff, jitter(creds.Expires.Sub(now), 1./2, 2./3))
-	}
-	if k.failures == 0 {
-		k.since = now
-	}
-	k.failures++
-	k.failed = err
-	left := maxBackoff
-	if k.valid(now) && k.held.CanExpire {
-		left = k.held.Expires.Sub(now) / 4 // try more often as the end nears
-	}
-	if now.Sub(k.logged) >= time.Minute || k.failures == 1 {
-		k.logged = now
-		k.log.Warn("origin credentials could not be refreshed", "credentials", k.name, "error", detail(err),
-			"failures", k.failures, "valid_until", expiry(k.held))
-	}
-	backoff := min(maxBackoff, minBackoff<<min(k.failures-1, 10))
-	return max(minBackoff, min(left, jitter(backoff, 1./2, 1)))
-}
-
-// renewed is closed when other credentials are there than now.
-func (k *keeper) renewed() <-chan struct{} {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	return k.next
+// replaced returns a channel that is closed when other credentials than now are held.
+func (c *credentialCache) replaced() <-chan struct{} {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.changed
 }
 
 // status is for /ready, the metrics and `tilegate check`.
-func (k *keeper) status() CredentialsStatus {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	s := CredentialsStatus{Name: k.name, Valid: k.valid(time.Now()), Source: k.held.Source, Err: k.failed, Since: k.since, held: k.held.HasKeys()}
-	if k.held.CanExpire {
-		s.Expires = k.held.Expires
+func (c *credentialCache) status() CredentialsStatus {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	s := CredentialsStatus{Name: c.name, Valid: c.valid(time.Now()), Source: c.held.Source, Err: c.lastErr, Since: c.since, held: c.held.HasKeys()}
+	if c.held.CanExpire {
+		s.Expires = c.held.Expires
 	}
 	return s
-}
-
-// CredentialsStatus says how one set of credentials is.
-type CredentialsStatus struct {
-	Name    string    // the role's name or "default credential chain"; safe as a metric's label
-	Source  string    // where they came from, as the SDK calls it; empty before the first
-	Valid   bool      // held, and not expired
-	Expires time.Time // zero: never, or none are held
-	Err     error     // of the last refresh, nil when it succeeded; for the log
-	Since   time.Time // of the first failure in a row, when Err is set
-	held    bool      // some have been there, expired or not
-}
-
-func same(a, b credentials) bool {
-	return a.AccessKeyID == b.AccessKeyID && a.SessionToken == b.SessionToken
-}
-
-// detail is for the log, which names the class already.
-func detail(err error) string {
-	var f *fault
-	if errors.As(err, &f) {
-		return f.detail()
-	}
-	return plain(err.Error(), nil)
-}
-
-// expiry is for the log.
-func expiry(c credentials) string {
-	switch {
-	case !c.HasKeys():
-		return "none held"
-	case !c.CanExpire:
-		return "never expire"
-	}
-	return c.Expires.UTC().Format(time.RFC3339)
-}
-
-// jitter is a random part of d, from its share low to its share high.
-func jitter(d time.Duration, low, high float64) time.Duration {
-	return time.Duration(float64(d) * (low + (high-low)*rand.Float64())) //nolint:gosec // spreads load, keeps no secret
 }

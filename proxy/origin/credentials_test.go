@@ -35,7 +35,7 @@ func (w *world) mustFetch(t *testing.T) time.Duration {
 	if err != nil {
 		t.Fatalf("after %s: %v", time.Since(begun), err)
 	}
-	if string(body) != string(tileKey(1)) {
+	if string(body) != string(content(1)) {
 		t.Fatalf("got %d other bytes", len(body))
 	}
 	return time.Since(begun)
@@ -138,8 +138,8 @@ func TestSTSOutageFromMinute5To59FailsNothing(t *testing.T) {
 				if lines := strings.Join(w.origin.Degraded(), "\n"); !strings.Contains(lines, "refresh failing") || !strings.Contains(lines, "valid until") {
 					t.Errorf("degraded: %q", lines)
 				}
-				if err := w.origin.Ready(); err != nil {
-					t.Errorf("not ready any more: %v", err)
+				if lines := w.origin.NotReady(); len(lines) > 0 {
+					t.Errorf("not ready any more: %q", lines)
 				}
 				restore()
 				for time.Since(begun) < 62*time.Minute { // past the end of the first session
@@ -221,8 +221,8 @@ func TestRefusedCredentialsCauseNoStormAtSTS(t *testing.T) {
 	})
 }
 
-// What S3 refuses after new credentials were asked for on a hunch is news, and so is what it refuses of those that
-// came in place of refused ones.
+// Credentials are refreshed again if S3 rejects them soon after a refresh that AccessDenied forced, or rejects those
+// that replaced rejected ones.
 func TestRefusalIsNews(t *testing.T) {
 	for name, before := range map[string]func(t *testing.T, w *world){
 		"after a denial": func(t *testing.T, w *world) {
@@ -236,7 +236,7 @@ func TestRefusalIsNews(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			inBubble(t, func(t *testing.T, w *world) {
-				w.settled(t)
+				w.waitReady(t)
 				before(t, w)
 				pass(500 * time.Millisecond)
 				if n := w.assumed(); n != 1 {
@@ -247,7 +247,7 @@ func TestRefusalIsNews(t *testing.T) {
 				if n := w.assumed(); n != 2 {
 					t.Errorf("%d calls of AssumeRole, want another", n)
 				}
-			}, forbid(origin.False))
+			}, missingOn403(origin.Never))
 		})
 	}
 }
@@ -321,20 +321,20 @@ func TestReadinessAtStart(t *testing.T) {
 				w.restart(t)
 				for range 5 {
 					pass(time.Minute)
-					if err := w.origin.Ready(); err == nil || !strings.Contains(err.Error(), tc.says) {
-						t.Fatalf("ready: got %v, want %q", err, tc.says)
+					if lines := strings.Join(w.origin.NotReady(), "\n"); !strings.Contains(lines, tc.says) {
+						t.Fatalf("not ready: got %q, want %q", lines, tc.says)
 					}
 				}
 				restore()
 				pass(time.Minute)
-				if err := w.origin.Ready(); err != nil {
-					t.Errorf("not ready: %v", err)
+				if lines := w.origin.NotReady(); len(lines) > 0 {
+					t.Errorf("not ready: %q", lines)
 				}
 				w.Inject(tc.fault)
 				pass(2 * time.Hour)
 				_, _, _ = w.fetch(t.Context(), tile101, tile.Condition{})
-				if err := w.origin.Ready(); err != nil {
-					t.Errorf("not ready once it was: %v", err)
+				if lines := w.origin.NotReady(); len(lines) > 0 {
+					t.Errorf("not ready once it was: %q", lines)
 				}
 				if len(w.origin.Degraded()) == 0 {
 					t.Error("not degraded in an outage")
@@ -344,7 +344,7 @@ func TestReadinessAtStart(t *testing.T) {
 	}
 }
 
-// What waits for credentials to ask S3 with asks as soon as they are there.
+// The probe at start is sent again as soon as there are credentials.
 func TestReadyOnceCredentialsArrive(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world) {
 		restore := w.Inject(fakeaws.Fault{Op: "AssumeRole", Status: http.StatusServiceUnavailable, Code: "ServiceUnavailable"})
@@ -356,8 +356,8 @@ func TestReadyOnceCredentialsArrive(t *testing.T) {
 			pass(100 * time.Millisecond)
 		}
 		pass(100 * time.Millisecond)
-		if err := w.origin.Ready(); err != nil {
-			t.Errorf("not ready: %v", err)
+		if lines := w.origin.NotReady(); len(lines) > 0 {
+			t.Errorf("not ready: %q", lines)
 		}
 	})
 }
@@ -405,8 +405,7 @@ func TestStaticCredentialsAreAskedForOnce(t *testing.T) {
 	})
 }
 
-// Instance and container credentials are the same until the platform rotates them, some minutes before
-// they expire.
+// The platform returns the same instance or container credentials until some minutes before they expire.
 func TestExpiringBaseCredentialsAreFollowed(t *testing.T) {
 	var calls atomic.Int32
 	inBubble(t, func(t *testing.T, w *world) {

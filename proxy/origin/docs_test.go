@@ -25,7 +25,7 @@ func awsPage(t *testing.T) string {
 
 var fence = regexp.MustCompile("(?s)```json\n(.*?)```")
 
-// iamPolicy has what AWS's grammar allows, of what the page uses.
+// iamPolicy has the elements of AWS's grammar that the page uses.
 // https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_grammar.html
 type iamPolicy struct {
 	Version   string
@@ -61,12 +61,12 @@ func TestPoliciesInTheDocumentation(t *testing.T) {
 	}
 }
 
-// The role's policy on the page is enough for its tiles and its file, and for nothing else.
+// The role's policy on the page allows its tiles and its file, and nothing else.
 func TestDocumentedRoleReadsItsTilesAlone(t *testing.T) {
 	policy := fence.FindStringSubmatch(awsPage(t))[1]
 	inBubble(t, func(t *testing.T, w *world) {
-		w.Put("acme-private-tiles", "basemap/1/0/1.png", fakeaws.Object{Body: tileKey(1)})
-		w.Put("acme-private-tiles", "secret/1/0/1.png", fakeaws.Object{Body: tileKey(2)})
+		w.Put("acme-private-tiles", "basemap/1/0/1.png", fakeaws.Object{Body: content(1)})
+		w.Put("acme-private-tiles", "secret/1/0/1.png", fakeaws.Object{Body: content(2)})
 		w.Put("acme-private-docs", "2026/report.pdf", fakeaws.Object{Body: []byte("%PDF")})
 		for id, want := range map[string]error{"basemap": nil, "file:report": nil, "secret": tile.ErrDenied} {
 			if _, _, err := read(w.origin.Source(id).Fetch(t.Context(), tile101, tile.Condition{})); !errors.Is(err, want) {
@@ -89,7 +89,7 @@ var (
 	code     = regexp.MustCompile("`([A-Z][A-Za-z.]+)`")
 )
 
-// Each code in the page's tables is one that tilegate gives this class, or a hint of its own.
+// tilegate gives each code in the page's tables the class of its row, or a hint.
 func TestDocumentedErrorsAreTheOnesOfTheLog(t *testing.T) {
 	page := awsPage(t)
 	_, page, _ = strings.Cut(page, "## What the log says")
@@ -100,13 +100,13 @@ func TestDocumentedErrorsAreTheOnesOfTheLog(t *testing.T) {
 		for _, found := range code.FindAllStringSubmatch(strings.ReplaceAll(row[1], "`AccessDenied` that names", ""), -1) {
 			rows++
 			inBubble(t, func(t *testing.T, w *world) {
-				w.settled(t)
+				w.waitReady(t)
 				w.Inject(fakeaws.Fault{Op: "GetObject", Status: 500, Code: found[1]})
 				_, _, err := w.fetch(t.Context(), tile101, tile.Condition{})
 				if log := w.log.String(); err == nil || !strings.Contains(log, "class="+class) || !strings.Contains(err.Error(), found[1]) {
 					t.Errorf("%s: want class %s; got %v, logged %s", found[1], class, err, log)
 				}
-			}, forbid(origin.False))
+			}, missingOn403(origin.Never))
 		}
 	}
 	for _, row := range tableRow.FindAllStringSubmatch(stsTable, -1) {

@@ -34,8 +34,8 @@ func TestFetchTellsWhatS3Stores(t *testing.T) {
 		"weak ETag":    {fakeaws.Object{Body: []byte("abc"), ETag: `W/"e4"`}, "", ""},
 		"bare ETag":    {fakeaws.Object{Body: []byte("abc"), ETag: `e5`}, "", ""},
 		"empty object": {fakeaws.Object{Body: []byte{}, ETag: `"e6"`}, `"e6"`, ""},
-		"CRC64NVME":    {fakeaws.Object{Body: tileKey(9), ETag: `"e7"`, Checksum: "CRC64NVME"}, `"e7"`, ""},
-		"no checksum":  {fakeaws.Object{Body: tileKey(9), ETag: `"e8"`, Checksum: "none"}, `"e8"`, ""},
+		"CRC64NVME":    {fakeaws.Object{Body: content(9), ETag: `"e7"`, Checksum: "CRC64NVME"}, `"e7"`, ""},
+		"no checksum":  {fakeaws.Object{Body: content(9), ETag: `"e8"`, Checksum: "none"}, `"e8"`, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			tc.put.LastModified = modified
@@ -53,7 +53,7 @@ func TestFetchTellsWhatS3Stores(t *testing.T) {
 
 func TestConditions(t *testing.T) {
 	w := start(t, nil)
-	whole := tileKey(1)
+	whole := content(1)
 	o, _, err := w.fetch(t.Context(), tile101, tile.Condition{})
 	if err != nil {
 		t.Fatal(err)
@@ -108,8 +108,8 @@ func TestAnswersThatDoNotFitTheRequest(t *testing.T) {
 		"a range of another object":    {contentRange(7000, o.Size, o.Size+1), resume, tile.ErrBadAnswer},
 		"a range of unknown size":      {fakeaws.Fault{Header: http.Header{"Content-Range": {"bytes 7000-20439/*"}}}, resume, tile.ErrBadAnswer},
 		"a range that is none":         {fakeaws.Fault{Header: http.Header{"Content-Range": {"seven to nine"}}}, resume, tile.ErrBadAnswer},
-		"all of it, with its ETag":     {fakeaws.Fault{Body: tileKey(1), Header: http.Header{"Etag": {o.ETag}}}, resume, nil},
-		"all of another one":           {fakeaws.Fault{Body: tileKey(1), Header: http.Header{"Etag": {`"other"`}}}, resume, tile.ErrChanged},
+		"all of it, with its ETag":     {fakeaws.Fault{Body: content(1), Header: http.Header{"Etag": {o.ETag}}}, resume, nil},
+		"all of another one":           {fakeaws.Fault{Body: content(1), Header: http.Header{"Etag": {`"other"`}}}, resume, tile.ErrChanged},
 		"all, but too short":           {fakeaws.Fault{Body: []byte("short"), Header: http.Header{"Etag": {o.ETag}}}, resume, tile.ErrBadAnswer},
 		"a page, status 404":           {fakeaws.Fault{Status: http.StatusNotFound, Code: "NotFound"}, tile.Condition{}, tile.ErrBadAnswer},
 	} {
@@ -120,7 +120,7 @@ func TestAnswersThatDoNotFitTheRequest(t *testing.T) {
 			if !errors.Is(err, tc.want) {
 				t.Fatalf("got %v, want %v", err, tc.want)
 			}
-			if err == nil && !bytes.Equal(body, tileKey(1)[tc.cond.Offset:]) {
+			if err == nil && !bytes.Equal(body, content(1)[tc.cond.Offset:]) {
 				t.Errorf("got %d other bytes", len(body))
 			}
 		})
@@ -131,7 +131,7 @@ func TestUnknownLength(t *testing.T) {
 	w := start(t, nil)
 	w.Inject(fakeaws.Fault{Op: "GetObject", Header: http.Header{"Content-Length": nil}})
 	o, body, err := w.fetch(t.Context(), tile101, tile.Condition{})
-	if err != nil || o.Size != -1 || !bytes.Equal(body, tileKey(1)) {
+	if err != nil || o.Size != -1 || !bytes.Equal(body, content(1)) {
 		t.Errorf("got %d bytes, size %d, error %v", len(body), o.Size, err)
 	}
 }
@@ -155,7 +155,7 @@ func TestBodyFaults(t *testing.T) {
 			if !errors.Is(err, tc.want) {
 				t.Fatalf("got %v, want %v", err, tc.want)
 			}
-			if !bytes.HasPrefix(tileKey(1), body) {
+			if !bytes.HasPrefix(content(1), body) {
 				t.Error("the bytes before the fault are not the object's")
 			}
 		})
@@ -268,6 +268,35 @@ func TestTheCallersContextStopsEverything(t *testing.T) {
 	}
 }
 
+// countdown is a context that ends after a number of calls of Err. It ends between any two lines of code without a race.
+type countdown struct {
+	context.Context
+	looks *atomic.Int64 // calls of Err that are left before the end
+}
+
+func (c countdown) Err() error {
+	if c.looks.Add(-1) < 0 {
+		return context.Canceled
+	}
+	return nil
+}
+
+// The caller may leave between any two looks at its context, also while S3's error document is read.
+func TestCallerLeavesBetweenTwoLooks(t *testing.T) {
+	tiles := stub(t, func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(http.StatusBadRequest)
+		_, _ = io.WriteString(w, "<Error><Code>Whatever</Code></Error>")
+	})
+	for n := range int64(30) {
+		ctx := countdown{t.Context(), new(atomic.Int64)}
+		ctx.looks.Store(n)
+		_, err := tiles.Fetch(ctx, tile101, tile.Condition{})
+		if !errors.Is(err, context.Canceled) && !errors.Is(err, tile.ErrBadAnswer) {
+			t.Errorf("leaving at look %d: got %v", n, err)
+		}
+	}
+}
+
 func TestConnectionRefused(t *testing.T) {
 	w := start(t, nil)
 	if _, _, err := w.fetch(t.Context(), tile101, tile.Condition{}); err != nil {
@@ -282,7 +311,7 @@ func TestConnectionRefused(t *testing.T) {
 	}
 }
 
-// What leaks a connection or a goroutine shows in a bubble: it does not end.
+// A bubble does not end while a goroutine is left, so that this test also finds leaks.
 func TestConnectionsAreReused(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world) {
 		for range 50 {
@@ -315,7 +344,7 @@ func TestEndlessErrorDocumentIsCutOff(t *testing.T) {
 	}
 }
 
-// A part that says nothing of its place is no whole object.
+// A part that does not say where it belongs is not the whole object.
 func TestPartWithoutContentRangeIsABadAnswer(t *testing.T) {
 	tiles := stub(t, func(w http.ResponseWriter, _ *http.Request) {
 		w.WriteHeader(http.StatusPartialContent)
@@ -327,9 +356,9 @@ func TestPartWithoutContentRangeIsABadAnswer(t *testing.T) {
 	}
 }
 
-// What S3 keeps as an object's checksum holds for the object in parts, too.
+// S3's checksum of an object also holds for an object that came in parts.
 func TestChecksumOfAnObjectInParts(t *testing.T) {
-	body := tileKey(1)
+	body := content(1)
 	sum := base64.StdEncoding.EncodeToString(binary.BigEndian.AppendUint32(nil, crc32.ChecksumIEEE(body)))
 	tiles := stub(t, func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("X-Amz-Checksum-Crc32", sum)

@@ -43,7 +43,7 @@ type world struct {
 	dialled atomic.Int64 // connections, in a bubble
 }
 
-// change is what a test wants different from the usual world.
+// change is a difference from the usual world.
 type change func(*fakeaws.Role, *origin.Options)
 
 // start builds a world that reads s3://tiles/base/{z}/{x}/{y}.png with an assumed role, and runs it until
@@ -53,7 +53,7 @@ func start(t testing.TB, listener net.Listener, changes ...change) *world {
 	return startServer(t, fakeaws.Options{Listener: listener}, changes...)
 }
 
-// startSkewed is start in a bubble, with S3's and STS's clock ahead of ours.
+// startSkewed is start in a bubble where the clocks of S3 and STS are ahead.
 func startSkewed(t testing.TB, ahead time.Duration, changes ...change) *world {
 	t.Helper()
 	return startServer(t, fakeaws.Options{
@@ -93,8 +93,8 @@ func startServer(t testing.TB, of fakeaws.Options, changes ...change) *world {
 		server.AddRole(role)); err != nil {
 		t.Fatal(err)
 	}
-	w.Put("tiles", "base/0/0/0.png", fakeaws.Object{Body: tileKey(0)})
-	w.Put("tiles", "base/1/0/1.png", fakeaws.Object{Body: tileKey(1)})
+	w.Put("tiles", "base/0/0/0.png", fakeaws.Object{Body: content(0)})
+	w.Put("tiles", "base/1/0/1.png", fakeaws.Object{Body: content(1)})
 	w.opt, w.stop = opt, func() {}
 	w.restart(t)
 	t.Cleanup(func() {
@@ -106,7 +106,7 @@ func startServer(t testing.TB, of fakeaws.Options, changes ...change) *world {
 	return w
 }
 
-// restart begins anew with the same options and bucket.
+// restart makes a new origin with the same options and bucket.
 func (w *world) restart(t testing.TB) {
 	t.Helper()
 	w.stop()
@@ -127,8 +127,8 @@ func (w *world) restart(t testing.TB) {
 	}
 }
 
-// tile is n's content: 20 KB that differ from every other's.
-func tileKey(n byte) []byte {
+// content is 20 KB of bytes that differ for each n.
+func content(n byte) []byte {
 	return []byte(strings.Repeat(fmt.Sprintf("tile %3d: 0123456789 abcdefghijklmnop\n", n), 540))
 }
 
@@ -158,7 +158,7 @@ func read(o *tile.Object, err error) (*tile.Object, []byte, error) {
 	return o, body, err
 }
 
-// logBuffer keeps what is logged.
+// logBuffer keeps the log.
 type logBuffer struct {
 	mu sync.Mutex
 	b  strings.Builder
@@ -176,7 +176,7 @@ func (l *logBuffer) String() string {
 	return l.b.String()
 }
 
-// observed counts what the Observer is told.
+// observed counts the calls of an Observer.
 type observed struct {
 	mu     sync.Mutex
 	counts map[string]int
@@ -197,7 +197,7 @@ func (o *observed) count(what string) int {
 	return o.counts[what]
 }
 
-// all counts what begins with a word.
+// all counts the calls that begin with a word.
 func (o *observed) all(word string) (n int) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -218,31 +218,31 @@ func (o *observed) observer() origin.Observer {
 	}
 }
 
-// settled waits, in a bubble, until the first credentials and the first request are over.
-func (w *world) settled(t testing.TB) {
+// waitReady waits, in a bubble, until the origin is ready, and forgets the requests so far.
+func (w *world) waitReady(t testing.TB) {
 	t.Helper()
 	pass(time.Second)
-	if err := w.origin.Ready(); err != nil {
-		t.Fatal(err)
+	if lines := w.origin.NotReady(); len(lines) > 0 {
+		t.Fatalf("not ready: %q", lines)
 	}
 	w.ResetRequests()
 }
 
-// settledOrNot waits, in a bubble, until what happens at start has happened.
-func (w *world) settledOrNot(t testing.TB) {
+// waitAssumed waits, in a bubble, for the first AssumeRole.
+func (w *world) waitAssumed(t testing.TB) {
 	t.Helper()
 	if err := w.Wait(t.Context(), func() bool { return w.assumed() > 0 }); err != nil {
 		t.Fatal(err)
 	}
 }
 
-// stub is an S3 that answers each request with the same.
+// stub runs an origin whose S3 is a handler.
 func stub(t testing.TB, answer http.HandlerFunc, changes ...func(*origin.Options)) *origin.S3 {
 	t.Helper()
 	server := httptest.NewServer(answer)
 	opt := origin.Options{
 		Endpoint: server.URL, PathStyle: true, Base: static("AKIAUSER", "user-secret"),
-		Sources: []origin.Source{{ID: "base", Bucket: "tiles", Prefix: "base/", Key: keyOf("base/"), Forbid: origin.False}},
+		Sources: []origin.Source{{ID: "base", Bucket: "tiles", Prefix: "base/", Key: keyOf("base/"), MissingOn403: origin.Never}},
 	}
 	for _, c := range changes {
 		c(&opt)

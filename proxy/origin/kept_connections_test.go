@@ -13,7 +13,7 @@ import (
 	"tilegate/internal/tile"
 )
 
-// However many connections are kept, a request that S3 answers by resetting them costs a few.
+// A request that S3 answers with a reset is sent a few times, however many connections are kept.
 func TestResetsOfKeptConnectionsCostAFewRequests(t *testing.T) {
 	const kept = 40
 	var bad atomic.Int64

@@ -6,13 +6,14 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 
 	"tilegate/internal/fakeaws"
 	"tilegate/internal/tile"
 	"tilegate/proxy/origin"
 )
 
-// source is of a bucket and prefix, with a role that is scoped down.
+// source returns a source of a bucket and prefix, whose role is scoped down.
 func source(id, bucket, prefix string) origin.Source {
 	return origin.Source{ID: id, Bucket: bucket, Prefix: prefix, Key: keyOf(prefix), Role: origin.Role{ARN: roleARN, ScopeDown: true}}
 }
@@ -55,7 +56,7 @@ func TestSessionPolicy(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			inBubble(t, func(t *testing.T, w *world) {
-				w.settledOrNot(t)
+				w.waitAssumed(t)
 				if got := w.sentPolicy(t); got != tc.want {
 					t.Errorf("got  %s\nwant %s", got, tc.want)
 				}
@@ -67,7 +68,7 @@ func TestSessionPolicy(t *testing.T) {
 func TestPolicyOnAWSNamesKMSAndThePartition(t *testing.T) {
 	const arn = "arn:aws-us-gov:iam::123456789012:role/tiles-reader"
 	inBubble(t, func(t *testing.T, w *world) {
-		w.settledOrNot(t)
+		w.waitAssumed(t)
 		want := `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"s3:GetObject","Resource":["arn:aws-us-gov:s3:::tiles/base/*"]},` +
 			`{"Effect":"Allow","Action":"s3:ListBucket","Resource":["arn:aws-us-gov:s3:::tiles"]},` +
 			`{"Effect":"Allow","Action":"kms:Decrypt","Resource":["*"],"Condition":{"StringLike":{"kms:ViaService":["s3.*"]}}}]}`
@@ -134,18 +135,41 @@ func TestFaultsInTheOptionsAreAllTold(t *testing.T) {
 		Base: static("A", "B"), PresignExpires: 5 * 60e9, PresignWindow: 5 * 60e9,
 		Sources: []origin.Source{{ID: "a", Vend: true}, {ID: "a"}},
 	})
-	for _, want := range []string{"no AWS region", "presign.expires", "a: there are two", "a: vend needs a role", "a: vend needs the texts"} {
-		if err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("got %v, want it to say %q", err, want)
-		}
+	if got, want := faultyFields(err), []string{"Region", "PresignExpires", "a Vend", "a Literals", "a ID"}; !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q: %v", got, want, err)
 	}
 	_, err = origin.New(t.Context(), origin.Options{
 		Base: static("A", "B"), Endpoint: "http://127.0.0.1:9000",
-		Sources: []origin.Source{{ID: "a", Role: origin.Role{ARN: roleARN}}},
+		Sources: []origin.Source{{ID: "a", Bucket: "tiles", Role: origin.Role{ARN: roleARN}}, {ID: "b", Bucket: "tiles", Role: origin.Role{ARN: roleARN}}},
 	})
-	if err == nil || !strings.Contains(err.Error(), "aws.sts_endpoint") {
-		t.Errorf("a role on a custom endpoint: %v", err)
+	if got := faultyFields(err); !slices.Equal(got, []string{"STSEndpoint"}) {
+		t.Errorf("a role on a custom endpoint: got %q, %v", got, err)
 	}
+	_, err = origin.New(t.Context(), origin.Options{Region: "us-east-1", Base: static("A", "B"), Sources: []origin.Source{{ID: "a", Bucket: "tiles--use1-az4--x-s3"}, {ID: "b", Bucket: "tiles"}}})
+	if got := faultyFields(err); !slices.Equal(got, []string{"a Bucket"}) {
+		t.Errorf("a directory bucket: got %q, %v", got, err)
+	}
+}
+
+// faultyFields lists what an error of origin.New is about: a field of the options, or a source's ID and its field.
+func faultyFields(err error) (fields []string) {
+	joined, ok := err.(interface{ Unwrap() []error })
+	if !ok {
+		return nil
+	}
+	for _, err := range joined.Unwrap() {
+		var option *origin.OptionError
+		var source *origin.SourceError
+		switch {
+		case errors.As(err, &option):
+			fields = append(fields, option.Field)
+		case errors.As(err, &source):
+			fields = append(fields, source.ID+" "+source.Field)
+		default:
+			fields = append(fields, err.Error())
+		}
+	}
+	return fields
 }
 
 func TestRolesOfTheirOwn(t *testing.T) {
@@ -155,6 +179,7 @@ func TestRolesOfTheirOwn(t *testing.T) {
 			t.Fatal(err)
 		}
 		w.stop() // STS may have been asked for it before
+		synctest.Wait()
 		w.ResetRequests()
 		w.restart(t)
 		w.mustFetch(t)
@@ -164,6 +189,7 @@ func TestRolesOfTheirOwn(t *testing.T) {
 				t.Errorf("%s: %v", id, err)
 			}
 		}
+		synctest.Wait() // for the probes at start
 		var names, keys []string
 		for _, c := range w.origin.Credentials() {
 			names = append(names, c.Name)

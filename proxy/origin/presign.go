@@ -14,24 +14,24 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 )
 
-// minPresignLife is the shortest life of a URL that is handed out.
-const minPresignLife = 20 * time.Second
+// minURLLife is the shortest life of a presigned URL.
+const minURLLife = 20 * time.Second
 
-// window keeps what the URLs of one source are signed with, so that a refresh of the credentials doesn't
-// change a URL which browsers and CDNs have under its old name.
-type window struct {
+// urlWindow keeps what the URLs of one source are signed with. So a refresh of the credentials does not change
+// a URL that browsers and CDNs have in their caches.
+type urlWindow struct {
 	mu   sync.Mutex
 	kept signature
 }
 
 // signature is what a URL is signed with.
 type signature struct {
-	begun, expires time.Time // by S3's clock; it is signed as of begun
+	begun, expires time.Time // by S3's clock; begun is the time in the signature
 	creds          credentials
 }
 
-// Presign makes a URL that gets the object straight from S3. Within Options.PresignWindow it is
-// the same on every call. Errors: tile.ErrNoCredentials, also when those held live less than 20 s.
+// Presign makes a URL that gets the object straight from S3. Within Options.PresignWindow every call returns
+// the same URL. Its error is tile.ErrNoCredentials, also where the credentials expire within 20 s.
 func (s *S3) Presign(ctx context.Context, key tile.Key) (tile.Signed, error) {
 	sig, err := s.signature(ctx)
 	if err != nil {
@@ -40,14 +40,14 @@ func (s *S3) Presign(ctx context.Context, key tile.Key) (tile.Signed, error) {
 	skew := s.aws.clockSkew()
 	constant := sig.begun.Add(s.aws.opt.PresignWindow)
 	if sig.creds.CanExpire {
-		constant = earlier(constant, sig.creds.Expires.Add(skew-minPresignLife)) // others are used from then on
+		constant = earlier(constant, sig.creds.Expires.Add(skew-minURLLife)) // other credentials are used from then on
 	}
-	if sig.creds.refused() {
-		constant = sig.begun // as soon as there are others
+	if sig.creds.rejected() {
+		constant = sig.begun // other credentials are used as soon as there are some
 	}
 	name := s.Key(key)
 	request, err := s.aws.presign.PresignGetObject(
-		context.WithValue(signWith(ctx, sig.creds.Credentials), signingTimeKey{}, sig.begun),
+		context.WithValue(withCredentials(ctx, sig.creds.Credentials), signingTimeKey{}, sig.begun),
 		&s3.GetObjectInput{Bucket: &s.Bucket, Key: &name},
 		s3.WithPresignExpires(sig.expires.Sub(sig.begun)))
 	if err != nil {
@@ -63,52 +63,54 @@ func earlier(a, b time.Time) time.Time {
 	return a
 }
 
-// signature returns the window's: that of its first call, as long as its credentials live and are not refused.
+// signature returns the signature of the current window, which its first call made. It makes another one when
+// the credentials expire soon or have been rejected.
 func (s *S3) signature(ctx context.Context) (signature, error) {
-	w := &s.window
+	w := &s.urls
 	w.mu.Lock()
-	sig, good := w.now(s.aws)
+	sig, good := w.current(s.aws)
 	w.mu.Unlock()
 	if good {
 		return sig, nil
 	}
-	creds, err := s.keeper.Retrieve(ctx)
+	creds, err := s.credentials.Retrieve(ctx)
 	if err != nil {
 		return sig, err
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if sig, good = w.now(s.aws); good { // another call was first, or the window has changed meanwhile
+	if sig, good = w.current(s.aws); good { // another call was faster
 		return sig, nil
 	}
-	if sig.creds = creds; !s.aws.lives(creds) {
-		return sig, fmt.Errorf("%w: those held live less than %s", tile.ErrNoCredentials, minPresignLife)
+	if sig.creds = creds; !livesForURL(creds) {
+		return sig, fmt.Errorf("%w: those held live less than %s", tile.ErrNoCredentials, minURLLife)
 	}
 	sig.expires = sig.begun.Add(s.aws.opt.PresignExpires)
 	if creds.CanExpire {
 		sig.expires = earlier(sig.expires, creds.Expires.Add(s.aws.clockSkew()).Truncate(time.Second))
 	}
-	if !creds.refused() {
+	if !creds.rejected() {
 		w.kept = sig
 	}
 	return sig, nil
 }
 
-// now is the signature of this moment's window, and whether its credentials are good. It is called with the lock held.
-func (w *window) now(a *AWS) (sig signature, good bool) {
+// current returns the signature of the current window, and reports whether its credentials may still be used.
+// The caller holds the lock.
+func (w *urlWindow) current(a *AWS) (sig signature, good bool) {
 	sig = w.kept
 	sig.begun = time.Now().Add(a.clockSkew()).Truncate(a.opt.PresignWindow)
-	return sig, sig.begun.Equal(w.kept.begun) && a.lives(sig.creds) && !sig.creds.refused()
+	return sig, sig.begun.Equal(w.kept.begun) && livesForURL(sig.creds) && !sig.creds.rejected()
 }
 
-// lives reports whether a URL signed with them does.
-func (a *AWS) lives(c credentials) bool {
-	return c.HasKeys() && (!c.CanExpire || time.Until(c.Expires) >= minPresignLife)
+// livesForURL reports whether the credentials live long enough for a URL: it dies with them.
+func livesForURL(c credentials) bool {
+	return c.HasKeys() && (!c.CanExpire || time.Until(c.Expires) >= minURLLife)
 }
 
 type signingTimeKey struct{}
 
-// backdater signs as of the time in the context: the SDK has no option for it.
+// backdater signs with the time in the context. The SDK has no option for that.
 type backdater struct{ *v4.Signer }
 
 func (b backdater) PresignHTTP(

@@ -15,8 +15,8 @@ import (
 	"tilegate/proxy/origin"
 )
 
-// plainly gets a URL without any credential, as a browser does.
-func (w *world) plainly(t *testing.T, address string) (int, []byte) {
+// browse gets a URL without any credential, as a browser does.
+func (w *world) browse(t *testing.T, address string) (int, []byte) {
 	t.Helper()
 	client := http.Client{Transport: &http.Transport{DialContext: w.opt.Dial, DisableKeepAlives: true}}
 	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, address, nil)
@@ -56,7 +56,7 @@ func (w *world) sign(t *testing.T) tile.Signed {
 
 func TestPresignedURLStaysTheSameWithinAWindow(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world) {
-		w.settled(t)
+		w.waitReady(t)
 		seen := map[string]time.Time{}
 		var order []string
 		begun := time.Now()
@@ -82,13 +82,13 @@ func TestPresignedURLStaysTheSameWithinAWindow(t *testing.T) {
 	})
 }
 
-// Whoever keeps a URL for as long as it is said to stay has the one that anybody else gets meanwhile.
+// For as long as Constant says, everybody gets the same URL.
 func TestPresignedURLStaysForAsLongAsItSays(t *testing.T) {
 	for name, ahead := range map[string]time.Duration{"right clock": 0, "S3's is ahead": 132 * time.Second, "S3's is behind": -171 * time.Second} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				w := startSkewed(t, ahead)
-				w.settled(t)
+				w.waitReady(t)
 				pass(time.Minute)
 				for range 5 {
 					first := w.sign(t)
@@ -108,17 +108,17 @@ func TestPresignedURLStaysForAsLongAsItSays(t *testing.T) {
 
 func TestPresignedURLWorksUntilItExpires(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world) {
-		w.settled(t)
+		w.waitReady(t)
 		address, expires := w.presign(t)
-		if status, body := w.plainly(t, address); status != http.StatusOK || string(body) != string(tileKey(1)) {
+		if status, body := w.browse(t, address); status != http.StatusOK || string(body) != string(content(1)) {
 			t.Fatalf("got %d, %d bytes", status, len(body))
 		}
 		pass(time.Until(expires) - time.Second)
-		if status, _ := w.plainly(t, address); status != http.StatusOK {
+		if status, _ := w.browse(t, address); status != http.StatusOK {
 			t.Errorf("a second before it expires: %d", status)
 		}
 		pass(2 * time.Second)
-		if status, _ := w.plainly(t, address); status != http.StatusForbidden {
+		if status, _ := w.browse(t, address); status != http.StatusForbidden {
 			t.Errorf("a second after it expired: %d", status)
 		}
 	})
@@ -126,7 +126,7 @@ func TestPresignedURLWorksUntilItExpires(t *testing.T) {
 
 func TestPresignedURLNeverOutlivesItsCredentials(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world) {
-		w.settled(t)
+		w.waitReady(t)
 		w.Inject(fakeaws.Fault{Op: "AssumeRole", Status: http.StatusInternalServerError})
 		end := w.origin.Credentials()[0].Expires
 		if end.IsZero() {
@@ -142,7 +142,7 @@ func TestPresignedURLNeverOutlivesItsCredentials(t *testing.T) {
 				t.Errorf("it is said to stay for %s, and its credentials are used for %s more", signed.Constant, most)
 			}
 			if time.Until(end) < 6*time.Minute {
-				if status, _ := w.plainly(t, address); status != http.StatusOK {
+				if status, _ := w.browse(t, address); status != http.StatusOK {
 					t.Fatalf("%s before the end: %d", time.Until(end), status)
 				}
 			}
@@ -157,15 +157,15 @@ func TestPresignedURLNeverOutlivesItsCredentials(t *testing.T) {
 
 func TestPresignDropsRefusedCredentials(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world) {
-		w.settled(t)
+		w.waitReady(t)
 		before, _ := w.presign(t)
 		w.ExpireSessions()
-		if status, _ := w.plainly(t, before); status == http.StatusOK {
+		if status, _ := w.browse(t, before); status == http.StatusOK {
 			t.Fatal("the session still works")
 		}
 		w.mustFetch(t) // S3 refuses, new credentials come
 		after, _ := w.presign(t)
-		if status, _ := w.plainly(t, after); status != http.StatusOK {
+		if status, _ := w.browse(t, after); status != http.StatusOK {
 			t.Errorf("a URL signed after the refusal: %d", status)
 		}
 	})
@@ -173,7 +173,7 @@ func TestPresignDropsRefusedCredentials(t *testing.T) {
 
 func TestPresignDropsWhateverWasRefused(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world) {
-		w.settled(t)
+		w.waitReady(t)
 		w.presign(t)
 		for range 3 { // within one window, and with no URL asked for between
 			w.ExpireSessions()
@@ -181,16 +181,16 @@ func TestPresignDropsWhateverWasRefused(t *testing.T) {
 			pass(10 * time.Second)
 		}
 		address, _ := w.presign(t)
-		if status, _ := w.plainly(t, address); status != http.StatusOK {
+		if status, _ := w.browse(t, address); status != http.StatusOK {
 			t.Errorf("a URL signed after three refusals: %d", status)
 		}
 	})
 }
 
-// Credentials that have been refused sign while there are none better, and not for the rest of a window.
+// Rejected credentials sign URLs while there are no others, but not for the rest of the window.
 func TestRefusedCredentialsAreNotKeptForAWindow(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world) {
-		w.settled(t)
+		w.waitReady(t)
 		restore := w.Inject(fakeaws.Fault{Op: "AssumeRole", Status: http.StatusInternalServerError})
 		w.ExpireSessions()
 		w.mustFail(t, tile.ErrNoCredentials)
@@ -200,16 +200,16 @@ func TestRefusedCredentialsAreNotKeptForAWindow(t *testing.T) {
 		restore()
 		pass(time.Minute)
 		address, _ := w.presign(t)
-		if status, _ := w.plainly(t, address); status != http.StatusOK {
+		if status, _ := w.browse(t, address); status != http.StatusOK {
 			t.Errorf("a URL signed once STS was back: %d", status)
 		}
 	})
 }
 
-// Whoever waited for credentials while a new window began gets a URL of that one.
+// A caller that waits for credentials while a new window begins gets a URL of the new window.
 func TestWaitingForCredentialsSetsNoWindowBack(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world) {
-		w.settled(t)
+		w.waitReady(t)
 		w.Inject(fakeaws.Fault{Op: "AssumeRole", Delay: 1500 * time.Millisecond})
 		pass(5*time.Minute - time.Second - time.Duration(time.Now().UnixNano())%(5*time.Minute))
 		w.restart(t)
@@ -230,12 +230,12 @@ func TestWaitingForCredentialsSetsNoWindowBack(t *testing.T) {
 	})
 }
 
-// What an answer tells of S3's clock is as old as the answer.
+// The Date of a slow answer is old, and does not change the clock.
 func TestSlowAnswerSetsNoWindowBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const ahead = 10 * time.Minute
 		w := startSkewed(t, ahead)
-		w.settled(t)
+		w.waitReady(t)
 		w.Inject(fakeaws.Fault{Op: "GetObject", Delay: 4 * time.Second, Times: 1})
 		pass(5*time.Minute - 2*time.Second - time.Duration(time.Now().UnixNano())%(5*time.Minute))
 		slow := make(chan struct{})
@@ -258,10 +258,10 @@ func TestPresignWithAWrongClock(t *testing.T) {
 	for _, ahead := range []time.Duration{-40 * time.Minute, 40 * time.Minute} {
 		synctest.Test(t, func(t *testing.T) {
 			w := startSkewed(t, ahead)
-			w.settled(t)
+			w.waitReady(t)
 			for range 20 {
 				address, _ := w.presign(t)
-				if status, _ := w.plainly(t, address); status != http.StatusOK {
+				if status, _ := w.browse(t, address); status != http.StatusOK {
 					t.Errorf("S3 is %s ahead: %d", ahead, status)
 				}
 				pass(100 * time.Second)
@@ -295,7 +295,7 @@ func TestFileIsPresignedByItsWholeKey(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if status, body := w.plainly(t, signed.URL); status != http.StatusOK || string(body) != "%PDF" {
+		if status, body := w.browse(t, signed.URL); status != http.StatusOK || string(body) != "%PDF" {
 			t.Errorf("got %d %q", status, body)
 		}
 	}, func(_ *fakeaws.Role, o *origin.Options) {

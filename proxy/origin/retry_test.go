@@ -18,7 +18,7 @@ import (
 	"tilegate/proxy/origin"
 )
 
-func TestOnePassingFailureIsRetried(t *testing.T) {
+func TestShortFailureIsRetried(t *testing.T) {
 	for name, fault := range map[string]fakeaws.Fault{
 		"503":   {Status: http.StatusServiceUnavailable, Code: "SlowDown", Times: 2},
 		"500":   {Status: http.StatusInternalServerError, Times: 2},
@@ -37,7 +37,7 @@ func TestOnePassingFailureIsRetried(t *testing.T) {
 	}
 }
 
-// What has not been asked yet is the cheapest to ask for again.
+// A request that has not been sent yet can be sent again.
 func TestConnectionsThatTakeTooLongAreTriedAgain(t *testing.T) {
 	for name, dial := range map[string]func(ctx context.Context) (net.Conn, error){
 		"connecting": func(ctx context.Context) (net.Conn, error) {
@@ -71,7 +71,7 @@ func TestConnectionsThatTakeTooLongAreTriedAgain(t *testing.T) {
 
 func TestRetriesAreATenthOfTheRequestsBeyondABurst(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world) {
-		w.settled(t)
+		w.waitReady(t)
 		w.Inject(fakeaws.Fault{Op: "GetObject", Status: http.StatusInternalServerError})
 		const requests = 500
 		for range requests {
@@ -89,7 +89,7 @@ func TestRetriesAreATenthOfTheRequestsBeyondABurst(t *testing.T) {
 
 func TestSlowDownShrinksConcurrencyAndGrowsItBack(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world) {
-		w.settled(t)
+		w.waitReady(t)
 		// atOnce is how many of 300 requests S3 sees before it answers one.
 		atOnce := func() int {
 			var met atomic.Int64
@@ -130,10 +130,10 @@ func TestSlowDownShrinksConcurrencyAndGrowsItBack(t *testing.T) {
 	})
 }
 
-// An outage that S3 has told by SlowDown ends when S3's does: a screen full of tiles right after it arrives whole.
+// An outage with SlowDown has no aftermath: a screen full of tiles arrives right after it.
 func TestConcurrencyIsBackSoonAfterAnOutage(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world) {
-		w.settled(t)
+		w.waitReady(t)
 		remove := w.Inject(fakeaws.Fault{Op: "GetObject", Status: http.StatusServiceUnavailable, Code: "SlowDown"})
 		for range 8 {
 			w.mustFail(t, tile.ErrSlowDown)
@@ -157,28 +157,28 @@ func TestConcurrencyIsBackSoonAfterAnOutage(t *testing.T) {
 	})
 }
 
-func TestWaitForATurnIsBounded(t *testing.T) {
+func TestWaitAtTheGateIsBounded(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world) {
-		w.settled(t)
+		w.waitReady(t)
 		defer w.Inject(fakeaws.Fault{Op: "GetObject", HangBeforeHeaders: true})()
-		const crowd = 256 + 1024 + 20
+		const requests = 256 + 1024 + 20
 		begun := time.Now()
-		var turned, refused atomic.Int64
+		var atOnce, refused atomic.Int64
 		ctx := t.Context()
-		for range crowd {
+		for range requests {
 			go func() {
 				_, _, err := w.fetch(ctx, tile101, tile.Condition{})
 				if errors.Is(err, tile.ErrSlowDown) {
 					refused.Add(1)
 					if time.Since(begun) == 0 {
-						turned.Add(1)
+						atOnce.Add(1)
 					}
 				}
 			}()
 		}
 		synctest.Wait()
-		if n := turned.Load(); n != 20 {
-			t.Errorf("%d were turned away at once, want those beyond the queue", n)
+		if n := atOnce.Load(); n != 20 {
+			t.Errorf("%d were refused at once, want those beyond the queue", n)
 		}
 		pass(5 * time.Second)
 		if n := refused.Load(); n < 1024 {

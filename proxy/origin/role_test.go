@@ -75,7 +75,7 @@ func TestWebIdentityTokenIsReadAnewEachTime(t *testing.T) {
 	})
 }
 
-// Hints are about the call that failed: what helps with S3, or with the other way to a role, leads astray.
+// A hint is about the call that failed. Hints about S3, or about the other call of STS, would mislead.
 func TestHintsFitTheCall(t *testing.T) {
 	const assume, web = "AssumeRole", "AssumeRoleWithWebIdentity"
 	path := filepath.Join(t.TempDir(), "token")
@@ -130,7 +130,7 @@ func TestNoSuchSTS(t *testing.T) {
 	})
 }
 
-// A token file that tilesets' roles inherit makes no role of nothing, for the others and the files.
+// A token file alone is no role. Sources without an ARN use the base credentials.
 func TestNoARNIsNoRole(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world) {
 		w.mustFetch(t)
@@ -142,7 +142,7 @@ func TestNoARNIsNoRole(t *testing.T) {
 	})
 }
 
-// withoutAWS clears what this machine says about AWS.
+// withoutAWS clears the AWS settings of this machine.
 func withoutAWS(t *testing.T) {
 	t.Helper()
 	for _, pair := range os.Environ() {
@@ -186,7 +186,7 @@ func TestStandardVariablesAndFilesMeanWhatTheyAlwaysMean(t *testing.T) {
 			set(t)
 			t.Setenv("AWS_ENDPOINT_URL_S3", w.URL())
 			a := open(t, origin.Options{PathStyle: true, Sources: []origin.Source{{ID: "base", Bucket: "tiles", Prefix: "base/", Key: keyOf("base/")}}})
-			if _, body, err := read(a.Source("base").Fetch(t.Context(), tile101, tile.Condition{})); err != nil || !bytes.Equal(body, tileKey(1)) {
+			if _, body, err := read(a.Source("base").Fetch(t.Context(), tile101, tile.Condition{})); err != nil || !bytes.Equal(body, content(1)) {
 				t.Errorf("got %d bytes, error %v", len(body), err)
 			}
 		})
@@ -200,7 +200,7 @@ func TestNoCredentialsAnywhere(t *testing.T) {
 	if !errors.Is(err, tile.ErrNoCredentials) || !strings.Contains(err.Error(), "set AWS_ACCESS_KEY_ID") {
 		t.Errorf("got %v", err)
 	}
-	if err := a.Ready(); err == nil || !strings.Contains(err.Error(), "default credential chain") {
-		t.Errorf("ready: %v", err)
+	if lines := strings.Join(a.NotReady(), "\n"); !strings.Contains(lines, "default credential chain") {
+		t.Errorf("not ready: %q", lines)
 	}
 }

@@ -14,17 +14,17 @@ import (
 )
 
 const (
-	// MinVended is the shortest life of temporary credentials: STS's least.
+	// MinVended is the shortest life of vended credentials. STS issues none for less.
 	MinVended = 15 * time.Minute
-	// maxVended is the longest: what AWS allows when the base credentials are themselves a role's.
+	// maxVended is the longest. AWS allows no more where the base credentials are themselves a role's.
 	maxVended = time.Hour
-	// maxVending bounds the calls to STS under way for callers.
+	// maxVending bounds the calls of Vend that are under way at once.
 	maxVending  = 8
 	vendTimeout = 10 * time.Second
 )
 
-// ErrCannotVend says that no credentials can be made for just these sources. Its text is for the log: it may name
-// others.
+// ErrCannotVend says that no credentials can be made for these sources and no others. Its text is for the log, as
+// it may name other sources.
 var ErrCannotVend = errors.New("credentials cannot be handed out")
 
 // Vended are temporary AWS credentials for a caller's own use.
@@ -33,14 +33,14 @@ type Vended struct {
 	Expires                                    time.Time // in whole seconds
 }
 
-// String keeps them out of logs.
+// String keeps the credentials out of logs.
 func (Vended) String() string { return "credentials [redacted]" }
 
-// Vend assumes the sources' role for a caller: the session is named after subject, and may do nothing
-// but read the objects of these sources and list their prefixes. d is cut to an hour. Errors:
-// ErrCannotVend (d under MinVended; an unknown source or one without Source.Vend; sources with different roles;
-// one that opens another which is not among them; too many for one policy), and tile's classes when STS
-// does not give any.
+// Vend assumes the sources' role for a caller. The session is named after subject. It may read the objects of
+// these sources and list their prefixes, and do nothing else. d is cut to an hour. It fails with ErrCannotVend
+// for a d below MinVended, an unknown source or one without Source.Vend, sources with different roles, a source
+// that overlaps with another one which is not in ids, and more sources than fit into one policy. It fails with a
+// class of package tile where STS issues no credentials.
 func (a *AWS) Vend(ctx context.Context, subject string, ids []string, d time.Duration) (Vended, error) {
 	if d < MinVended {
 		return Vended{}, fmt.Errorf("%w for less than %s", ErrCannotVend, MinVended)
@@ -57,29 +57,29 @@ func (a *AWS) Vend(ctx context.Context, subject string, ids []string, d time.Dur
 		if sources[i] = s.Source; s.Role.id() != sources[0].Role.id() {
 			return Vended{}, fmt.Errorf("%w for %s and %s together: they are read with different roles", ErrCannotVend, ids[0], id)
 		}
-		for _, other := range s.Opens {
+		for _, other := range s.Overlaps {
 			if !slices.Contains(ids, other) {
 				return Vended{}, fmt.Errorf("%w for %s without %s: a policy for s3://%s/%s allows keys of both; keep them under different names before the first placeholder",
-					ErrCannotVend, id, other, s.Bucket, s.pattern())
+					ErrCannotVend, id, other, s.Bucket, s.keyPattern())
 			}
 		}
 	}
 	role := sources[0].Role
-	policy, err := sessionPolicy(partition(role.ARN), sources, true, a.kms())
-	if err != nil {
+	policy := sessionPolicy(partition(role.ARN), sources, true, a.usesKMS())
+	if len(policy) > maxPolicy {
 		return Vended{}, fmt.Errorf("%w for %d tilesets at once: the policy gets too long", ErrCannotVend, len(ids))
 	}
 	ctx, cancel := context.WithTimeout(ctx, vendTimeout)
 	defer cancel()
 	select {
-	case a.vending <- struct{}{}:
-		defer func() { <-a.vending }()
+	case a.vendSlots <- struct{}{}:
+		defer func() { <-a.vendSlots }()
 	case <-ctx.Done():
 		return Vended{}, fmt.Errorf("%w: too many ask for credentials", tile.ErrSlowDown)
 	}
 	creds, err := a.assume(ctx, a.base.Retrieve, role, sessionName(subject), policy, min(d, maxVended).Truncate(time.Second))
 	var f *fault
-	if errors.As(err, &f) && f.code == "PackedPolicyTooLarge" { // now and ever
+	if errors.As(err, &f) && f.code == "PackedPolicyTooLarge" { // another try will not help
 		return Vended{}, fmt.Errorf("%w for %d tilesets at once: %s", ErrCannotVend, len(ids), f.text)
 	}
 	if err != nil {
@@ -91,8 +91,8 @@ func (a *AWS) Vend(ctx context.Context, subject string, ids []string, d time.Dur
 	return Vended{creds.AccessKeyID, creds.SecretAccessKey, creds.SessionToken, creds.Expires.Truncate(time.Second)}, nil
 }
 
-// sessionName is the subject as CloudTrail is to show it: [\w+=,.@-]{2,64}. Where that changes it, a part of
-// its hash keeps different subjects apart.
+// sessionName is the subject in the characters that a session's name may have, [\w+=,.@-]{2,64}; CloudTrail shows
+// it. Where the name differs from the subject, a part of the subject's hash keeps different subjects apart.
 func sessionName(subject string) string {
 	const most = 64
 	allowed := func(r rune) rune {

@@ -20,10 +20,10 @@ import (
 	"tilegate/proxy/origin"
 )
 
-// vending has two tilesets for which credentials are handed out, and others.
+// vending configures two tilesets for which credentials are vended, and others.
 func vending(_ *fakeaws.Role, o *origin.Options) {
 	for i, id := range []string{"base", "roads", "private", "elsewhere"} {
-		s := origin.Source{ID: id, Bucket: "tiles", Prefix: id + "/", Texts: textsOf(id + "/"), Key: keyOf(id + "/"), Role: origin.Role{ARN: roleARN}, Vend: id != "private"}
+		s := origin.Source{ID: id, Bucket: "tiles", Prefix: id + "/", Literals: literalsOf(id + "/"), Key: keyOf(id + "/"), Role: origin.Role{ARN: roleARN}, Vend: id != "private"}
 		if id == "elsewhere" {
 			s.Role.ARN = "arn:aws:iam::999999999999:role/other"
 		}
@@ -31,10 +31,10 @@ func vending(_ *fakeaws.Role, o *origin.Options) {
 	}
 }
 
-// textsOf is what stands around the placeholders of keyOf's keys.
-func textsOf(prefix string) []string { return []string{prefix, "/", "/", ".png"} }
+// literalsOf returns the literal parts of keyOf's keys.
+func literalsOf(prefix string) []string { return []string{prefix, "/", "/", ".png"} }
 
-// as is a caller's own S3 client, like an AWS SDK's in another program.
+// as returns an S3 client with a caller's vended credentials.
 func (w *world) as(v origin.Vended) *s3.Client {
 	return s3.New(s3.Options{
 		Region: "us-east-1", BaseEndpoint: aws.String(w.URL()), UsePathStyle: true, Retryer: aws.NopRetryer{},
@@ -47,8 +47,8 @@ func (w *world) as(v origin.Vended) *s3.Client {
 
 func TestVendedCredentialsReadTheGrantedTilesetsAlone(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world) {
-		w.Put("tiles", "roads/1/0/1.png", fakeaws.Object{Body: tileKey(2)})
-		w.Put("tiles", "private/1/0/1.png", fakeaws.Object{Body: tileKey(3)})
+		w.Put("tiles", "roads/1/0/1.png", fakeaws.Object{Body: content(2)})
+		w.Put("tiles", "private/1/0/1.png", fakeaws.Object{Body: content(3)})
 		v, err := w.origin.Vend(t.Context(), "ada@example.com", []string{"base", "roads"}, 20*time.Minute)
 		if err != nil {
 			t.Fatal(err)
@@ -104,18 +104,18 @@ func TestVendedCredentialsReadTheGrantedTilesetsAlone(t *testing.T) {
 	}, vending)
 }
 
-// IAM's * stops at no slash, so that a prefix alone would open whatever lies behind it.
+// In IAM, * matches slashes, too. So a policy for a prefix alone would allow everything below it.
 func TestVendedCredentialsReadNothingBesideTheirTileset(t *testing.T) {
 	role := origin.Role{ARN: roleARN}
 	public := origin.Source{
-		ID: "public", Bucket: "vmix", Texts: []string{"", "/public/", "/", ".png"}, Vend: true, Role: role,
+		ID: "public", Bucket: "vmix", Literals: []string{"", "/public/", "/", ".png"}, Vend: true, Role: role,
 		Key: func(k tile.Key) string { return fmt.Sprintf("%d/public/%d/%d.png", k.Z, k.X, k.Y) },
 	}
-	base := origin.Source{ID: "base", Bucket: "vmix", Prefix: "base/", Texts: textsOf("base/"), Opens: []string{"hires"}, Key: keyOf("base/"), Vend: true, Role: role}
-	hires := origin.Source{ID: "hires", Bucket: "vmix", Prefix: "base/hires/", Texts: textsOf("base/hires/"), Key: keyOf("base/hires/"), Vend: true, Role: role}
+	base := origin.Source{ID: "base", Bucket: "vmix", Prefix: "base/", Literals: literalsOf("base/"), Overlaps: []string{"hires"}, Key: keyOf("base/"), Vend: true, Role: role}
+	hires := origin.Source{ID: "hires", Bucket: "vmix", Prefix: "base/hires/", Literals: literalsOf("base/hires/"), Key: keyOf("base/hires/"), Vend: true, Role: role}
 	inBubble(t, func(t *testing.T, w *world) {
 		for _, key := range []string{"1/public/0/1.png", "1/secret/0/1.png", "base/1/0/1.png", "base/hires/1/0/1.png", "base/1/0/1.json", "report.pdf"} {
-			w.Put("vmix", key, fakeaws.Object{Body: tileKey(2)})
+			w.Put("vmix", key, fakeaws.Object{Body: content(2)})
 		}
 		for _, tc := range []struct {
 			name          string
@@ -141,7 +141,7 @@ func TestVendedCredentialsReadNothingBesideTheirTileset(t *testing.T) {
 	}, sources(base, public, hires))
 }
 
-// wantOpen wants exactly these objects of the bucket vmix to be readable, and these prefixes to be listed.
+// wantOpen checks that exactly these objects of the bucket vmix can be read, and these prefixes listed.
 func wantOpen(t *testing.T, name string, client *s3.Client, opens, listed []string) {
 	t.Helper()
 	for _, key := range []string{"1/public/0/1.png", "1/secret/0/1.png", "base/1/0/1.png", "base/hires/1/0/1.png", "base/1/0/1.json", "report.pdf"} {
@@ -186,10 +186,10 @@ func TestVendRefuses(t *testing.T) {
 	}, vending)
 }
 
-// What STS packs is beyond our counting, and asking again won't make it fit.
+// How STS packs a policy cannot be computed here, and another call does not make it fit.
 func TestTooManyTilesetsForSTS(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world) {
-		w.settledOrNot(t)
+		w.waitAssumed(t)
 		w.Inject(fakeaws.Fault{Op: "AssumeRole", Status: http.StatusBadRequest, Code: "PackedPolicyTooLarge"})
 		_, err := w.origin.Vend(t.Context(), "ada", []string{"base", "roads"}, time.Hour)
 		if !errors.Is(err, origin.ErrCannotVend) || errors.Is(err, tile.ErrNoCredentials) || !strings.Contains(err.Error(), "for 2 tilesets at once") {
@@ -208,7 +208,7 @@ func TestTooManyTilesetsForOnePolicy(t *testing.T) {
 		ids = nil
 		for i := range 60 {
 			s := origin.Source{ID: fmt.Sprintf("t%d", i), Bucket: "tiles", Prefix: fmt.Sprintf("tilesets/%d/", i), Key: keyOf(""), Role: origin.Role{ARN: roleARN}, Vend: true}
-			s.Texts = textsOf(s.Prefix)
+			s.Literals = literalsOf(s.Prefix)
 			o.Sources = append(o.Sources, s)
 			ids = append(ids, s.ID)
 		}
@@ -224,7 +224,7 @@ func TestVendedLifeIsAnHourAtMost(t *testing.T) {
 	}, vending)
 }
 
-// Not everything that reads credential_process understands a fraction of a second, as a corrected clock makes it.
+// A corrected clock makes fractions of a second, which not every reader of credential_process understands.
 func TestVendedLifeEndsAtAWholeSecond(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := startSkewed(t, 40*time.Minute, vending)
@@ -240,7 +240,7 @@ func TestVendedLifeEndsAtAWholeSecond(t *testing.T) {
 	})
 }
 
-// A subject is what its token says; STS and CloudTrail must get a name that is allowed, and one of its own.
+// A token may hold any subject. STS and CloudTrail need an allowed name, different for each subject.
 func TestForgedSubjectBecomesAHarmlessSessionName(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world) {
 		allowed := regexp.MustCompile(`^[\w+=,.@-]{2,64}$`)

@@ -24,7 +24,7 @@ func TestCheckTellsWhatWorks(t *testing.T) {
 		prepare func(*world)
 		want    func(origin.Report) bool
 	}{
-		"all well": {nil, nil, func(r origin.Report) bool {
+		"everything works": {nil, nil, func(r origin.Report) bool {
 			return len(r.Faults) == 0 && r.Object == "base/0/0/0.png" && strings.HasPrefix(r.Missing, "404") &&
 				r.Credentials == "AssumeRole "+roleARN && r.Identity == "arn:aws:sts::123456789012:assumed-role/tiles-reader/tilegate" &&
 				time.Until(r.Expires) > 59*time.Minute
@@ -32,7 +32,7 @@ func TestCheckTellsWhatWorks(t *testing.T) {
 		"no ListBucket": {[]change{withoutList}, nil, func(r origin.Report) bool {
 			return len(r.Faults) == 0 && strings.HasPrefix(r.Missing, "403") && strings.Contains(r.Missing, "two more requests")
 		}},
-		"no ListBucket and no asking": {[]change{withoutList, forbid(origin.False)}, nil, func(r origin.Report) bool {
+		"no ListBucket and no asking": {[]change{withoutList, missingOn403(origin.Never)}, nil, func(r origin.Report) bool {
 			return len(r.Faults) == 0 && strings.Contains(r.Missing, "502")
 		}},
 		"no tile at minzoom": {nil, func(w *world) { w.Delete("tiles", "base/0/0/0.png") }, func(r origin.Report) bool {
@@ -65,7 +65,7 @@ func TestCheckTellsWhatWorks(t *testing.T) {
 	}
 }
 
-// A session policy names a file's one key, so that S3 answers 403 for those beside it whatever the role may do.
+// A session policy allows a file's one key. So S3 answers 403 for every other key, whatever the role may do.
 func TestCheckOfAFile(t *testing.T) {
 	for name, tc := range map[string]struct {
 		key  string
@@ -107,7 +107,7 @@ func TestCheckCorrectsAWrongClock(t *testing.T) {
 	}
 }
 
-// AWS's own STS knows nothing of another service's users.
+// AWS's own STS does not know the users of another service, and is not asked.
 func TestCheckOfAnotherServiceAsksNobodyElse(t *testing.T) {
 	var mu sync.Mutex
 	dialled := map[string]bool{}
@@ -133,7 +133,7 @@ func TestCheckOfAnotherServiceAsksNobodyElse(t *testing.T) {
 	})
 }
 
-// A credential_process or a machine's metadata may take its time, and nothing in the background is in a hurry.
+// A credential_process or a machine's metadata may be slow. Background work waits for it.
 func TestSlowBaseChainIsWaitedFor(t *testing.T) {
 	for name, tc := range map[string]struct {
 		answer func() (aws.Credentials, error)
@@ -165,7 +165,7 @@ func TestSlowBaseChainIsWaitedFor(t *testing.T) {
 	}
 }
 
-// Who waits for credentials of its own waits no longer than any other request.
+// Vend waits for the base credentials no longer than any other request.
 func TestVendDoesNotWaitForASlowBaseChain(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world) {
 		begun := time.Now()
@@ -191,8 +191,8 @@ func TestCheckWaitsForASlowSTS(t *testing.T) {
 	})
 }
 
-// A file may be large, and its first byte tells as much.
-func TestFilesAreReachedByAByte(t *testing.T) {
+// At start a source is asked for one byte, since a file may be large.
+func TestOneByteIsReadAtStart(t *testing.T) {
 	for name, size := range map[string]int{"large": 8 << 20, "empty": 0} {
 		t.Run(name, func(t *testing.T) {
 			inBubble(t, func(t *testing.T, w *world) {
@@ -202,8 +202,8 @@ func TestFilesAreReachedByAByte(t *testing.T) {
 				dialled, observed := w.dialled.Load(), w.seen.all("request")
 				w.restart(t)
 				pass(time.Second)
-				if err := w.origin.Ready(); err != nil {
-					t.Errorf("not ready: %v", err)
+				if lines := w.origin.NotReady(); len(lines) > 0 {
+					t.Errorf("not ready: %q", lines)
 				}
 				if lines := w.origin.Degraded(); len(lines) > 0 {
 					t.Errorf("degraded: %q", lines)

@@ -17,8 +17,8 @@ var absent = tile.Key{Z: 7, X: 66, Y: 44}
 
 func withoutList(r *fakeaws.Role, _ *origin.Options) { r.Policy = readOnly }
 
-func forbid(f origin.MissingOn403) change {
-	return func(_ *fakeaws.Role, o *origin.Options) { o.Sources[0].Forbid = f }
+func missingOn403(m origin.MissingOn403) change {
+	return func(_ *fakeaws.Role, o *origin.Options) { o.Sources[0].MissingOn403 = m }
 }
 
 func TestMissingTileWithAndWithoutListBucket(t *testing.T) {
@@ -27,16 +27,16 @@ func TestMissingTileWithAndWithoutListBucket(t *testing.T) {
 		want     error
 		requests int
 	}{
-		"ListBucket, ask":      {[]change{forbid(origin.Ask)}, tile.ErrMissing, 1},
-		"ListBucket, true":     {[]change{forbid(origin.True)}, tile.ErrMissing, 1},
-		"ListBucket, false":    {[]change{forbid(origin.False)}, tile.ErrMissing, 1},
-		"no ListBucket, ask":   {[]change{withoutList, forbid(origin.Ask)}, tile.ErrMissing, 3},
-		"no ListBucket, true":  {[]change{withoutList, forbid(origin.True)}, tile.ErrMissing, 1},
-		"no ListBucket, false": {[]change{withoutList, forbid(origin.False)}, tile.ErrDenied, 1},
+		"ListBucket, ask":      {[]change{missingOn403(origin.Auto)}, tile.ErrMissing, 1},
+		"ListBucket, true":     {[]change{missingOn403(origin.Always)}, tile.ErrMissing, 1},
+		"ListBucket, false":    {[]change{missingOn403(origin.Never)}, tile.ErrMissing, 1},
+		"no ListBucket, ask":   {[]change{withoutList, missingOn403(origin.Auto)}, tile.ErrMissing, 3},
+		"no ListBucket, true":  {[]change{withoutList, missingOn403(origin.Always)}, tile.ErrMissing, 1},
+		"no ListBucket, false": {[]change{withoutList, missingOn403(origin.Never)}, tile.ErrDenied, 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			inBubble(t, func(t *testing.T, w *world) {
-				w.settled(t)
+				w.waitReady(t)
 				if _, _, err := w.fetch(t.Context(), absent, tile.Condition{}); !errors.Is(err, tc.want) {
 					t.Errorf("got %v, want %v", err, tc.want)
 				}
@@ -49,8 +49,9 @@ func TestMissingTileWithAndWithoutListBucket(t *testing.T) {
 	}
 }
 
-// What is observed is the verdict, of the requests for tiles alone: an alert on denials must not fire for holes.
-func TestVerdictIsWhatIsObserved(t *testing.T) {
+// The observed outcome of a 403 is what the probes find, and probes are not observed: an alert on denials must not fire
+// for missing tiles.
+func TestObservedOutcomeOfA403(t *testing.T) {
 	denied := fakeaws.Fault{Op: "GetObject", Status: http.StatusForbidden, Code: "AccessDenied"}
 	for name, tc := range map[string]struct {
 		changes []change
@@ -59,13 +60,13 @@ func TestVerdictIsWhatIsObserved(t *testing.T) {
 	}{
 		"ListBucket":          {nil, nil, "missing"},
 		"no ListBucket, ask":  {[]change{withoutList}, nil, "missing"},
-		"no ListBucket, true": {[]change{withoutList, forbid(origin.True)}, nil, "missing"},
+		"no ListBucket, true": {[]change{withoutList, missingOn403(origin.Always)}, nil, "missing"},
 		"all denied, ask":     {[]change{withoutList}, &denied, "denied"},
-		"all denied, false":   {[]change{withoutList, forbid(origin.False)}, &denied, "denied"},
+		"all denied, false":   {[]change{withoutList, missingOn403(origin.Never)}, &denied, "denied"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			inBubble(t, func(t *testing.T, w *world) {
-				w.settled(t)
+				w.waitReady(t)
 				if tc.breaks != nil {
 					w.Inject(*tc.breaks)
 				}
@@ -99,7 +100,7 @@ func TestBrokenCredentialsNeverMakeATileMissing(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			inBubble(t, func(t *testing.T, w *world) {
-				w.settled(t)
+				w.waitReady(t)
 				w.Inject(tc.breaks)
 				_, _, err := w.fetch(t.Context(), absent, tile.Condition{})
 				if !errors.Is(err, tile.ErrDenied) || !strings.Contains(err.Error(), tc.says) {
@@ -112,7 +113,7 @@ func TestBrokenCredentialsNeverMakeATileMissing(t *testing.T) {
 
 func TestProbesAreSharedAndHoldForASecond(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world) {
-		w.settled(t)
+		w.waitReady(t)
 		miss := func(n int) {
 			var wg sync.WaitGroup
 			for i := range n {
@@ -143,10 +144,10 @@ func TestProbesAreSharedAndHoldForASecond(t *testing.T) {
 	}, withoutList)
 }
 
-// Whoever takes the role's rights away turns every 403 into a 502 within a second, not into holes.
+// When a role loses its rights, every 403 becomes a denial within a second, and no tile becomes missing.
 func TestRightsTakenAwayShowWithinASecond(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world) {
-		w.settled(t)
+		w.waitReady(t)
 		if _, _, err := w.fetch(t.Context(), absent, tile.Condition{}); !errors.Is(err, tile.ErrMissing) {
 			t.Fatalf("got %v", err)
 		}
@@ -160,7 +161,7 @@ func TestRightsTakenAwayShowWithinASecond(t *testing.T) {
 
 func TestProbeFallsBackToTheCanary(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world) {
-		w.settled(t) // the canary has been read
+		w.waitReady(t) // the canary has been read
 		w.mustFetch(t)
 		w.Delete("tiles", "base/0/0/0.png")
 		if _, _, err := w.fetch(t.Context(), absent, tile.Condition{}); !errors.Is(err, tile.ErrDenied) {
@@ -176,7 +177,7 @@ func TestProbeFallsBackToTheCanary(t *testing.T) {
 
 func TestAccessDeniedAsksForNewCredentialsOnceAMinute(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world) {
-		w.settled(t)
+		w.waitReady(t)
 		w.Inject(fakeaws.Fault{Op: "GetObject", Status: http.StatusForbidden, Code: "AccessDenied"})
 		for range 10 * 60 {
 			w.mustFail(t, tile.ErrDenied)
@@ -188,5 +189,5 @@ func TestAccessDeniedAsksForNewCredentialsOnceAMinute(t *testing.T) {
 		if got := strings.Join(w.origin.Degraded(), "\n"); !strings.Contains(got, "origin denied access: base") {
 			t.Errorf("degraded: %q", got)
 		}
-	}, forbid(origin.False))
+	}, missingOn403(origin.Never))
 }

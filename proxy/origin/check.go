@@ -16,28 +16,28 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 )
 
-// Report is what `tilegate check --online` tells of one source.
+// Report is what `tilegate check --online` prints of one source.
 type Report struct {
 	Source      string
 	Credentials string    // where they came from, e.g. AssumeRole arn:aws:iam::123456789012:role/tiles-reader
 	Expires     time.Time // zero: never
-	Identity    string    // ARN, by GetCallerIdentity; empty where the service doesn't have it
+	Identity    string    // the ARN that GetCallerIdentity returns; empty where the service does not have this call
 	Object      string    // the key of an object that was read
-	Missing     string    // what S3 answers for a key that is not there, and what that means here; empty for files, and where nothing could be read
-	Faults      []string  // what does not work, and what to do
+	Missing     string    // what S3 answers for a key that does not exist, and what follows from it; empty for files, and where nothing could be read
+	Faults      []string  // what does not work, and what to do about it
 }
 
-// Check tries every source: credentials, identity, an object, a missing key. Run must be under way.
-// The reports are in the order of the sources' IDs.
+// Check tries every source: credentials, identity, an object, a missing key. Run must be under way. The
+// reports are sorted by source.
 func (a *AWS) Check(ctx context.Context) []Report {
 	reports := make([]Report, 0, len(a.sources))
 	var mu sync.Mutex
 	var wg sync.WaitGroup
-	places := make(chan struct{}, maxReaching)
+	slots := make(chan struct{}, maxStartProbes)
 	for _, s := range a.sources {
 		wg.Go(func() {
-			places <- struct{}{}
-			defer func() { <-places }()
+			slots <- struct{}{}
+			defer func() { <-slots }()
 			r := s.check(ctx)
 			mu.Lock()
 			defer mu.Unlock()
@@ -55,7 +55,7 @@ func (s *S3) check(ctx context.Context) Report {
 		r.Faults = append(r.Faults, what)
 		return r
 	}
-	creds, err := s.keeper.first(ctx)
+	creds, err := s.credentials.RetrieveLate(ctx)
 	if err != nil {
 		return fail(err.Error())
 	}
@@ -65,24 +65,24 @@ func (s *S3) check(ctx context.Context) Report {
 	}
 	r.Identity = s.aws.identity(ctx, creds)
 	canary := s.Key(s.Canary)
-	f := s.touch(ctx, canary, creds)
+	f := s.probe(ctx, canary, creds)
 	if f == nil {
 		r.Object = canary
-	} else if r.Object = s.anyObject(ctx, creds); r.Object == "" {
+	} else if r.Object = s.findObject(ctx, creds); r.Object == "" {
 		fail("no object could be read; " + canary + ": " + f.detail())
 	}
 	if s.isFile() {
-		return r // a session policy has its one key: those beside it are 403 by construction
+		return r // a session policy allows its one key, so that every other key is a 403
 	}
-	switch f := s.touch(ctx, neighbour(canary), creds); {
+	switch f := s.probe(ctx, randomSibling(canary), creds); {
 	case f == nil:
 		fail("a random key is answered like an object: is this an S3?")
 	case errors.Is(f, tile.ErrMissing):
 		r.Missing = "404: s3:ListBucket is there, missing tiles are told from denied ones"
-	case f.code == "AccessDenied" && r.Object == "": // and there may be no s3:GetObject
-	case f.code == "AccessDenied" && s.Forbid == Ask:
+	case f.code == "AccessDenied" && r.Object == "": // s3:GetObject may be denied, too
+	case f.code == "AccessDenied" && s.MissingOn403 == Auto:
 		r.Missing = "403: s3:ListBucket is not there; each missing tile is told from a denied one by two more requests a second at most"
-	case f.code == "AccessDenied" && s.Forbid == True:
+	case f.code == "AccessDenied" && s.MissingOn403 == Always:
 		r.Missing = "403: s3:ListBucket is not there; missing_on_403 takes every 403 for a missing tile"
 	case f.code == "AccessDenied":
 		r.Missing = "403: s3:ListBucket is not there; with missing_on_403: false every missing tile is a 502"
@@ -92,29 +92,30 @@ func (s *S3) check(ctx context.Context) Report {
 	return r
 }
 
-// identity is empty where there is no STS to ask: AWS's own knows nothing of another service's users.
+// identity returns the ARN that the credentials stand for; empty where no STS can tell.
 func (a *AWS) identity(ctx context.Context, creds credentials) string {
-	if a.foreignSTS() {
+	if a.lacksSTS() {
 		return ""
 	}
-	who, err := a.sts.GetCallerIdentity(signWith(ctx, creds.Credentials), &sts.GetCallerIdentityInput{})
+	who, err := a.sts.GetCallerIdentity(withCredentials(ctx, creds.Credentials), &sts.GetCallerIdentityInput{})
 	if err != nil {
 		return ""
 	}
 	return aws.ToString(who.Arn)
 }
 
-// anyObject reads one that a listing names, for a tileset without its lowest tile.
-func (s *S3) anyObject(ctx context.Context, creds credentials) string {
+// findObject returns the key of an object that a listing names and that can be read. It is for tilesets
+// without the tile that Canary names.
+func (s *S3) findObject(ctx context.Context, creds credentials) string {
 	if s.isFile() {
-		return "" // no other is it
+		return "" // no other object will do
 	}
-	page, err := s.aws.s3.ListObjectsV2(signWith(ctx, creds.Credentials), &s3.ListObjectsV2Input{Bucket: &s.Bucket, Prefix: &s.Prefix, MaxKeys: aws.Int32(10)})
+	page, err := s.aws.s3.ListObjectsV2(withCredentials(ctx, creds.Credentials), &s3.ListObjectsV2Input{Bucket: &s.Bucket, Prefix: &s.Prefix, MaxKeys: aws.Int32(10)})
 	if err != nil {
 		return ""
 	}
 	for _, o := range page.Contents {
-		if name := aws.ToString(o.Key); !strings.HasSuffix(name, "/") && s.touch(ctx, name, creds) == nil {
+		if name := aws.ToString(o.Key); !strings.HasSuffix(name, "/") && s.probe(ctx, name, creds) == nil {
 			return name
 		}
 	}

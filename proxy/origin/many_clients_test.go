@@ -14,8 +14,8 @@ import (
 	"tilegate/tilecache"
 )
 
-// crowd lets n clients ask the cache for one tile at once, and returns what each got.
-func (w *world) crowd(t *testing.T, cache *tilecache.Cache, n int) (bodies [][]byte, errs []error) {
+// clients lets n clients ask the cache for one tile at once, and returns what each got.
+func (w *world) clients(t *testing.T, cache *tilecache.Cache, n int) (bodies [][]byte, errs []error) {
 	bodies, errs = make([][]byte, n), make([]error, n)
 	policy := tilecache.Policy{Fresh: time.Hour}
 	var all sync.WaitGroup
@@ -37,8 +37,8 @@ func (w *world) crowd(t *testing.T, cache *tilecache.Cache, n int) (bodies [][]b
 	return bodies, errs
 }
 
-// One failure that passes is nobody's: the cache asks once for all, and this package once more for the cache.
-func Test200ClientsWhenTheFirstAnswerIs503(t *testing.T) {
+// No client sees a single failure: the cache sends one request for all of them, and this package repeats it.
+func Test200ClientsWhenTheFirstRequestFails(t *testing.T) {
 	for name, fault := range map[string]fakeaws.Fault{
 		"503":   {Status: http.StatusServiceUnavailable, Code: "SlowDown"},
 		"500":   {Status: http.StatusInternalServerError},
@@ -46,16 +46,16 @@ func Test200ClientsWhenTheFirstAnswerIs503(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			inBubble(t, func(t *testing.T, w *world) {
-				w.settled(t)
+				w.waitReady(t)
 				fault.Op, fault.Times = "GetObject", 1
 				w.Inject(fault)
 				cache, err := tilecache.New(tilecache.Options{})
 				if err != nil {
 					t.Fatal(err)
 				}
-				bodies, errs := w.crowd(t, cache, 200)
+				bodies, errs := w.clients(t, cache, 200)
 				for i := range bodies {
-					if errs[i] != nil || !bytes.Equal(bodies[i], tileKey(1)) {
+					if errs[i] != nil || !bytes.Equal(bodies[i], content(1)) {
 						t.Fatalf("a client got %d bytes and %v", len(bodies[i]), errs[i])
 					}
 				}
@@ -67,16 +67,16 @@ func Test200ClientsWhenTheFirstAnswerIs503(t *testing.T) {
 	}
 }
 
-// A failure that lasts costs as many attempts as one request has, however many wait for it.
+// A failure that lasts causes the attempts of one request, however many clients wait.
 func TestAFailureThatLastsIsTriedThreeTimesForAll(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world) {
-		w.settled(t)
+		w.waitReady(t)
 		w.Inject(fakeaws.Fault{Op: "GetObject", Status: http.StatusInternalServerError})
 		cache, err := tilecache.New(tilecache.Options{})
 		if err != nil {
 			t.Fatal(err)
 		}
-		_, errs := w.crowd(t, cache, 200)
+		_, errs := w.clients(t, cache, 200)
 		for _, err := range errs {
 			if !errors.Is(err, tile.ErrUnreachable) {
 				t.Fatalf("a client got %v", err)

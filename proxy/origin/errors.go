@@ -1,0 +1,28 @@
+package origin
+
+// OptionError is a fault in a field of Options that holds for all sources.
+type OptionError struct {
+	Field   string // of Options, such as Region
+	Problem string // e.g. "is not set"
+	Hint    string // what to do about it; may be empty
+}
+
+func (e *OptionError) Error() string { return faultText(e.Field, e.Problem, e.Hint) }
+
+// SourceError is a fault in the Source of that ID. Where several sources share it, such as a session policy for
+// all sources of a role, it is reported once, for the first of them.
+type SourceError struct {
+	ID      string
+	Field   string // of Source, such as Bucket, or of its role, such as Role.ScopeDown
+	Problem string
+	Hint    string // what to do about it; may be empty
+}
+
+func (e *SourceError) Error() string { return faultText(e.ID+": "+e.Field, e.Problem, e.Hint) }
+
+func faultText(where, problem, hint string) string {
+	if hint != "" {
+		problem += "; " + hint
+	}
+	return where + ": " + problem
+}

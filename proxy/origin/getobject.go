@@ -1,0 +1,95 @@
+package origin
+
+import (
+	"cmp"
+	"context"
+	"encoding/xml"
+	"errors"
+	"io"
+	"net/http"
+	"time"
+
+	"tilegate/internal/tile"
+
+	"github.com/aws/smithy-go/encoding/httpbinding"
+)
+
+// GetObject is the one call that every miss makes. The SDK's version costs as much as all the rest of a
+// miss, nearly all of it for a stack of middleware that is built anew for each call. So this package makes
+// the call itself: with the SDK's endpoint rules (asked once for each source), its signer, and net/http.
+// https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObject.html
+
+// emptyPayload is the SHA-256 of an empty body. It is part of the signature of a GET.
+const emptyPayload = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+
+var userAgent = []string{"tilegate"}
+
+// request is one GetObject.
+type request struct {
+	name  string // the object's key
+	span  span   // the part of the object that is wanted
+	cond  tile.Condition
+	probe bool // asks for the first byte alone, to learn whether the object can be read; see drainProbe
+	creds credentials
+}
+
+func (r *request) secrets() []string { return []string{r.creds.SecretAccessKey, r.creds.SessionToken} }
+
+// send signs and sends a request once, and learns S3's clock from the answer. Every answer other than an
+// object becomes a fault.
+func (s *S3) send(ctx context.Context, r request) (*http.Response, *fault) {
+	u := s.endpoint.url
+	u.RawPath = u.EscapedPath() + "/" + httpbinding.EscapePath(r.name, false)
+	u.Path += "/" + r.name
+	header := http.Header{"User-Agent": userAgent, "X-Amz-Content-Sha256": {emptyPayload}}
+	if wanted := r.byteRange(); wanted != "" {
+		header["Range"] = []string{wanted}
+	} else {
+		header["X-Amz-Checksum-Mode"] = []string{"ENABLED"} // S3 keeps no checksums of ranges
+	}
+	if r.cond.IfMatch != "" {
+		header["If-Match"] = []string{r.cond.IfMatch}
+	}
+	if r.cond.IfNoneMatch != "" {
+		header["If-None-Match"] = []string{r.cond.IfNoneMatch}
+	}
+	req := &http.Request{Method: http.MethodGet, URL: &u, Host: u.Host, Header: header, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1}
+	skew := s.aws.clockSkew()
+	if err := s.aws.signer.SignHTTP(ctx, r.creds.Credentials, req, emptyPayload, s.endpoint.service, s.endpoint.region, time.Now().Add(skew)); err != nil {
+		return nil, badAnswer("cannot sign: %s", sanitize(err.Error(), r.secrets()))
+	}
+	sent := time.Now()
+	resp, err := s.aws.client.do(ctx, req)
+	if err != nil {
+		return nil, classifyNoAnswer(ctx, err, r.secrets())
+	}
+	s.aws.noteClock(resp.Header, sent)
+	switch {
+	case resp.StatusCode == http.StatusOK, resp.StatusCode == http.StatusPartialContent,
+		resp.StatusCode == http.StatusRequestedRangeNotSatisfiable && r.probe: // an empty object can be read
+		return resp, nil
+	}
+	f := errorDocument(ctx, resp, r.secrets())
+	if (f.code == "RequestTimeTooSkewed" || f.code == "SignatureDoesNotMatch") && (s.aws.clockSkew()-skew).Abs() >= noticeableSkew {
+		f.remedy = newSignature
+	}
+	return nil, f
+}
+
+// errorDocument reads what S3 sends instead of an object. It reads to the end, so that the connection can
+// be used again.
+func errorDocument(ctx context.Context, resp *http.Response, secrets []string) *fault {
+	defer func() { _ = resp.Body.Close() }()
+	var doc struct{ Code, Message string }
+	_ = xml.NewDecoder(resp.Body).Decode(&doc) // a document that is not S3's has no code
+	_, err := io.Copy(io.Discard, resp.Body)
+	left := ctx.Err() // looked at once: the caller may leave right after it
+	if left != nil || errors.Is(err, errStalled) {
+		return classifyNoAnswer(ctx, cmp.Or(left, err), secrets)
+	}
+	return classifyAnswer(resp.StatusCode, resp.Header, doc.Code, doc.Message, resp.Header.Get("X-Amz-Request-Id"), secrets)
+}
+
+// drainProbe reads the body of a probe to its end, so that the connection can be used again. A store that
+// ignores Range sends the whole object: its rest is left unread.
+func drainProbe(body io.Reader) { _, _ = io.CopyN(io.Discard, body, 2) }
