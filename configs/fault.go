@@ -36,7 +36,10 @@ func (f Fault) String() string {
 }
 
 // Error holds every fault in a configuration, in the order of the file's lines. It is never empty.
-type Error struct{ Faults []Fault }
+type Error struct {
+	Faults []Fault
+	Notes  []Note // those of Config, if the file breaks only rules of the caller
+}
 
 func (e *Error) Error() string {
 	lines := make([]string, len(e.Faults))
@@ -125,10 +128,8 @@ func (r *report) written(key string) bool {
 	return ok
 }
 
-func (r *report) err() error {
-	if len(r.faults) == 0 {
-		return nil
-	}
+// err returns the faults as an error.
+func (r *report) err() *Error {
 	slices.SortStableFunc(r.faults, func(a, b Fault) int {
 		return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column))
 	})

@@ -39,8 +39,8 @@ func Load(path string, lookupEnv func(string) (string, bool), rules ...Rule) (*C
 func Parse(name string, data []byte, lookupEnv func(string) (string, bool), rules ...Rule) (*Config, error) {
 	r := newReport(name)
 	root := parseYAML(data, r)
-	if err := r.err(); err != nil {
-		return nil, err // nothing else can be said about a file that is not YAML
+	if len(r.faults) > 0 {
+		return nil, r.err() // nothing else can be said about a file that is not YAML
 	}
 	c, dir := defaults(), filepath.Dir(name)
 	c.report = r
@@ -49,6 +49,9 @@ func Parse(name string, data []byte, lookupEnv func(string) (string, bool), rule
 	c.derive(dir)
 	v := validator{report: r, Config: c}
 	v.validate()
+	if len(r.faults) == 0 {
+		c.Notes = v.notes()
+	}
 	for _, rule := range rules {
 		for _, f := range rule(c) {
 			if !slices.ContainsFunc(r.faults, func(known Fault) bool { return known.Key == f.Key }) {
@@ -56,10 +59,11 @@ func Parse(name string, data []byte, lookupEnv func(string) (string, bool), rule
 			}
 		}
 	}
-	if err := r.err(); err != nil {
-		return nil, err
+	if len(r.faults) > 0 {
+		e := r.err()
+		e.Notes = c.Notes
+		return nil, e
 	}
-	c.Notes = v.notes()
 	return c, nil
 }
 

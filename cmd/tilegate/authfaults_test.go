@@ -52,3 +52,31 @@ tilesets:
 		}
 	}
 }
+
+// What package origin would refuse is reported together with the other faults of the file, by the commands
+// that reach S3. A token can be minted without.
+func TestFaultsOfTheOriginStandAmongTheOthers(t *testing.T) {
+	path := writeFile(t, "tilegate.yaml", "logging: {format: xml}\ntilesets:\n  a: {public: true, source: \"s3://tiles/{z}/{x}/{y}.png\", missing: 410}\n")
+	ofFile := []string{path + ":1:19: logging.format \"xml\": ", path + ":3:68: tilesets.a.missing \"410\": "}
+	ofOrigin := path + ":1:1: aws.region: is not set"
+	for _, test := range []struct {
+		args []string
+		want []string
+	}{
+		{[]string{"check"}, append([]string{ofOrigin}, ofFile...)},
+		{[]string{"token", "--subject", "s", "--tilesets", "a"}, ofFile},
+	} {
+		p, _ := start(t, nil, append(test.args, "-c", path)...)
+		status := p.wait()
+		lines := strings.Split(strings.TrimSpace(p.log()), "\n")
+		if status != 2 || len(lines) != len(test.want) {
+			t.Errorf("%s: got status %d and\n%s", test.args[0], status, p.log())
+			continue
+		}
+		for i, want := range test.want {
+			if !strings.HasPrefix(lines[i], want) {
+				t.Errorf("%s: got %q, want it to begin with %q", test.args[0], lines[i], want)
+			}
+		}
+	}
+}

@@ -14,8 +14,16 @@ import (
 // originError turns an error of origin.New into faults of the configuration file, each at the key that it is about. The
 // file alone does not show them, since AWS's variables and shared files may have what it lacks.
 func originError(c *configs.Config, err error) error {
-	var faults []configs.Fault
-	var others []error
+	faults, others := originFaults(c, err)
+	if len(others) > 0 {
+		return errors.Join(others...)
+	}
+	slices.SortStableFunc(faults, func(a, b configs.Fault) int { return cmp.Compare(a.Line, b.Line) })
+	return &configs.Error{Faults: faults}
+}
+
+// originFaults returns the faults in an error of origin.New that have a key, and the other errors.
+func originFaults(c *configs.Config, err error) (faults []configs.Fault, others []error) {
 	for _, fault := range joined(err) {
 		var option *origin.OptionError
 		var source *origin.SourceError
@@ -28,11 +36,7 @@ func originError(c *configs.Config, err error) error {
 			others = append(others, fault)
 		}
 	}
-	if len(others) > 0 {
-		return errors.Join(others...)
-	}
-	slices.SortStableFunc(faults, func(a, b configs.Fault) int { return cmp.Compare(a.Line, b.Line) })
-	return &configs.Error{Faults: faults}
+	return faults, others
 }
 
 // joined lists the errors that errors.Join has joined.

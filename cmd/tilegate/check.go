@@ -24,13 +24,15 @@ const onlineTimeout = time.Minute
 
 // Run prints every fault of the file with its line, or what the file configures.
 func (cmd checkCommand) Run(ctx context.Context, c *console) error {
-	config, err := cmd.load()
+	config, err := cmd.load(originRule(ctx))
+	var faults *configs.Error
+	if errors.As(err, &faults) {
+		cmd.print(c, faults.Notes)
+	}
 	if err != nil {
 		return err
 	}
-	for _, note := range config.Notes {
-		fmt.Fprintf(c.err, "%s:%d: note: %s: %s\n", cmd.Config, note.Line, note.Key, note.Text)
-	}
+	cmd.print(c, config.Notes)
 	// The parts are made as serve makes them, so that check finds what serve would. They run only with --online.
 	quiet := slog.New(slog.DiscardHandler)
 	if _, err := newService(ctx, config, noLog(), extras{}); err != nil {
@@ -43,6 +45,12 @@ func (cmd checkCommand) Run(ctx context.Context, c *console) error {
 	ctx, cancel := context.WithTimeout(ctx, onlineTimeout)
 	defer cancel()
 	return checkOnline(ctx, c.out, config, quiet)
+}
+
+func (cmd checkCommand) print(c *console, notes []configs.Note) {
+	for _, note := range notes {
+		fmt.Fprintf(c.err, "%s:%d: note: %s: %s\n", cmd.Config, note.Line, note.Key, note.Text)
+	}
 }
 
 // errOffline is the failure of check --online. The table says what failed.

@@ -16,9 +16,9 @@ type configFlag struct {
 	Config string `short:"c" required:"" env:"TILEGATE_CONFIG" placeholder:"FILE" help:"The configuration file."`
 }
 
-// load reads the file and the environment variables it names.
-func (f configFlag) load() (*configs.Config, error) {
-	c, err := configs.Load(f.Config, os.LookupEnv)
+// load reads the file and the environment variables it names, and checks further rules.
+func (f configFlag) load(rules ...configs.Rule) (*configs.Config, error) {
+	c, err := configs.Load(f.Config, os.LookupEnv, rules...)
 	if err != nil {
 		return nil, usageError{err}
 	}
@@ -29,7 +29,7 @@ type serveCommand struct{ configFlag }
 
 // Run serves until ctx ends.
 func (cmd serveCommand) Run(ctx context.Context, c *console) error {
-	config, err := cmd.load()
+	config, err := cmd.load(originRule(ctx))
 	if err != nil {
 		return err
 	}
