@@ -72,7 +72,8 @@ func (o *Options) Check() []*OptionError {
 	c.atLeast("auth.session.ttl", o.SessionTTL, 3*time.Second)
 	c.atLeast("auth.token_window", o.TokenWindow, time.Second)
 	if o.Partitioned && o.SameSite != http.SameSiteNoneMode {
-		c.add("auth.session.partitioned", "goes with same_site: none only", "leave it out, or set same_site: none").With = []string{"auth.session.same_site"}
+		c.add("auth.session.partitioned", "goes with same_site: none only", "leave it out, or set same_site: none")
+		c.last().With = []string{"auth.session.same_site"}
 	}
 	if o.SameSite == http.SameSiteNoneMode && !o.SecureCookie {
 		c.add("auth.session.same_site", "needs a secure cookie, which browsers take over https only", "set server.tls or an https server.public_url")
@@ -89,11 +90,12 @@ const (
 // checker gathers faults.
 type checker struct{ faults []*OptionError }
 
-func (c *checker) add(key, problem, hint string) *OptionError {
-	e := &OptionError{Key: key, Problem: problem, Hint: hint}
-	c.faults = append(c.faults, e)
-	return e
+func (c *checker) add(key, problem, hint string) {
+	c.faults = append(c.faults, &OptionError{Key: key, Problem: problem, Hint: hint})
 }
+
+// last is the fault that was added last, for those that say more.
+func (c *checker) last() *OptionError { return c.faults[len(c.faults)-1] }
 
 // atLeast checks an option whose zero value stands for a default.
 func (c *checker) atLeast(key string, d, least time.Duration) {
@@ -111,7 +113,8 @@ func (c *checker) claims(names ClaimNames) {
 		case slices.Contains([]string{"iss", "sub", "aud", "exp", "nbf", "iat", "jti", "scope"}, claim.name):
 			c.add(claim.key, "is a claim with a meaning of its own", "")
 		case first != "":
-			c.add(claim.key, "is "+first+"'s already", "each needs a claim of its own").With = []string{first}
+			c.add(claim.key, "is "+first+"'s already", "each needs a claim of its own")
+			c.last().With = []string{first}
 		default:
 			keys[claim.name] = claim.key
 		}
@@ -127,14 +130,14 @@ func (c *checker) issuer(key string, i *Issuer) {
 	case i.Issuer == ownIssuer:
 		c.add(key+".issuer", "is the name in tilegate's own tokens", "they need no issuer: set auth.signing_keys")
 	case isURL:
-		c.url(key+".issuer", i.Issuer, false)
+		_ = c.url(key+".issuer", i.Issuer, false) // the fault needs no more
 	case discovers:
 		c.url(key+".issuer", i.Issuer, false).With = []string{key + ".jwks_url", key + ".key"}
 	}
 	c.algorithms(key, i)
 	c.key(key, i)
 	if i.JWKSURL != "" {
-		c.url(key+".jwks_url", i.JWKSURL, true)
+		_ = c.url(key+".jwks_url", i.JWKSURL, true) // the fault needs no more
 	}
 	c.atLeast(key+".jwks_refresh", i.JWKSRefresh, minRefresh)
 	c.limits(key+".allow", i.Allow)
@@ -162,7 +165,8 @@ func (c *checker) algorithms(key string, i *Issuer) {
 		alg, ok := algorithmNamed(name)
 		switch {
 		case !ok:
-			c.add(element, "is not a signature algorithm", "").Known = algorithmNames()
+			c.add(element, "is not a signature algorithm", "")
+			c.last().Known = algorithmNames()
 		case alg.family == hmacFamily && i.JWKSURL != "":
 			c.add(element, "is HMAC, which does not go with jwks_url", "key sets are public, and an HMAC secret must not be")
 		}
@@ -251,7 +255,8 @@ func (c *checker) url(key, raw string, query bool) *OptionError {
 	if problem == "" {
 		return &OptionError{}
 	}
-	return c.add(key, problem, hint)
+	c.add(key, problem, hint)
+	return c.last()
 }
 
 // urlProblem returns why keys must not be fetched from a URL, "" if they may be: it is absolute,

@@ -98,7 +98,7 @@ func TestNewReportsEveryFault(t *testing.T) {
 			if err == nil || a != nil {
 				t.Fatalf("got %v, %v", a, err)
 			}
-			joined, _ := err.(interface{ Unwrap() []error }) //nolint:errorlint // New returns what errors.Join made
+			joined, _ := err.(interface{ Unwrap() []error })
 			if joined == nil || len(joined.Unwrap()) != len(tt.want) {
 				t.Fatalf("got %q, want %d faults", err, len(tt.want))
 			}

@@ -14,7 +14,6 @@ func TestCheckOnlineTellsEachIssuersOwnFault(t *testing.T) {
 	keys := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		status := map[string]int{"/a/jwks.json": http.StatusTeapot, "/ab/jwks.json": http.StatusGone}[r.URL.Path]
 		if status == 0 {
-			status = http.StatusOK
 			_, _ = w.Write([]byte(`{"keys":[{"kty":"OKP","crv":"Ed25519","kid":"k","x":"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"}]}`))
 			return
 		}
@@ -43,7 +42,8 @@ func TestCheckOnlineTellsEachIssuersOwnFault(t *testing.T) {
 	}
 	for i, want := range []struct{ begins, ends string }{
 		{"RESULT", ""},
-		{keys.URL + "/a ", "FAILED"}, {"    ", "418, not 200"},
+		{keys.URL + "/a ", "FAILED"},
+		{"    ", "418, not 200"},
 		{keys.URL + "/ab ", "FAILED"}, {"    ", "410, not 200"},
 		{keys.URL + "/abc ", "ok"},
 	} {
