@@ -44,7 +44,8 @@ func TestCheckOnlineTellsEachIssuersOwnFault(t *testing.T) {
 		{"RESULT", ""},
 		{keys.URL + "/a ", "FAILED"},
 		{"    ", "418, not 200"},
-		{keys.URL + "/ab ", "FAILED"}, {"    ", "410, not 200"},
+		{keys.URL + "/ab ", "FAILED"},
+		{"    ", "410, not 200"},
 		{keys.URL + "/abc ", "ok"},
 	} {
 		if got := lines[i]; !strings.HasPrefix(strings.TrimPrefix(got, " "), strings.TrimPrefix(want.begins, " ")) || !strings.HasSuffix(got, want.ends) {
