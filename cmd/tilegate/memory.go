@@ -17,6 +17,12 @@ const (
 	memoryHeadroom   = 32 << 20 // bytes that may be allocated beyond a quarter of what is live
 	memoryStep       = 4 << 20  // bytes by which the limit moves
 	memoryRead       = 250 * time.Millisecond
+
+	// When clients give back that much, memory is returned to the system a little later, and at most so often:
+	// without requests Go would not collect it for minutes.
+	memoryReturn      = 32 << 20
+	memoryReturnAfter = 5 * time.Second
+	memoryReturnEvery = 30 * time.Second
 )
 
 // memoryLimit keeps Go's soft memory limit where the cache, the connections and the requests of the moment
@@ -33,6 +39,10 @@ type memoryLimit struct {
 	limit   int64
 	live    int64 // heap and stacks at the last reading
 	readAt  time.Time
+
+	peak     int64 // the most that clients took since memory was last returned
+	giveBack *time.Timer
+	gaveBack time.Time
 }
 
 // start sets the limit and keeps it up to date until stop.
@@ -53,6 +63,9 @@ func (m *memoryLimit) stop() {
 	defer m.mu.Unlock()
 	if m.running {
 		m.running = false
+		if m.giveBack != nil {
+			m.giveBack.Stop()
+		}
 		debug.SetMemoryLimit(m.before)
 	}
 }
@@ -79,12 +92,30 @@ func (m *memoryLimit) update() bool {
 		m.live, m.readAt = readLive(), now
 	}
 	connections, requests := m.counts()
+	m.noteClients(connections*memoryConnection + requests*memoryRequest)
 	limit := neededMemory(m.cache, connections, requests, m.live)
 	if limit-m.limit >= memoryStep || m.limit-limit >= memoryStep {
 		m.limit = limit
 		debug.SetMemoryLimit(limit)
 	}
 	return true
+}
+
+// noteClients plans to return memory when clients take far less than before.
+func (m *memoryLimit) noteClients(bytes int64) {
+	m.peak = max(m.peak, bytes)
+	if m.peak-bytes < memoryReturn || bytes > m.peak/2 || m.giveBack != nil {
+		return
+	}
+	wait := max(memoryReturnAfter, memoryReturnEvery-time.Since(m.gaveBack))
+	m.giveBack = time.AfterFunc(wait, m.returnMemory)
+}
+
+func (m *memoryLimit) returnMemory() {
+	debug.FreeOSMemory()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.giveBack, m.gaveBack, m.peak = nil, time.Now(), 0
 }
 
 // neededMemory is the limit in bytes for a cache, the counts of the moment, and what is live.

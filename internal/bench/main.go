@@ -4,6 +4,7 @@
 //
 //	make bench                        # all rows
 //	go run ./internal/bench hit miss  # some
+//	go run ./internal/bench -rounds 3 attack [NAME...]  # good clients beside attacks
 package main
 
 import (
@@ -75,6 +76,11 @@ func run(ctx context.Context, args []string) error {
 		return err
 	}
 	if err := l.makeKeys(); err != nil {
+		return err
+	}
+	if flags.Arg(0) == "attack" {
+		err := attackCommand(ctx, l, flags.Args()[1:])
+		l.print()
 		return err
 	}
 	var failures []error

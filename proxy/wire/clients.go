@@ -31,6 +31,11 @@ const (
 	changedBy = 256
 	// compared is how many of a client's connections are looked at to find an idle one.
 	compared = 64
+	// floodAfter is how many requests of one client are refused before it counts as a flood. Then new
+	// connections of that client are closed, and those on which it goes on asking. A flood ends floodFor after
+	// the client's latest attempt that found it with half of what it may have under way.
+	floodAfter = 128
+	floodFor   = 2 * time.Second
 	// idleAfter is how long a connection has had no request when it counts as idle.
 	idleAfter = time.Second
 
@@ -42,7 +47,7 @@ var (
 	ErrClientBusy = errors.New("too many requests of this client are under way")
 	// ErrServerBusy refuses a request because those of all clients together are too many.
 	ErrServerBusy = errors.New("too many requests are under way")
-	// ErrFlood is for a request that is not even worth a refusal, because refusals wait for their client too.
+	// ErrFlood is for a request whose connection has been closed: its client goes on after many refusals.
 	ErrFlood = errors.New("too many requests are being refused")
 )
 
@@ -85,6 +90,8 @@ type client struct {
 	address  netip.Addr
 	refs     int // connections and forwarded requests; guarded by the shard's lock
 	requests atomic.Int64
+	refusals atomic.Int64 // since the last flood
+	flood    atomic.Int64 // Unix nanoseconds: until when it is one
 
 	mu          sync.Mutex
 	connections map[*connection]struct{}
@@ -197,10 +204,40 @@ func (c *Clients) connect(socket net.Conn, conn *connection) {
 	}
 	of := c.acquire(address)
 	conn.client.Store(of)
-	if surplus := of.connect(conn, c.limits.ClientConnections, time.Now()); surplus != nil {
-		_ = surplus.socket.Close() // whoever reads it sees that
+	now := time.Now()
+	if of.floods(now, c.limits.ClientRequests) {
+		_ = conn.socket.Close() // net/http sees that at once
+		c.refuse(of.address, limitClientRequests)
+		return
+	}
+	if surplus := of.connect(conn, c.limits.ClientConnections, now); surplus != nil {
+		_ = surplus.socket.Close() // as above
 		c.refuse(of.address, limitClientConnections)
 	}
+}
+
+// floods reports whether a client goes on after many refusals.
+func (of *client) floods(now time.Time, limit int) bool {
+	if now.UnixNano() >= of.flood.Load() {
+		return false
+	}
+	if limit > 0 && of.requests.Load() >= int64(limit/2) {
+		of.flood.Store(now.Add(floodFor).UnixNano())
+	}
+	return true
+}
+
+// refused counts a refusal. It reports whether the client now floods.
+func (of *client) refused(now time.Time, limit int) bool {
+	if of.floods(now, limit) {
+		return true
+	}
+	if of.refusals.Add(1) <= floodAfter {
+		return false
+	}
+	of.refusals.Store(0)
+	of.flood.Store(now.Add(floodFor).UnixNano())
+	return true
 }
 
 // connect adds a connection. It returns one that must be closed because there are more than limit.
@@ -306,7 +343,11 @@ func (c *Clients) Enter(w *Writer, forwarded netip.Addr) (Entry, error) {
 	if e.client != nil {
 		own = e.client.requests.Add(1)
 	}
-	return e, c.admit(&e, all, own)
+	err := c.admit(&e, all, own)
+	if errors.Is(err, ErrFlood) && e.conn != nil && !e.conn.proxied {
+		_ = e.conn.socket.Close() // with all that is held on it
+	}
+	return e, err
 }
 
 // admit holds the number of all requests, and that of their client's own, to the limits.
@@ -315,17 +356,17 @@ func (c *Clients) admit(e *Entry, all, own int64) error {
 	switch {
 	case mine > 0 && own > mine:
 		c.refuse(e.client.address, limitClientRequests)
-		if own > 2*mine {
+		if e.client.refused(time.Now(), c.limits.ClientRequests) {
 			return ErrFlood
 		}
 		return ErrClientBusy
 	case most > 0 && (all > 2*most || all > most && own > modest):
+		var address netip.Addr
 		if e.client != nil {
-			c.refuse(e.client.address, limitRequests)
-		} else {
-			c.refuse(netip.Addr{}, limitRequests)
+			address = e.client.address
 		}
-		if all > 3*most {
+		c.refuse(address, limitRequests)
+		if e.client != nil && own > modest && e.client.refused(time.Now(), c.limits.ClientRequests) {
 			return ErrFlood
 		}
 		return ErrServerBusy
