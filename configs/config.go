@@ -73,7 +73,7 @@ type ServerLimits struct {
 	WriteStall  time.Duration `yaml:"write_stall" default:"30s" min:"1ms"`
 
 	Streams           int `yaml:"streams" default:"128"`             // at once on one HTTP/2 connection
-	Requests          int `yaml:"requests" default:"32768"`          // in progress at once; 0: no limit, as for those below
+	Requests          int `yaml:"requests" default:"16384"`          // in progress at once; 0: no limit, as for those below
 	ClientRequests    int `yaml:"client_requests" default:"4096"`    // the same of one client address
 	ClientConnections int `yaml:"client_connections" default:"4096"` // of one client address
 }

@@ -12,7 +12,7 @@ import (
 const (
 	memoryBase       = 48 << 20 // bytes for the program itself, its stacks and its S3 connections
 	memoryConnection = 64 << 10 // bytes for one client's connection: buffers, stack, header
-	memoryRequest    = 16 << 10 // bytes for one request under way: buffers, stack, header
+	memoryRequest    = 20 << 10 // bytes for one request under way: buffers, stack, header
 	memoryReserve    = 16 << 20 // bytes for connections and requests that have not been counted yet
 	memoryHeadroom   = 32 << 20 // bytes that may be allocated beyond a quarter of what is live
 	memoryStep       = 4 << 20  // bytes by which the limit moves
@@ -112,6 +112,7 @@ func (m *memoryLimit) noteClients(bytes int64) {
 }
 
 func (m *memoryLimit) returnMemory() {
+	runtime.GC() // what is in a sync.Pool goes with the second
 	debug.FreeOSMemory()
 	m.mu.Lock()
 	defer m.mu.Unlock()

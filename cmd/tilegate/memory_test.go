@@ -18,7 +18,7 @@ func TestNeededMemory(t *testing.T) {
 	}{
 		{"nobody there", 128 * mib, 0, 0, 20 * mib, 128*mib + 16*mib + 64*mib},
 		{"connections", 128 * mib, 1024, 0, 20 * mib, 208*mib + 64*mib},
-		{"requests", 128 * mib, 0, 4096, 20 * mib, 208*mib + 64*mib},
+		{"requests", 128 * mib, 0, 4096, 20 * mib, 208*mib + 80*mib},
 		{"more is live than was expected", 128 * mib, 500, 0, 1000 * mib, 1250*mib + 32*mib},
 	} {
 		if got := neededMemory(test.cache, test.connections, test.requests, test.live); got != test.want {
@@ -56,10 +56,10 @@ func TestMemoryLimitFollowsWhatIsLive(t *testing.T) {
 		}
 		return nil
 	})
-	requests.Store(32_768)
+	requests.Store(20_480)
 	m.update()
 	if got := limit(); got < first+400<<20 {
-		t.Errorf("with 32,768 requests the limit is %d MiB", got>>20)
+		t.Errorf("with 20,480 requests the limit is %d MiB", got>>20)
 	}
 	requests.Store(0)
 	m.update() // from the most there was

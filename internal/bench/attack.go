@@ -68,7 +68,10 @@ func (l *lab) attack(ctx context.Context, a attack, s3 string) error {
 		if err != nil {
 			return err
 		}
-		m, err := l.besides(ctx, a, tilegate, admin, round == l.rounds-1)
+		var m measured
+		if err = l.fill(ctx, tilegate); err == nil {
+			m, err = l.besides(ctx, a, tilegate, admin, round == l.rounds-1)
+		}
 		tilegate.stop()
 		if err != nil {
 			return err
@@ -110,6 +113,35 @@ func (l *lab) attack(ctx context.Context, a attack, s3 string) error {
 	l.record("  goroutines and descriptors, before and after", fmt.Sprintf("%.0f, %d and %.0f, %d", last.goroutines, last.files, last.goroutinesAfter, last.filesAfter),
 		"the same", last.goroutinesAfter <= last.goroutines+8 && last.filesAfter <= last.files+8)
 	return nil
+}
+
+// fill asks for as many tiles as the cache holds, as it is in use.
+func (l *lab) fill(ctx context.Context, s *server) error {
+	const workers, tiles = 8, attackMemoryMiB << 20 / tileSize
+	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: workers}}
+	defer client.CloseIdleConnections()
+	failed := make(chan error, workers)
+	for worker := range workers {
+		go func() {
+			for i := worker; i < tiles; i += workers {
+				answer, err := l.fetch(ctx, client, fmt.Sprintf("%s/tiles/basemap/14/%d/1.png", s.url, i))
+				if err == nil {
+					_, err = io.Copy(io.Discard, answer.Body)
+					err = errors.Join(err, answer.Body.Close())
+				}
+				if err != nil {
+					failed <- err
+					return
+				}
+			}
+			failed <- nil
+		}()
+	}
+	var errs []error
+	for range workers {
+		errs = append(errs, <-failed)
+	}
+	return errors.Join(errs...)
 }
 
 // besides measures good clients without the attack and beside it, and with recover what is left of it.

@@ -31,11 +31,13 @@ const (
 	changedBy = 256
 	// compared is how many of a client's connections are looked at to find an idle one.
 	compared = 64
-	// floodAfter is how many requests of one client are refused before it counts as a flood. Then new
-	// connections of that client are closed, and those on which it goes on asking. A flood ends floodFor after
-	// the client's latest attempt that found it with half of what it may have under way.
+	// floodAfter is how many requests of one client are refused before it counts as a flood; where those of
+	// all clients are too many, floodEarly. Then new connections of that client are closed, and those on which
+	// it goes on asking: a refusal costs a good part of what an answer does. A flood ends floodFor after it
+	// began, or after the client's latest attempt that found it with half of what it may have under way.
 	floodAfter = 128
-	floodFor   = 2 * time.Second
+	floodEarly = 16
+	floodFor   = 10 * time.Second
 	// idleAfter is how long a connection has had no request when it counts as idle.
 	idleAfter = time.Second
 
@@ -228,11 +230,11 @@ func (of *client) floods(now time.Time, limit int) bool {
 }
 
 // refused counts a refusal. It reports whether the client now floods.
-func (of *client) refused(now time.Time, limit int) bool {
+func (of *client) refused(now time.Time, limit int, after int64) bool {
 	if of.floods(now, limit) {
 		return true
 	}
-	if of.refusals.Add(1) <= floodAfter {
+	if of.refusals.Add(1) <= after {
 		return false
 	}
 	of.refusals.Store(0)
@@ -251,7 +253,7 @@ func (of *client) connect(conn *connection, limit int, now time.Time) (surplus *
 	surplus = conn
 	n := 0
 	for other := range of.connections { // in random order
-		if other != conn && other.idle(now) {
+		if other != conn && other.idle(now, idleAfter) {
 			surplus = other
 			break
 		}
@@ -263,10 +265,24 @@ func (of *client) connect(conn *connection, limit int, now time.Time) (surplus *
 	return surplus
 }
 
-// idle reports whether a connection waits for a request and not for an answer.
-func (c *connection) idle(now time.Time) bool {
-	latest := max(c.moved.Load(), c.leftAt.Load())
-	return c.active.Load() == 0 && now.Sub(time.Unix(0, latest)) >= idleAfter
+// idle reports whether a connection has waited for a request, and not for an answer, for so long.
+func (c *connection) idle(now time.Time, after time.Duration) bool {
+	return c.active.Load() == 0 && now.Sub(time.Unix(0, c.leftAt.Load())) >= after
+}
+
+// closeIdle closes the connections that have been idle for so long.
+func (c *Clients) closeIdle(now time.Time, after time.Duration) {
+	var found []*connection
+	c.mu.Lock()
+	for _, conn := range c.open {
+		if conn.idle(now, after) {
+			found = append(found, conn)
+		}
+	}
+	c.mu.Unlock()
+	for _, conn := range found {
+		_ = conn.socket.Close() // net/http sees that at once
+	}
 }
 
 // disconnect ends the count of a connection that is closed or hijacked.
@@ -356,7 +372,7 @@ func (c *Clients) admit(e *Entry, all, own int64) error {
 	switch {
 	case mine > 0 && own > mine:
 		c.refuse(e.client.address, limitClientRequests)
-		if e.client.refused(time.Now(), c.limits.ClientRequests) {
+		if e.client.refused(time.Now(), c.limits.ClientRequests, floodAfter) {
 			return ErrFlood
 		}
 		return ErrClientBusy
@@ -366,7 +382,7 @@ func (c *Clients) admit(e *Entry, all, own int64) error {
 			address = e.client.address
 		}
 		c.refuse(address, limitRequests)
-		if e.client != nil && own > modest && e.client.refused(time.Now(), c.limits.ClientRequests) {
+		if e.client != nil && own > modest && e.client.refused(time.Now(), c.limits.ClientRequests, floodEarly) {
 			return ErrFlood
 		}
 		return ErrServerBusy
