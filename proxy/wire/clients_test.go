@@ -41,9 +41,12 @@ func counted(t *testing.T, l net.Listener, clients *wire.Clients, size int, stal
 	server := &wire.Server{WriteStall: stall, Clients: clients, Handler: http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		var w wire.Writer
 		w.Begin(rw, r, time.Now(), stall)
-		defer w.End()
 		entry, err := clients.Enter(&w, netip.Addr{})
-		defer func() { entry.Leave(time.Now()) }()
+		aborted := err != nil // a refusal does not wait for its client
+		defer func() {
+			w.End(aborted)
+			entry.Leave(time.Now())
+		}()
 		switch {
 		case errors.Is(err, wire.ErrFlood):
 			panic(http.ErrAbortHandler)
@@ -54,8 +57,8 @@ func counted(t *testing.T, l net.Listener, clients *wire.Clients, size int, stal
 			w.WriteHeader(http.StatusServiceUnavailable)
 			return
 		}
-		err = w.WriteWhole(body)
-		if err = errors.Join(err, w.Complete()); err != nil {
+		if err := w.WriteWhole(body); err != nil {
+			aborted = true
 			panic(http.ErrAbortHandler)
 		}
 	})}
