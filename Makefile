@@ -10,7 +10,7 @@ MINIO := github.com/minio/minio@v0.0.0-20260212201848-7aac2a2c5b7c
 VERSITYGW := github.com/versity/versitygw/cmd/versitygw@v1.8.0
 DOCKERFILE_LINTER := dockerfile-utils@0.16.3
 
-.PHONY: help demo build viewer test test-norace test-short browser bench bench-once lint lint-deploy tools ci
+.PHONY: help demo build viewer test test-norace test-short browser bench bench-attack bench-once lint lint-deploy tools ci
 
 help: ## list these commands
 	@sed -n 's/^\([a-z-]*\):.* ## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -44,6 +44,9 @@ browser: viewer ## the demo's page in headless Chromium; leaves .cache/demo.png
 
 bench: ## tilegate compared with net/http, the SDK and nginx, as ratios within one run; needs wrk
 	go run ./internal/bench
+
+bench-attack: ## good clients beside attacks on tilegate and on net/http; some half an hour
+	go run ./internal/bench -rounds 3 attack
 
 bench-once: ## each benchmark once, to check that it runs
 	go test -run '^$$' -bench . -benchtime 1x ./...

@@ -71,6 +71,11 @@ type ServerLimits struct {
 	ReadHeader  time.Duration `yaml:"read_header" default:"5s" min:"1ms"`
 	Idle        time.Duration `yaml:"idle" default:"2m" min:"1ms"`
 	WriteStall  time.Duration `yaml:"write_stall" default:"30s" min:"1ms"`
+
+	Streams           int `yaml:"streams" default:"128"`             // at once on one HTTP/2 connection
+	Requests          int `yaml:"requests" default:"16384"`          // in progress at once; 0: no limit, as for those below
+	ClientRequests    int `yaml:"client_requests" default:"4096"`    // the same of one client address
+	ClientConnections int `yaml:"client_connections" default:"4096"` // of one client address
 }
 
 // Logging says what is written to standard error.

@@ -271,6 +271,8 @@ func scalarParser(target any) func(text string) (hint string, err error) {
 		return set(p, parseBool, "write true or false")
 	case *uint8:
 		return set(p, parseZoom, "")
+	case *int:
+		return set(p, parseCount, "write 128")
 	case *float64:
 		return set(p, parseNumber, "")
 	case *time.Duration:

@@ -69,6 +69,15 @@ func parseDuration(text string) (time.Duration, error) {
 	return d, nil
 }
 
+// parseCount reads how many there may be of something.
+func parseCount(text string) (int, error) {
+	n, err := strconv.ParseUint(text, 10, 31)
+	if err != nil {
+		return 0, errors.New("is not a whole number from 0 up")
+	}
+	return int(n), nil
+}
+
 var errZoom = fmt.Errorf("is not a zoom from 0 to %d", tile.MaxZoom)
 
 func parseZoom(text string) (uint8, error) {

@@ -38,6 +38,28 @@ func (v *validator) server() {
 	if s.Limits.HeaderBytes < 4*kibibyte || s.Limits.HeaderBytes > mebibyte {
 		v.fault("server.limits.header_bytes", "must be 4KiB to 1MiB", "a token alone may take 8KiB")
 	}
+	v.counts()
+}
+
+// counts holds the numbers of what clients may hold to what makes sense.
+func (v *validator) counts() {
+	l := v.Server.Limits
+	if l.Streams < 1 || l.Streams > 1000 {
+		v.fault("server.limits.streams", "must be 1 to 1000", "browsers ask for a hundred at once")
+	}
+	const most = 1 << 24
+	for _, limit := range []struct {
+		key   string
+		value int
+	}{
+		{"server.limits.requests", l.Requests},
+		{"server.limits.client_requests", l.ClientRequests},
+		{"server.limits.client_connections", l.ClientConnections},
+	} {
+		if limit.value > most {
+			v.fault(limit.key, "must be at most 16777216", "0 is no limit")
+		}
+	}
 }
 
 func (v *validator) tls() {

@@ -56,6 +56,8 @@ var failures = []struct {
 	err error
 	failure
 }{
+	{wire.ErrClientBusy, failure{status: http.StatusTooManyRequests, detail: "Too many requests from your address are under way.", retryAfter: 2}},
+	{wire.ErrServerBusy, failure{status: http.StatusServiceUnavailable, detail: "Too many requests are under way.", retryAfter: 2}},
 	{wire.ErrChunkedBody, failure{status: http.StatusBadRequest, detail: "Only POST may have a body in chunks here."}},
 	{auth.ErrNoCredential, failure{status: http.StatusUnauthorized, detail: "This needs an access token: Authorization: Bearer …, or a session cookie from POST /session."}},
 	{auth.ErrTwoCredentials, failure{status: http.StatusBadRequest, detail: "The request carries the same kind of credential twice."}},
@@ -141,12 +143,15 @@ func (p *Proxy) fail(x *exchange, r *http.Request, err error) {
 	}
 	x.identify()
 	body := problemBody(f, x.requestID)
+	if x.refused && r.ProtoMajor > 1 {
+		body = nil // a header waits for no window, so that refusals do not pile up in their turn
+	}
 	x.Set("Content-Type", problemType)
 	x.Set("Cache-Control", noStore)
 	x.Set("Content-Length", []string{formatLength(int64(len(body)))})
 	x.Set("X-Content-Type-Options", nosniff)
 	x.WriteHeader(f.status)
-	if r.Method != http.MethodHead {
+	if r.Method != http.MethodHead && len(body) > 0 {
 		_, _ = x.Write(body) // a client that has gone is seen in the log's byte count
 	}
 }

@@ -15,6 +15,7 @@ import (
 // the metrics will say of it. It is pooled; nobody keeps one beyond its request.
 type exchange struct {
 	wire.Writer
+	entry          wire.Entry // its count among the requests under way
 	start          time.Time
 	tileset        *tileset // nil where the request named none that exists
 	resourcePolicy []string // Cross-Origin-Resource-Policy of what is no tileset's
@@ -23,6 +24,7 @@ type exchange struct {
 	requestID      string
 	err            error   // why the request failed; for the log alone
 	clientGone     bool    // the client left before its answer
+	refused        bool    // there were too many; the log names the client once a minute
 	timing         *timing // nil unless Server-Timing is on
 }
 

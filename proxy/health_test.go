@@ -60,7 +60,7 @@ func TestMetricsHaveBoundedLabels(t *testing.T) {
 	registry := prometheus.NewRegistry()
 	m := proxy.NewMetrics()
 	w := start(t, func(s *setup) { s.proxy.Metrics = m })
-	m.Register(registry, w.cache)
+	m.Register(registry, w.cache, nil)
 	w.origin.put("basemap", 1, 0, 0, tilePNG)
 	header := w.bearer()
 	for i := range 50 {

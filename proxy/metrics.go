@@ -9,6 +9,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"tilegate/proxy/wire"
 	"tilegate/tilecache"
 )
 
@@ -42,9 +43,13 @@ func NewMetrics() *Metrics {
 	return m
 }
 
-// Register adds the metrics, and those of the cache, to a registry.
-func (m *Metrics) Register(r prometheus.Registerer, cache *tilecache.Cache) {
+// Register adds the metrics, and those of the cache and of the listener's clients, to a registry. clients
+// may be nil.
+func (m *Metrics) Register(r prometheus.Registerer, cache *tilecache.Cache, clients *wire.Clients) {
 	r.MustRegister(m.requests, m.duration, m.bytes, &cacheCollector{cache})
+	if clients != nil {
+		r.MustRegister(&clientsCollector{clients})
+	}
 }
 
 // tilesetMetrics are one tileset's collectors, looked up once: finding a counter by its labels costs
@@ -112,4 +117,26 @@ func (c *cacheCollector) Collect(out chan<- prometheus.Metric) {
 	gauge(cacheEntries, float64(s.Entries))
 	gauge(cacheFills, float64(s.Fills))
 	out <- prometheus.MustNewConstMetric(cacheEvictions, prometheus.CounterValue, float64(s.Evictions))
+}
+
+// clientsCollector reads what the listener's clients hold when it is asked.
+type clientsCollector struct{ clients *wire.Clients }
+
+var (
+	clientConnections = prometheus.NewDesc("tilegate_connections", "Connections of clients.", nil, nil)
+	clientRequests    = prometheus.NewDesc("tilegate_requests_in_flight", "Requests under way: not answered, or the answer not yet taken.", nil, nil)
+	clientsRefused    = prometheus.NewDesc("tilegate_refused_total", "Requests and connections refused because of a limit under server.limits.", []string{"limit"}, nil)
+)
+
+func (c *clientsCollector) Describe(d chan<- *prometheus.Desc) {
+	prometheus.DescribeByCollect(c, d)
+}
+
+func (c *clientsCollector) Collect(out chan<- prometheus.Metric) {
+	connections, requests := c.clients.Counts()
+	out <- prometheus.MustNewConstMetric(clientConnections, prometheus.GaugeValue, float64(connections))
+	out <- prometheus.MustNewConstMetric(clientRequests, prometheus.GaugeValue, float64(requests))
+	for limit, n := range c.clients.Refused() {
+		out <- prometheus.MustNewConstMetric(clientsRefused, prometheus.CounterValue, float64(n), limit)
+	}
 }

@@ -16,6 +16,7 @@ import (
 
 	"tilegate/auth"
 	"tilegate/internal/tile"
+	"tilegate/proxy/wire"
 	"tilegate/tilecache"
 )
 
@@ -35,6 +36,7 @@ type Options struct {
 	CloudFront     CookieSigner   // needs an https PublicURL; nil: POST /session?cdn=cloudfront is refused
 	Vend           Vend           // nil: POST /credentials is refused
 	Viewer         Viewer         // the map page and /tilegate.js; nil: none
+	Clients        *wire.Clients  // of the listener; nil: requests are not limited
 	Readiness      []Readiness    // what /ready asks about
 	ReadBody       time.Duration  // how long a request's body may take; 0: 10 s
 	WriteStall     time.Duration  // how long one write may wait for its client; 0: 30 s
@@ -181,7 +183,11 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		x.requestID = given[0]
 		x.Set("X-Request-Id", given)
 	}
-	if err := p.route(x, r); err != nil {
+	err := p.admit(x, r)
+	if err == nil {
+		err = p.route(x, r)
+	}
+	if err != nil {
 		p.fail(x, r, err)
 	}
 }
@@ -200,14 +206,17 @@ func (p *Proxy) finish(x *exchange, r *http.Request) {
 		}
 	}
 	took := time.Since(x.start)
-	p.opt.Metrics.observe(x, took)
-	if p.accessLog != nil {
+	if x.Status() != 0 || !x.refused {
+		p.opt.Metrics.observe(x, took)
+	}
+	if p.accessLog != nil && !x.refused {
 		p.accessLog.line(p, x, r, took, panicked != nil)
 	}
 	if panicked != nil {
 		x.Reset(r)
 	}
-	x.End(panicked != nil)
+	x.End(panicked != nil || x.refused) // a refusal is not worth the wait for its client
+	x.entry.Leave(x.start.Add(took))
 	*x = exchange{Writer: x.Writer}
 	exchanges.Put(x)
 	if panicked != nil {

@@ -66,11 +66,19 @@ func TestSlowHeaderIsCutOff(t *testing.T) {
 }
 
 func TestIdleConnectionIsClosed(t *testing.T) {
-	w := start(t, func(s *setup) { s.server.Idle = 50 * time.Millisecond })
-	conn := w.dial()
-	fmt.Fprint(conn, "GET /health HTTP/1.1\r\nHost: x\r\n\r\n")
-	if said := closed(t, conn); !strings.Contains(said, " 200 OK") {
-		t.Errorf("got %q", said)
+	for _, clients := range []*wire.Clients{nil, wire.NewClients(wire.ClientLimits{})} {
+		w := start(t, limited(clients), func(s *setup) { s.server.Idle = 50 * time.Millisecond })
+		conn := w.dial()
+		fmt.Fprint(conn, "GET /health HTTP/1.1\r\nHost: x\r\n\r\n")
+		if said := closed(t, conn); !strings.Contains(said, " 200 OK") {
+			t.Errorf("got %q", said)
+		}
+		streams := dialHTTP2(t, w, 1<<20, 1<<20)
+		streams.get("/health")
+		if status, _ := streams.answer(); status != "200" {
+			t.Errorf("over HTTP/2: got %s", status)
+		}
+		closed(t, streams.conn)
 	}
 }
 

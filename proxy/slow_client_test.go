@@ -23,6 +23,11 @@ type rawHTTP2 struct {
 	fields bytes.Buffer
 	hpack  *hpack.Encoder
 	next   uint32 // stream
+
+	anonymous bool   // sends no token
+	forwarded string // X-Forwarded-For
+	verify    string // X-Origin-Verify
+	decode    *hpack.Decoder
 }
 
 // dialHTTP2 opens a connection whose streams may send streamWindow bytes each before they wait, and all of
@@ -49,9 +54,17 @@ func dialHTTP2(t *testing.T, w *world, streamWindow, connWindow uint32) *rawHTTP
 func (c *rawHTTP2) get(path string) {
 	c.t.Helper()
 	c.fields.Reset()
-	for _, f := range [][2]string{
-		{":method", "GET"}, {":scheme", "http"}, {":authority", "x"}, {":path", path}, {"authorization", c.w.bearer()[1]},
-	} {
+	fields := [][2]string{{":method", "GET"}, {":scheme", "http"}, {":authority", "x"}, {":path", path}}
+	if !c.anonymous {
+		fields = append(fields, [2]string{"authorization", c.w.bearer()[1]})
+	}
+	if c.forwarded != "" {
+		fields = append(fields, [2]string{"x-forwarded-for", c.forwarded})
+	}
+	if c.verify != "" {
+		fields = append(fields, [2]string{"x-origin-verify", c.verify})
+	}
+	for _, f := range fields {
 		if err := c.hpack.WriteField(hpack.HeaderField{Name: f[0], Value: f[1]}); err != nil {
 			c.t.Fatal(err)
 		}
@@ -61,6 +74,39 @@ func (c *rawHTTP2) get(path string) {
 		c.t.Fatal(err)
 	}
 	c.next += 2
+}
+
+// answer reads on to the next header of an answer, or the reset of a stream. It returns the status, or why
+// the stream was reset, and whether the stream has ended.
+func (c *rawHTTP2) answer() (status string, ended bool) {
+	c.t.Helper()
+	if c.decode == nil {
+		c.decode = hpack.NewDecoder(4096, nil)
+	}
+	for {
+		frame, err := c.ReadFrame()
+		if err != nil {
+			return err.Error(), true
+		}
+		switch f := frame.(type) {
+		case *http2.HeadersFrame:
+			fields, err := c.decode.DecodeFull(f.HeaderBlockFragment())
+			if err != nil {
+				c.t.Fatal(err)
+			}
+			for _, field := range fields {
+				switch field.Name {
+				case ":status":
+					status = field.Value
+				case "retry-after":
+					status += " retry after " + field.Value
+				}
+			}
+			return status, f.StreamEnded()
+		case *http2.RSTStreamFrame:
+			return f.ErrCode.String(), true
+		}
+	}
 }
 
 // receiveBuffer bounds what the kernel reads on a client's behalf.

@@ -33,6 +33,8 @@ type service struct {
 	auth     *auth.Authenticator
 	origins  *origin.AWS
 	cache    *tilecache.Cache
+	clients  *wire.Clients
+	memory   *memoryLimit
 	proxy    *proxy.Proxy
 	registry *prometheus.Registry
 }
@@ -69,6 +71,14 @@ func newService(ctx context.Context, c *configs.Config, log *serviceLog, more ex
 	}
 	m.watch(s.registry, s.origins)
 
+	s.memory = &memoryLimit{cache: int64(c.Cache.Memory)}
+	limits := c.Server.Limits
+	s.clients = wire.NewClients(wire.ClientLimits{
+		Requests: limits.Requests, ClientRequests: limits.ClientRequests, ClientConnections: limits.ClientConnections,
+		Proxies: c.Server.TrustedProxies, Logger: s.logger, Changed: func() { s.memory.update() },
+	})
+	s.memory.counts = s.clients.Counts
+
 	options := proxy.Options{
 		Auth:           s.auth,
 		Cache:          s.cache,
@@ -84,6 +94,7 @@ func newService(ctx context.Context, c *configs.Config, log *serviceLog, more ex
 		AccessFormat:   c.Logging.Format,
 		Logger:         s.logger,
 		Metrics:        proxy.NewMetrics(),
+		Clients:        s.clients,
 		Readiness: []proxy.Readiness{
 			{Name: "origin", Missing: s.origins.NotReady, Degraded: s.origins.Degraded},
 			{Name: "keys", Missing: s.auth.NotReady, Degraded: s.auth.Degraded},
@@ -117,7 +128,7 @@ func newService(ctx context.Context, c *configs.Config, log *serviceLog, more ex
 	if s.proxy, err = proxy.New(options); err != nil {
 		return nil, err
 	}
-	options.Metrics.Register(s.registry, s.cache)
+	options.Metrics.Register(s.registry, s.cache, s.clients)
 	return s, nil
 }
 
@@ -171,14 +182,14 @@ func (s *service) run(ctx context.Context, l listeners) error {
 		}
 	}()
 
-	var limit *memoryLimit
 	if l.limitMemory {
-		limit = newMemoryLimit(int64(s.config.Cache.Memory))
+		s.memory.start()
+		defer s.memory.stop()
 	}
 	c := s.config.Server
 	public := wire.Server{
 		Handler: s.proxy, HeaderBytes: int(c.Limits.HeaderBytes), ReadHeader: c.Limits.ReadHeader, Idle: c.Limits.Idle,
-		WriteStall: c.Limits.WriteStall, ConnState: limit.connState, Logger: s.logger,
+		WriteStall: c.Limits.WriteStall, Streams: c.Limits.Streams, Clients: s.clients, Logger: s.logger,
 	}
 	if c.TLS.Enabled() {
 		config, err := wire.TLSConfig(c.TLS.CertFile, c.TLS.KeyFile, s.logger)

@@ -4,6 +4,8 @@
 //
 //	make bench                        # all rows
 //	go run ./internal/bench hit miss  # some
+//	go run ./internal/bench -rounds 3 attack [NAME...]  # good clients beside attacks
+//	go run ./internal/bench soak -minutes 5             # everything at once, with the race detector
 package main
 
 import (
@@ -47,6 +49,9 @@ var benches = []struct {
 	{"slow", benchSlowReaders},
 }
 
+// commands are runs of their own, besides the parts of the usual one.
+var commands = map[string]func(context.Context, *lab, []string) error{"attack": attackCommand, "soak": soakCommand}
+
 func run(ctx context.Context, args []string) error {
 	if len(args) > 0 && servers[args[0]] != nil {
 		return servers[args[0]](ctx, args[1:])
@@ -75,6 +80,11 @@ func run(ctx context.Context, args []string) error {
 		return err
 	}
 	if err := l.makeKeys(); err != nil {
+		return err
+	}
+	if command := commands[flags.Arg(0)]; command != nil {
+		err := command(ctx, l, flags.Args()[1:])
+		l.print()
 		return err
 	}
 	var failures []error

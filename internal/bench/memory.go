@@ -84,7 +84,7 @@ func (l *lab) slowReaders(ctx context.Context, readers, distinct int) error {
 		places <- struct{}{}
 		done.Go(func() {
 			defer func() { <-places }()
-			c, status := l.slowReader(ctx, address, i%distinct)
+			c, status := l.slowReader(ctx, address, i, i%distinct)
 			mu.Lock()
 			defer mu.Unlock()
 			statuses[status]++
@@ -110,8 +110,9 @@ func (l *lab) slowReaders(ctx context.Context, readers, distinct int) error {
 }
 
 // slowReader asks for a tile, reads the header of its answer and then nothing more.
-func (l *lab) slowReader(ctx context.Context, address string, tile int) (net.Conn, int) {
-	dialer := net.Dialer{Control: smallReceiveBuffer}
+func (l *lab) slowReader(ctx context.Context, address string, reader, tile int) (net.Conn, int) {
+	// Each reader has an address of its own: what one may hold is limited.
+	dialer := net.Dialer{Control: smallReceiveBuffer, LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 67, byte(reader/250), byte(reader%250+1))}}
 	c, err := dialer.DialContext(ctx, "tcp", address)
 	if err != nil {
 		return nil, 0

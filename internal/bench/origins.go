@@ -32,6 +32,10 @@ var servers = map[string]func(context.Context, []string) error{
 	"serve-bare": serveBare,
 	"serve-keys": serveKeys,
 	"loop":       loopGetObject,
+
+	"serve-limited":  serveLimited,
+	"attack-process": runAttack,
+	"good-process":   loadGood,
 }
 
 func tileBody(size int) []byte {

@@ -1,7 +1,6 @@
 package wire
 
 import (
-	"context"
 	"crypto/tls"
 	"net"
 	"net/http"
@@ -31,25 +30,33 @@ type connection struct {
 	looking bool        // timer runs
 	sent    int64       // by the socket, when it was last seen to move
 	quiet   int64       // looks since then
+
+	client  atomic.Pointer[client] // nil: not limited by address
+	proxied bool                   // the peer is a trusted proxy
+	asked   atomic.Bool            // it has had a request
+	active  atomic.Int32           // requests under way
+	leftAt  atomic.Int64           // Unix nanoseconds: when the latest request ended, or the connection began
 }
 
 type connectionKey struct{}
 
-// withConnection is an http.Server's ConnContext.
-func withConnection(ctx context.Context, socket net.Conn) context.Context {
+// newConnection prepares a client's connection. It returns nil for one that joinedListener has not accepted.
+func newConnection(socket net.Conn) *connection {
 	overTLS, encrypted := socket.(*tls.Conn)
 	if encrypted {
 		socket = overTLS.NetConn()
 	}
 	joined, ok := socket.(*joinedConn)
 	if !ok {
-		return ctx
+		return nil
 	}
 	if overTCP, ok := joined.Conn.(*net.TCPConn); ok {
 		limitUnsent(overTCP)
 	}
 	joined.collects = encrypted
-	return context.WithValue(ctx, connectionKey{}, &connection{socket: joined, clear: !encrypted})
+	c := &connection{socket: joined, clear: !encrypted}
+	c.leftAt.Store(time.Now().UnixNano())
+	return c
 }
 
 // connectionOf finds a request's connection. It is nil in tests that have no listener.

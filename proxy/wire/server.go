@@ -15,13 +15,14 @@ import (
 // Server is an HTTP server for one listener, with its limits. HTTP/1.1 and HTTP/2 are both spoken.
 type Server struct {
 	Handler     http.Handler
-	TLS         *tls.Config                    // nil: cleartext, and HTTP/2 by prior knowledge
-	HeaderBytes int                            // the largest header of a request; 0: 16 KiB
-	ReadHeader  time.Duration                  // for a request's header to come; 0: 5 s
-	Idle        time.Duration                  // for the next request on a connection; 0: 120 s
-	WriteStall  time.Duration                  // without progress of a write; 0: 30 s
-	ConnState   func(net.Conn, http.ConnState) // told of every connection; nil: nobody
-	Logger      *slog.Logger                   // nil: discards
+	TLS         *tls.Config   // nil: cleartext, and HTTP/2 by prior knowledge
+	HeaderBytes int           // the largest header of a request; 0: 16 KiB
+	ReadHeader  time.Duration // for a request's header to come; 0: 5 s
+	Idle        time.Duration // for the next request on a connection; 0: 120 s
+	WriteStall  time.Duration // without progress of a write; 0: 30 s
+	Streams     int           // at once on one HTTP/2 connection; 0: 128
+	Clients     *Clients      // what clients may hold, where each request is counted; nil: no limit
+	Logger      *slog.Logger  // nil: discards
 }
 
 // Serve answers on l until ctx ends. Then it takes no more connections, and the requests under way may
@@ -35,19 +36,41 @@ func (s *Server) Serve(ctx context.Context, l net.Listener, grace time.Duration)
 	if logger == nil {
 		logger = slog.New(slog.DiscardHandler)
 	}
+	idle := cmp.Or(s.Idle, 2*time.Minute)
+	var look <-chan time.Time
+	if s.Clients != nil {
+		// net/http keeps an HTTP/2 connection that has failed with streams open in memory until its idle timer
+		// fires, so idle connections are looked for here.
+		ticker := time.NewTicker(max(idle/8, time.Millisecond))
+		defer ticker.Stop()
+		look = ticker.C
+	}
 	server := &http.Server{
 		Handler:           s.Handler,
 		TLSConfig:         s.TLS,
 		MaxHeaderBytes:    cmp.Or(s.HeaderBytes, 16<<10),
 		ReadHeaderTimeout: cmp.Or(s.ReadHeader, 5*time.Second),
 		WriteTimeout:      maxStalls * cmp.Or(s.WriteStall, 30*time.Second), // Writer has the deadlines that count
-		IdleTimeout:       cmp.Or(s.Idle, 2*time.Minute),
 		Protocols:         protocols,
-		ConnState:         s.ConnState,
-		ConnContext:       withConnection,
+		ConnContext: func(ctx context.Context, socket net.Conn) context.Context {
+			c := newConnection(socket)
+			if c == nil {
+				return ctx
+			}
+			s.Clients.connect(socket, c)
+			return context.WithValue(ctx, connectionKey{}, c)
+		},
+		ConnState: func(socket net.Conn, state http.ConnState) {
+			if state == http.StateClosed || state == http.StateHijacked {
+				s.Clients.disconnect(socket)
+			}
+		},
 		// A connection that takes no byte at all is closed: not even the reset of a stream could be sent on it.
-		HTTP2:    &http.HTTP2Config{MaxConcurrentStreams: 250, WriteByteTimeout: cmp.Or(s.WriteStall, 30*time.Second)},
+		HTTP2:    &http.HTTP2Config{MaxConcurrentStreams: cmp.Or(s.Streams, 128), WriteByteTimeout: cmp.Or(s.WriteStall, 30*time.Second)},
 		ErrorLog: slog.NewLogLogger(logger.Handler(), slog.LevelDebug),
+	}
+	if s.Clients == nil {
+		server.IdleTimeout = idle
 	}
 	failed := make(chan error, 1)
 	go func() {
@@ -57,10 +80,15 @@ func (s *Server) Serve(ctx context.Context, l net.Listener, grace time.Duration)
 			failed <- server.Serve(joinedListener{l})
 		}
 	}()
-	select {
-	case err := <-failed:
-		return fmt.Errorf("serve %s: %w", l.Addr(), err)
-	case <-ctx.Done():
+	for serving := true; serving; {
+		select {
+		case err := <-failed:
+			return fmt.Errorf("serve %s: %w", l.Addr(), err)
+		case now := <-look:
+			s.Clients.closeIdle(now, idle)
+		case <-ctx.Done():
+			serving = false
+		}
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), grace)
 	defer cancel()

@@ -60,33 +60,45 @@ type streams struct {
 func newStreams(t *testing.T, conn net.Conn, streamWindow, connWindow uint32) *streams {
 	t.Helper()
 	c := &streams{Framer: http2.NewFramer(conn, conn), t: t, next: 1}
-	c.hpack = hpack.NewEncoder(&c.fields)
-	_, err := io.WriteString(conn, http2.ClientPreface)
-	if err == nil {
-		err = c.WriteSettings(http2.Setting{ID: http2.SettingInitialWindowSize, Val: streamWindow})
-	}
-	const initial = 1<<16 - 1 // RFC 9113 section 6.9.2
-	if err == nil && connWindow > initial {
-		err = c.WriteWindowUpdate(0, connWindow-initial)
-	}
-	if err != nil {
+	if _, err := io.WriteString(conn, http2.ClientPreface); err != nil {
 		t.Fatal(err)
+	}
+	c.begin(streamWindow)
+	const initial = 1<<16 - 1 // RFC 9113 section 6.9.2
+	if connWindow > initial {
+		if err := c.WriteWindowUpdate(0, connWindow-initial); err != nil {
+			t.Fatal(err)
+		}
 	}
 	return c
 }
 
+// begin says what each stream may be sent.
+func (c *streams) begin(streamWindow uint32) {
+	c.t.Helper()
+	c.hpack = hpack.NewEncoder(&c.fields)
+	if err := c.WriteSettings(http2.Setting{ID: http2.SettingInitialWindowSize, Val: streamWindow}); err != nil {
+		c.t.Fatal(err)
+	}
+}
+
 func (c *streams) get(path string) {
 	c.t.Helper()
+	if err := c.tryGet(path); err != nil {
+		c.t.Error(err)
+	}
+}
+
+func (c *streams) tryGet(path string) error {
 	c.fields.Reset()
 	for _, f := range [][2]string{{":method", "GET"}, {":scheme", "http"}, {":authority", "x"}, {":path", path}} {
 		if err := c.hpack.WriteField(hpack.HeaderField{Name: f[0], Value: f[1]}); err != nil {
-			c.t.Error(err)
+			return err
 		}
 	}
-	if err := c.WriteHeaders(http2.HeadersFrameParam{StreamID: c.next, BlockFragment: c.fields.Bytes(), EndStream: true, EndHeaders: true}); err != nil {
-		c.t.Error(err)
-	}
+	err := c.WriteHeaders(http2.HeadersFrameParam{StreamID: c.next, BlockFragment: c.fields.Bytes(), EndStream: true, EndHeaders: true})
 	c.next += 2
+	return err
 }
 
 // serve answers every request with size bytes until stop is called.
