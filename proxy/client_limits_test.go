@@ -99,7 +99,7 @@ func TestStreamsWithAWindowOfZeroAreRefused(t *testing.T) {
 func TestEveryEndGivesThePlaceBack(t *testing.T) {
 	clients := wire.NewClients(wire.ClientLimits{ClientRequests: 100, ClientConnections: 100})
 	w := start(t, limited(clients), func(s *setup) {
-		s.proxy.Readiness = []proxy.Readiness{{Name: "x", Ready: func() error { panic("on purpose") }}}
+		s.proxy.Readiness = []proxy.Readiness{{Name: "x", Missing: func() []string { panic("on purpose") }}}
 	})
 	w.origin.respond(func(ctx context.Context, key tile.Key, _ tile.Condition) (*tile.Object, error) {
 		switch key.Z {
