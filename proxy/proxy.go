@@ -205,17 +205,21 @@ func (p *Proxy) finish(x *exchange, r *http.Request) {
 			panicked = http.ErrAbortHandler
 		}
 	}
+	aborted := panicked != nil
+	if !aborted && !x.refused { // a refusal is not worth the wait for its client
+		aborted = x.Finish() != nil
+	}
 	took := time.Since(x.start)
 	if x.Status() != 0 || !x.refused {
 		p.opt.Metrics.observe(x, took)
 	}
 	if p.accessLog != nil && !x.refused {
-		p.accessLog.line(p, x, r, took, panicked != nil)
+		p.accessLog.line(p, x, r, took, aborted)
 	}
 	if panicked != nil {
 		x.Reset(r)
 	}
-	x.End(panicked != nil || x.refused) // a refusal is not worth the wait for its client
+	x.End()
 	x.entry.Leave(x.start.Add(took))
 	*x = exchange{Writer: x.Writer}
 	exchanges.Put(x)

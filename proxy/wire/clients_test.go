@@ -42,9 +42,11 @@ func counted(t *testing.T, l net.Listener, clients *wire.Clients, size int, stal
 		var w wire.Writer
 		w.Begin(rw, r, time.Now(), stall)
 		entry, err := clients.Enter(&w, netip.Addr{})
-		aborted := err != nil // a refusal does not wait for its client
 		defer func() {
-			w.End(aborted)
+			if err == nil { // a refusal does not wait for its client
+				_ = w.Finish()
+			}
+			w.End()
 			entry.Leave(time.Now())
 		}()
 		switch {
@@ -57,8 +59,8 @@ func counted(t *testing.T, l net.Listener, clients *wire.Clients, size int, stal
 			w.WriteHeader(http.StatusServiceUnavailable)
 			return
 		}
-		if err := w.WriteWhole(body); err != nil {
-			aborted = true
+		if werr := w.WriteWhole(body); werr != nil {
+			err = werr
 			panic(http.ErrAbortHandler)
 		}
 	})}

@@ -31,7 +31,7 @@ func start(t *testing.T, config *tls.Config, handle func(*wire.Writer, *http.Req
 		w := writers.Get().(*wire.Writer)
 		w.Begin(rw, r, time.Now(), time.Minute)
 		handle(w, r)
-		w.End(false)
+		w.End()
 		writers.Put(w)
 	})}
 	ctx, cancel := context.WithCancel(context.Background())
@@ -230,7 +230,7 @@ func TestAnAnswerThatIsSentLateKeepsItsFields(t *testing.T) {
 		shared.Begin(rw, r, time.Now(), time.Minute)
 		shared.Set("X-Path", []string{r.URL.Path})
 		shared.WriteHeader(http.StatusNoContent)
-		shared.End(false)
+		shared.End()
 		if r.URL.Path == "/second" {
 			close(reused)
 		} else {

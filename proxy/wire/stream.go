@@ -57,15 +57,6 @@ func (s *stream) flush() error {
 	return err
 }
 
-// end stops watching. What net/http still holds of an answer that was not aborted is sent before: its
-// client may take nothing of it, either.
-func (s *stream) end(aborted bool) {
-	if !aborted {
-		_ = s.flush() // the client has gone, or sees it
-	}
-	s.conn.unwatch(s)
-}
-
 // interrupt makes a write that waits fail. It resets the stream, and closes the connection where not even
 // the reset can be sent.
 func (s *stream) interrupt() {

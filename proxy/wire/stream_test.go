@@ -2,6 +2,7 @@ package wire_test
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -107,8 +108,8 @@ func serve(t *testing.T, l net.Listener, size int, stall time.Duration) (stop fu
 	server := &wire.Server{WriteStall: stall, Handler: http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		var w wire.Writer
 		w.Begin(rw, r, time.Now(), stall)
-		defer w.End(false)
-		if err := w.WriteWhole(body); err != nil {
+		defer w.End()
+		if err := cmp.Or(w.WriteWhole(body), w.Finish()); err != nil {
 			panic(http.ErrAbortHandler)
 		}
 	})}

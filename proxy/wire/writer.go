@@ -39,11 +39,20 @@ func (w *Writer) Begin(rw http.ResponseWriter, r *http.Request, start time.Time,
 	}
 }
 
-// End ends the watch over the request's writes. It must be called once, after the last of them; aborted
-// says that the connection is to be aborted. Of what w refers to only memory for the next request is left.
-func (w *Writer) End(aborted bool) {
+// Finish sends what net/http still holds of an HTTP/2 answer, under the watch that its writes had: the client
+// may take nothing of it, either. An error says that the client has not got the whole answer.
+func (w *Writer) Finish() error {
+	if w.stream == nil {
+		return nil // the answer has a deadline
+	}
+	return w.stream.flush()
+}
+
+// End ends the watch over the request's writes. It must be called once, after the last of them. Of what w
+// refers to only memory for the next request is left.
+func (w *Writer) End() {
 	if w.stream != nil {
-		w.stream.end(aborted)
+		w.conn.unwatch(w.stream)
 	}
 	clear(w.fields)
 	*w = Writer{fields: w.fields[:0], lines: w.lines[:0]}
