@@ -19,7 +19,7 @@ import (
 const (
 	attackMemoryMiB = 128
 	attackStreams   = 128 // server.limits.streams, for the bare server too
-	longestMount    = 20 * time.Second
+	longestMount    = time.Minute
 	measuring       = 8 * time.Second
 	recovering      = time.Minute
 )

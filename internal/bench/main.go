@@ -62,7 +62,12 @@ func run(ctx context.Context, args []string) error {
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
-	for _, tool := range []string{"wrk", "taskset"} {
+	command := commands[flags.Arg(0)]
+	tools := []string{"taskset", "wrk"}
+	if command != nil {
+		tools = tools[:1]
+	}
+	for _, tool := range tools {
 		if _, err := exec.LookPath(tool); err != nil {
 			return fmt.Errorf("%s is missing: apt-get install wrk util-linux", tool)
 		}
@@ -82,7 +87,7 @@ func run(ctx context.Context, args []string) error {
 	if err := l.makeKeys(); err != nil {
 		return err
 	}
-	if command := commands[flags.Arg(0)]; command != nil {
+	if command != nil {
 		err := command(ctx, l, flags.Args()[1:])
 		l.print()
 		return err

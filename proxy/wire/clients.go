@@ -360,7 +360,10 @@ func (c *Clients) Enter(w *Writer, forwarded netip.Addr) (Entry, error) {
 		own = e.client.requests.Add(1)
 	}
 	err := c.admit(&e, all, own)
-	if errors.Is(err, ErrFlood) && e.conn != nil && !e.conn.proxied {
+	if errors.Is(err, ErrFlood) && e.conn != nil {
+		if e.conn.proxied {
+			return e, ErrClientBusy // its connection is that of others, too
+		}
 		_ = e.conn.socket.Close() // with all that is held on it
 	}
 	return e, err

@@ -6,6 +6,7 @@
 //	tls.go         TLSConfig: a certificate that follows its files
 //	writer.go      Writer: the response writer of one request
 //	body.go        requests with a body: how long they may take, and which are refused
+//	clients.go     Clients: what one client, and all of them, may hold at once
 //	stream.go      HTTP/2 streams, which are watched where HTTP/1.1 has a deadline
 //	connection.go  what the requests of one connection share, and the watch over its streams
 //	fields.go      header fields that go around net/http's map
@@ -21,8 +22,15 @@
 // stream is stalled when it waits while its whole connection sends nothing. A connection with streams is
 // looked at four times in a stall; a hit pays two additions for it, and no clock.
 //
+// # What may a client hold?
+//
+// A request counts for its client from Clients.Enter to Entry.Leave, which comes when the client has taken
+// the answer: End sends what net/http still holds, and waits. Over the limit a request is refused; a client
+// that goes on is disconnected.
+//
 // # Locks
 //
+// Those of Clients, of its shards, of a client and of the log of refusals are never held together.
 // connection.mu guards the list of its streams, joinedConn.mu what waits to be sent. Neither is held while
 // the other is taken. joinedConn.mu is held while the socket is written: who must not wait for a client
 // sets a deadline, or closes the connection, which take no lock.
