@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"strconv"
+	"strings"
 
 	"tilegate/auth"
 	"tilegate/internal/tile"
@@ -140,8 +141,11 @@ func (p *Proxy) fail(x *exchange, r *http.Request, err error) {
 		x.Set("Retry-After", []string{strconv.Itoa(f.retryAfter)})
 	}
 	x.identify()
-	body := problemBody(f, x.requestID)
-	x.Set("Content-Type", problemType)
+	var body []byte
+	if !wantsImage(r) {
+		body = problemBody(f, x.requestID)
+		x.Set("Content-Type", problemType)
+	}
 	x.Set("Cache-Control", noStore)
 	x.Set("Content-Length", []string{formatLength(int64(len(body)))})
 	x.Set("X-Content-Type-Options", nosniff)
@@ -149,6 +153,18 @@ func (p *Proxy) fail(x *exchange, r *http.Request, err error) {
 	if r.Method != http.MethodHead {
 		_, _ = x.Write(body) // a client that has gone is seen in the log's byte count
 	}
+}
+
+// wantsImage reports whether the answer is for an image element, which cannot show a problem's text. Its body
+// stays empty: a browser blocks JSON that an image element of another origin asked for (opaque response
+// blocking, in the Fetch standard), and then names that as the reason in place of the status. Where there is
+// no Sec-Fetch-Dest, as from plain http, an Accept that begins with an image type tells.
+func wantsImage(r *http.Request) bool {
+	if dest := r.Header["Sec-Fetch-Dest"]; len(dest) > 0 {
+		return dest[0] == "image"
+	}
+	accept := r.Header["Accept"]
+	return len(accept) > 0 && strings.HasPrefix(strings.TrimLeft(accept[0], " \t"), "image/")
 }
 
 var (
