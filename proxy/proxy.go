@@ -76,6 +76,7 @@ type Proxy struct {
 	resourcePolicy []string // of answers that belong to no tileset
 	edge           *edge
 	publicOrigin   string // scheme and host of opt.PublicURL
+	prefix         string // what paths may begin with that a proxy in front has not stripped: the path of opt.PublicURL
 	routes         map[string]methods
 	accessLog      *accessLog
 	hits           hitStatuses
@@ -107,6 +108,7 @@ func New(o Options) (*Proxy, error) {
 			faults = append(faults, fmt.Errorf("the public URL %q is not an absolute http or https URL", o.PublicURL))
 		} else {
 			p.publicOrigin = originOf(u)
+			p.prefix = unstrippedPrefix(u)
 		}
 	}
 	if o.CloudFront != nil && !strings.HasPrefix(p.publicOrigin, "https://") {
@@ -167,7 +169,7 @@ func (p *Proxy) addRoutes() {
 		"/ready":       {http.MethodGet: p.ready},
 	}
 	if p.opt.Viewer != nil {
-		for _, path := range []string{"/", "/tilegate.js", viewerPath} {
+		for _, path := range []string{"/", "/tilegate.js", "/tilegate.mjs", viewerPath} {
 			p.routes[path] = methods{http.MethodGet: p.page}
 		}
 	}
@@ -182,6 +184,9 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if given := r.Header["X-Request-Id"]; len(given) == 1 && usableRequestID(given[0]) {
 		x.requestID = given[0]
 		x.Set("X-Request-Id", given)
+	}
+	if p.prefix != "" {
+		cutPrefix(r.URL, p.prefix)
 	}
 	if err := p.route(x, r); err != nil {
 		p.fail(x, r, err)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/url"
 	"slices"
 	"sync"
 	"time"
@@ -66,6 +67,9 @@ func newService(ctx context.Context, c *configs.Config, log *serviceLog, more ex
 	}
 	m.watch(s.registry, s.origins)
 
+	if u, err := url.Parse(c.Server.PublicURL); err == nil && u.Path != "" {
+		more.viewer.Base = u.EscapedPath() + "/"
+	}
 	options := proxy.Options{
 		Auth:            s.auth,
 		Cache:           s.cache,
