@@ -54,6 +54,9 @@ func New(o Options) (*Authenticator, error) {
 	if o.SecureCookie {
 		a.cookieName = "__Host-tilegate"
 	}
+	if o.CookieSuffix != "" {
+		a.cookieName += "-" + o.CookieSuffix
+	}
 	for _, configured := range o.Issuers {
 		is, err := newIssuer(configured, &o)
 		if err != nil {

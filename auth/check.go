@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -75,11 +76,16 @@ func (o *Options) Check() []*OptionError {
 		c.add("auth.session.partitioned", "goes with same_site: none only", "leave it out, or set same_site: none")
 		c.last().With = []string{"auth.session.same_site"}
 	}
+	if !cookieSuffix.MatchString(o.CookieSuffix) {
+		c.add("auth.session.cookie_suffix", "is not a part of a cookie's name", "use up to 32 letters, digits, - and _, such as maps")
+	}
 	if o.SameSite == http.SameSiteNoneMode && !o.SecureCookie {
 		c.add("auth.session.same_site", "needs a secure cookie, which browsers take over https only", "set server.tls or an https server.public_url")
 	}
 	return c.faults
 }
+
+var cookieSuffix = regexp.MustCompile(`^[A-Za-z0-9_-]{0,32}$`)
 
 const (
 	maxLeeway      = 5 * time.Minute

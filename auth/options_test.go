@@ -202,3 +202,33 @@ func TestErrorsTellNoCredential(t *testing.T) {
 		}
 	}
 }
+
+// Two instances on one host keep their sessions apart by the cookie's name, which keeps its protection.
+func TestCookieSuffix(t *testing.T) {
+	for _, test := range []struct {
+		suffix string
+		secure bool
+		want   string
+	}{
+		{"", true, "__Host-tilegate"}, {"maps", true, "__Host-tilegate-maps"}, {"maps", false, "tilegate-maps"},
+	} {
+		a, err := auth.New(auth.Options{CookieSuffix: test.suffix, SecureCookie: test.secure})
+		if err != nil {
+			t.Fatal(err)
+		}
+		cookie := a.ClearCookie()
+		if a.CookieName() != test.want || cookie.Name != test.want || cookie.Path != "/" || cookie.Domain != "" || cookie.Secure != test.secure {
+			t.Errorf("%q: got %v, want %s", test.suffix, cookie, test.want)
+		}
+		for _, other := range []string{"__Host-tilegate", "tilegate", "__Host-tilegate-map", "__Host-tilegate-maps2"} {
+			if _, err := a.AuthenticateSession(request("Cookie", other+"=x")); (err == auth.ErrNoCredential) != (other != test.want) { //nolint:errorlint // the very value
+				t.Errorf("%q: a cookie named %s: got %v", test.suffix, other, err)
+			}
+		}
+	}
+	for _, suffix := range []string{"a b", "a;b", "a=b", "\u00e4", strings.Repeat("a", 33), "a\r\nb"} {
+		if _, err := auth.New(auth.Options{CookieSuffix: suffix}); err == nil {
+			t.Errorf("%q is taken", suffix)
+		}
+	}
+}

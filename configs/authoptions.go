@@ -21,6 +21,7 @@ func (c *Config) AuthOptions() auth.Options {
 		TokenWindow:    given(a.TokenWindow),
 		SameSite:       a.Session.Mode(),
 		Partitioned:    a.Session.Partitioned,
+		CookieSuffix:   a.Session.CookieSuffix,
 		SecureCookie:   c.SecureCookie(),
 		QueryParameter: a.QueryParameter,
 	}

@@ -61,7 +61,8 @@ func (t TLS) Enabled() bool { return t.CertFile != "" }
 
 // CORS says which other sites' scripts may read the answers.
 type CORS struct {
-	Origins []string      `yaml:"origins"` // exact, or https://*.example.com
+	Origins []string      `yaml:"origins"` // exact, or patterns; see package weborigin
+	Headers []string      `yaml:"headers"` // that pages may send, besides those that tilegate understands
 	MaxAge  time.Duration `yaml:"max_age" default:"2h"`
 }
 
@@ -136,7 +137,10 @@ type Auth struct {
 	Session        Session       `yaml:"session"`
 	TokenWindow    time.Duration `yaml:"token_window" default:"15m"`
 	QueryParameter string        `yaml:"query_parameter"` // "": no parameter may hold a token
-	VerifyHeader   string        `yaml:"verify_header"`   // X-Original-URI, X-Forwarded-Uri or ""
+	VerifyHeader   string        `yaml:"verify_header"`   // a header's name, none or ""
+	VerifyPrefix   string        `yaml:"verify_prefix"`   // of the URIs in it, without a trailing slash
+	// VerifyPreflight: decisions allow CORS preflights.
+	VerifyPreflight bool `yaml:"verify_preflight"`
 }
 
 // Issuer is one whose tokens are accepted. Its keys are the set at JWKSURL, or Key, or found by OIDC discovery.
@@ -171,6 +175,8 @@ type Session struct {
 	TTL         time.Duration `yaml:"ttl" default:"15m"`
 	SameSite    string        `yaml:"same_site" default:"lax"` // lax, strict or none
 	Partitioned bool          `yaml:"partitioned"`
+	// CookieSuffix tells the cookies of several instances on one host apart.
+	CookieSuffix string `yaml:"cookie_suffix"`
 }
 
 // CDN says what a shared cache in front of tilegate may keep, and how it proves itself.

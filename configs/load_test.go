@@ -286,6 +286,22 @@ tilesets:
 	}
 }
 
+// TestNotesOfOrigins: what a pattern allows besides the operator's own pages is told.
+func TestNotesOfOrigins(t *testing.T) {
+	for origin, want := range map[string]string{
+		"https://*.vercel.app": "strangers", "https://myapp-*.vercel.app": "strangers", "https://*.co.uk": "strangers", "http://localhost:*": "development",
+		"https://*.example.com": "", "https://myapp-*.example.com": "", "https://myapp.vercel.app": "", "capacitor://localhost": "", "http://localhost:3000": "",
+	} {
+		notes := parse(t, minimal+"server: {cors: {origins: ['"+origin+"']}}").Notes
+		if want == "" && len(notes) == 0 {
+			continue
+		}
+		if want == "" || len(notes) != 1 || notes[0].Key != "server.cors.origins[0]" || !strings.Contains(notes[0].Text, want) {
+			t.Errorf("%s: got %v, want %q", origin, notes, want)
+		}
+	}
+}
+
 // TestFaultFromOutside: what only the environment shows stands at its key, or at what that is missing from.
 func TestFaultFromOutside(t *testing.T) {
 	c := parse(t, "aws:\n  region: ''\n  role: {arn: 'arn:aws:iam::123456789012:role/a', scope_down: true}\n"+minimal)

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"slices"
 	"time"
+
+	"tilegate/internal/weborigin"
 )
 
 // Note is something that the operator should know although nothing is wrong.
@@ -52,6 +54,16 @@ func (v *validator) notes() []Note {
 	for i, network := range v.Server.TrustedProxies {
 		if network.Bits() == 0 {
 			add(element("server.trusted_proxies", i), "trusts every client to say who it is and which host it asked for")
+		}
+	}
+	for i, origin := range v.Server.CORS.Origins {
+		pattern, err := weborigin.Parse(origin)
+		switch key := element("server.cors.origins", i); {
+		case err != nil:
+		case pattern.Shared():
+			add(key, "allows names that anybody can register, and so pages of strangers; list your own")
+		case pattern.AnyPort():
+			add(key, "allows every program that serves pages on a visitor's own machine; for development only")
 		}
 	}
 	if len(v.Auth.Issuers) > 0 && len(v.Auth.SigningKeys) == 0 {

@@ -31,14 +31,33 @@ func (v *validator) auth() {
 	case slices.Contains([]string{"v", "redirect", "cdn"}, p):
 		v.fault("auth.query_parameter", "is a parameter that tilegate gives another meaning", "write access_token")
 	}
-	if a.VerifyHeader != "" {
-		v.oneOf("auth.verify_header", a.VerifyHeader, "X-Original-URI", "X-Forwarded-Uri")
-		if len(v.Server.TrustedProxies) == 0 {
-			v.fault("auth.verify_header", "is believed from trusted proxies only, and there are none", "set server.trusted_proxies")
-		}
-	}
+	v.verify()
 	v.authOptions()
 	v.someAccess()
+}
+
+var verifyPrefix = regexp.MustCompile(`^(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)+$`)
+
+// verify checks how other proxies ask for decisions.
+func (v *validator) verify() {
+	a := &v.Auth
+	if a.VerifyHeader == "" {
+		const problem, hint = "is of no use without verify_header, by which decisions are asked for", "set auth.verify_header"
+		if a.VerifyPrefix != "" {
+			v.fault("auth.verify_prefix", problem, hint)
+		}
+		if a.VerifyPreflight {
+			v.fault("auth.verify_preflight", problem, hint)
+		}
+		return
+	}
+	v.oneOf("auth.verify_header", a.VerifyHeader, "X-Original-URI", "X-Forwarded-Uri", "X-Original-URL", "X-Envoy-Original-Path", "none")
+	if len(v.Server.TrustedProxies) == 0 {
+		v.fault("auth.verify_header", "is believed from trusted proxies only, and there are none", "set server.trusted_proxies")
+	}
+	if a.VerifyPrefix != "" && !verifyPrefix.MatchString(a.VerifyPrefix) {
+		v.fault("auth.verify_prefix", "is not a path without a trailing slash", "write /maps")
+	}
 }
 
 // authOptions reports what package auth would refuse.

@@ -6,6 +6,8 @@ import (
 	"io/fs"
 	"regexp"
 	"strings"
+
+	"tilegate/internal/weborigin"
 )
 
 func (v *validator) server() {
@@ -31,8 +33,14 @@ func (v *validator) server() {
 	}
 	v.tls()
 	for i, origin := range s.CORS.Origins {
-		if problem, hint := badOrigin(origin); problem != "" {
-			v.fault(element("server.cors.origins", i), problem, hint)
+		var bad *weborigin.PatternError
+		if _, err := weborigin.Parse(origin); errors.As(err, &bad) {
+			v.fault(element("server.cors.origins", i), bad.Problem, bad.Hint)
+		}
+	}
+	for i, name := range s.CORS.Headers {
+		if problem, hint := badRequestHeader(name); problem != "" {
+			v.fault(element("server.cors.headers", i), problem, hint)
 		}
 	}
 	if s.Limits.HeaderBytes < 4*kibibyte || s.Limits.HeaderBytes > mebibyte {
@@ -101,31 +109,18 @@ func (v *validator) bearer(key string, s Secret) {
 
 var headerToken = regexp.MustCompile(`^[!-~]+$`)
 
-var originHost = regexp.MustCompile(`^(\*\.)?([a-z0-9_-]+\.)*[a-z0-9_-]+(:[0-9]{1,5})?$|^\[[0-9a-f:]+\](:[0-9]{1,5})?$`)
-
-// badOrigin returns why a browser would never send an origin, or why it must not be trusted. The problem is
-// "" if neither is so.
-func badOrigin(origin string) (problem, hint string) {
-	const example = "write https://app.example.com or https://*.example.com"
-	scheme, host, ok := strings.Cut(origin, "://")
-	name, isWildcard := strings.CutPrefix(host, "*.")
+// badRequestHeader returns why pages must not be allowed to send a header, or "".
+func badRequestHeader(name string) (problem, hint string) {
+	lower := strings.ToLower(name)
 	switch {
-	case origin == "*" || origin == "null" || host == "*":
-		return "would let any site read what its visitors may see", "list the sites"
-	case !ok || scheme != "https" && scheme != "http":
-		return "is not an origin", example
-	case strings.ContainsAny(host, "/?#@"):
-		return "is not an origin: it goes on after the host", "leave out path, query and user"
-	case host != strings.ToLower(host):
-		return "is not as browsers send it", "write it in lower case"
-	case !originHost.MatchString(host):
-		return "is not an origin", example
-	case scheme == "https" && strings.HasSuffix(host, ":443"), scheme == "http" && strings.HasSuffix(host, ":80"):
-		return "is not as browsers send it", "leave out the scheme's own port"
-	case isWildcard && scheme != "https":
-		return "is a wildcard over http, where anybody on the way can pose as a subdomain", "write https://*.…, or list the hosts"
-	case isWildcard && !strings.Contains(name, "."):
-		return "is a wildcard over a whole top-level domain", "list the sites"
+	case name == "*":
+		return "is taken literally by browsers, because requests carry credentials", "list the headers"
+	case !headerName.MatchString(name):
+		return "is not the name of a header", "write it as X-Client-Version"
+	case lower == "x-origin-verify" || strings.HasPrefix(lower, "x-forwarded-") || strings.HasPrefix(lower, "x-original-") || lower == "x-envoy-original-path":
+		return "is a header with which a proxy speaks to tilegate", "no page may send it"
 	}
 	return "", ""
 }
+
+var headerName = regexp.MustCompile("^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,128}$")

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"errors"
 	"net/http"
 
 	"tilegate/auth"
@@ -84,6 +85,16 @@ func (p *Proxy) authorizeTileset(x *exchange, r *http.Request, id, pathToken str
 		return nil, nil, errNotFound
 	}
 	return ts, grant, nil
+}
+
+// authorizeCatalog decides for the catalogue. The grant is nil for one who brings no credential, and may see what is
+// public.
+func (p *Proxy) authorizeCatalog(x *exchange, r *http.Request) (*auth.Grant, error) {
+	grant, err := p.caller(x, r, "")
+	if err != nil && (!errors.Is(err, auth.ErrNoCredential) || !p.anyPublic) {
+		return nil, err
+	}
+	return grant, nil
 }
 
 // authorizeFile decides for a file, which is never public.

@@ -3,30 +3,32 @@ package proxy
 import (
 	"fmt"
 	"net/http"
-	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
 
-	"golang.org/x/net/publicsuffix"
+	"tilegate/internal/weborigin"
 )
 
 // CORS says which other sites' pages may read our answers (the Fetch standard, section 3.2).
 type CORS struct {
-	Origins []string      // exact ("https://app.example.com") or every subdomain ("https://*.example.com")
+	Origins []string      // as package weborigin reads them
+	Headers []string      // request header fields that pages may send besides those that tilegate understands
 	MaxAge  time.Duration // how long browsers may remember a preflight
 }
 
 // cors holds the allowed origins and the header values that follow from them. With one exact origin every
-// answer has the same fields. With several, or a wildcard, the request's origin is echoed, and every
+// answer has the same fields. With several, or a pattern, the request's origin is echoed, and every
 // answer says that it varies by Origin: otherwise a copy that the browser cached for an image element
 // would fail when a script reads it.
 type cors struct {
-	single   []string
-	exact    map[string]bool
-	suffixes []string // ".example.com", https alone
-	maxAge   []string
-	crossing bool // an allowed origin may be of another site than ours
+	single         []string
+	exact          map[string]bool
+	patterns       []weborigin.Pattern // those that allow more than one origin
+	maxAge         []string
+	allowedHeaders []string
+	crossing       bool // an allowed origin may be of another site than ours
 }
 
 var (
@@ -36,43 +38,41 @@ var (
 	allowCredentials = []string{"true"}
 	exposedHeaders   = []string{"Cache-Status, Content-Length, Content-Range, Date, ETag, Retry-After, Server-Timing, WWW-Authenticate, X-Request-Id"}
 	allowedMethods   = []string{"GET, HEAD, POST, DELETE"}
-	allowedHeaders   = []string{"Authorization, Content-Type, If-Match, If-Modified-Since, If-None-Match, If-Range, If-Unmodified-Since, Range, X-Request-Id"}
 	allMethods       = "GET, HEAD, POST, DELETE, OPTIONS"
 )
+
+// requestHeaders are the fields that pages may always send: those that tilegate understands, and those with which
+// tracing libraries mark each request of a page (W3C Trace Context and Baggage).
+var requestHeaders = []string{
+	"Authorization", "Content-Type", "If-Match", "If-Modified-Since", "If-None-Match", "If-Range", "If-Unmodified-Since", "Range", "X-Request-Id",
+	"Traceparent", "Tracestate", "Baggage",
+}
 
 func newCORS(o CORS, ours string) (*cors, error) {
 	c := &cors{exact: map[string]bool{}, maxAge: []string{strconv.Itoa(int(o.MaxAge.Seconds()))}}
 	for _, origin := range o.Origins {
-		if suffix, ok := strings.CutPrefix(origin, "https://*."); ok && suffix != "" && !strings.ContainsAny(suffix, "*/") {
-			c.suffixes = append(c.suffixes, "."+suffix)
-			c.crossing = c.crossing || site("https://"+suffix) != site(ours)
-			continue
+		pattern, err := weborigin.Parse(origin)
+		if err != nil {
+			return nil, fmt.Errorf("CORS origin %q: %w", origin, err)
 		}
-		u, err := url.Parse(origin)
-		if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" || origin != u.Scheme+"://"+u.Host || strings.Contains(origin, "*") {
-			return nil, fmt.Errorf("CORS origin %q is neither an exact origin nor https://*.domain", origin)
+		if pattern.Exact() {
+			c.exact[origin] = true
+		} else {
+			c.patterns = append(c.patterns, pattern)
 		}
-		c.exact[origin] = true
-		c.crossing = c.crossing || site(origin) != site(ours)
+		c.crossing = c.crossing || pattern.Site() != weborigin.Site(ours)
 	}
-	if len(o.Origins) == 1 && len(c.suffixes) == 0 {
+	if len(o.Origins) == 1 && len(c.patterns) == 0 {
 		c.single = []string{o.Origins[0]}
 	}
+	headers := slices.Clone(requestHeaders)
+	for _, name := range o.Headers {
+		if !slices.ContainsFunc(headers, func(known string) bool { return strings.EqualFold(known, name) }) {
+			headers = append(headers, name)
+		}
+	}
+	c.allowedHeaders = []string{strings.Join(headers, ", ")}
 	return c, nil
-}
-
-// site is an origin's scheme and registrable domain. Two origins that share them are same-site (the HTML
-// standard, "sites"). An origin that cannot be parsed, or has no domain, is a site of its own.
-func site(origin string) string {
-	u, err := url.Parse(origin)
-	if err != nil {
-		return origin
-	}
-	domain, err := publicsuffix.EffectiveTLDPlusOne(u.Hostname())
-	if err != nil {
-		domain = u.Hostname()
-	}
-	return u.Scheme + "://" + domain
 }
 
 var (
@@ -89,18 +89,14 @@ func (c *cors) resourcePolicy(public bool) []string {
 	return sameSite
 }
 
-func (c *cors) varies() bool { return c.single == nil && len(c.exact)+len(c.suffixes) > 0 }
+func (c *cors) varies() bool { return c.single == nil && len(c.exact)+len(c.patterns) > 0 }
 
 func (c *cors) allows(origin string) bool {
 	if c.exact[origin] {
 		return true
 	}
-	host, ok := strings.CutPrefix(origin, "https://")
-	if !ok || strings.ContainsAny(host, "/@?#") {
-		return false
-	}
-	for _, suffix := range c.suffixes {
-		if len(host) > len(suffix) && strings.HasSuffix(host, suffix) && host[0] != '.' {
+	for i := range c.patterns {
+		if c.patterns[i].Matches(origin) {
 			return true
 		}
 	}
@@ -136,7 +132,7 @@ func (c *cors) preflight(x *exchange, r *http.Request) error {
 	x.Set("Allow", []string{allMethods})
 	if _, asks := r.Header["Access-Control-Request-Method"]; asks && x.Get("Access-Control-Allow-Origin") != nil {
 		x.Set("Access-Control-Allow-Methods", allowedMethods)
-		x.Set("Access-Control-Allow-Headers", allowedHeaders)
+		x.Set("Access-Control-Allow-Headers", c.allowedHeaders)
 		x.Set("Access-Control-Max-Age", c.maxAge)
 	}
 	x.WriteHeader(http.StatusNoContent)

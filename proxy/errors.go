@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"strconv"
+	"strings"
 
 	"tilegate/auth"
 	"tilegate/internal/tile"
@@ -142,11 +143,12 @@ func (p *Proxy) fail(x *exchange, r *http.Request, err error) {
 		x.Set("Retry-After", []string{strconv.Itoa(f.retryAfter)})
 	}
 	x.identify()
-	body := problemBody(f, x.requestID)
-	if x.refused && r.ProtoMajor > 1 {
-		body = nil // a header waits for no window, so that refusals do not pile up in their turn
+	var body []byte
+	if !wantsImage(r) && (!x.refused || r.ProtoMajor == 1) {
+		// Over HTTP/2 a refusal is a header alone: that waits for no window, so refusals do not pile up.
+		body = problemBody(f, x.requestID)
+		x.Set("Content-Type", problemType)
 	}
-	x.Set("Content-Type", problemType)
 	x.Set("Cache-Control", noStore)
 	x.Set("Content-Length", []string{formatLength(int64(len(body)))})
 	x.Set("X-Content-Type-Options", nosniff)
@@ -154,6 +156,18 @@ func (p *Proxy) fail(x *exchange, r *http.Request, err error) {
 	if r.Method != http.MethodHead && len(body) > 0 {
 		_, _ = x.Write(body) // a client that has gone is seen in the log's byte count
 	}
+}
+
+// wantsImage reports whether the answer is for an image element, which cannot show a problem's text. Its body
+// stays empty: a browser blocks JSON that an image element of another origin asked for (opaque response
+// blocking, in the Fetch standard), and then names that as the reason in place of the status. Where there is
+// no Sec-Fetch-Dest, as from plain http, an Accept that begins with an image type tells.
+func wantsImage(r *http.Request) bool {
+	if dest := r.Header["Sec-Fetch-Dest"]; len(dest) > 0 {
+		return dest[0] == "image"
+	}
+	accept := r.Header["Accept"]
+	return len(accept) > 0 && strings.HasPrefix(strings.TrimLeft(accept[0], " \t"), "image/")
 }
 
 var (

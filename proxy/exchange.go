@@ -19,6 +19,7 @@ type exchange struct {
 	start          time.Time
 	tileset        *tileset // nil where the request named none that exists
 	resourcePolicy []string // Cross-Origin-Resource-Policy of what is no tileset's
+	pathToken      bool     // the path carries the credential
 	outcome        outcome
 	grant          *auth.Grant // of the credential, where one was verified
 	requestID      string
@@ -37,7 +38,12 @@ func (x *exchange) WriteHeader(status int) {
 			x.Set("Server-Timing", x.timing.header(x.outcome))
 		}
 		policy := x.resourcePolicy
-		if x.tileset != nil {
+		switch {
+		case x.pathToken:
+			// The credential is in the URL and not one that the browser adds by itself: a page that has
+			// the URL may use it, whatever its site. No cookie is ever read for such a request.
+			policy = crossOrigin
+		case x.tileset != nil:
 			policy = x.tileset.resourcePolicy
 		}
 		x.Set("Cross-Origin-Resource-Policy", policy)

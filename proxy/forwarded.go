@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"cmp"
 	"net/http"
 	"net/netip"
 	"net/url"
@@ -31,22 +32,51 @@ func (p *Proxy) trusts(address netip.Addr) bool {
 // client is the address that the request comes from: the last one in X-Forwarded-For that is not a trusted
 // proxy.
 func (p *Proxy) client(r *http.Request) netip.Addr {
+	address, _ := p.hops(r)
+	return address
+}
+
+// hops walks back along X-Forwarded-For from the connection's peer, as long as the addresses are those of
+// trusted proxies. It returns the first address that is not, or the last that can be read, and how many
+// trusted proxies the request has passed.
+func (p *Proxy) hops(r *http.Request) (client netip.Addr, trusted int) {
 	address := peer(r)
 	for _, hops := range slices.Backward(r.Header["X-Forwarded-For"]) {
 		for more := true; more; {
 			comma := strings.LastIndexByte(hops, ',')
 			if !p.trusts(address) {
-				return address
+				return address, trusted
 			}
+			trusted++
 			hop, err := netip.ParseAddr(strings.TrimSpace(hops[comma+1:]))
 			if err != nil {
-				return address
+				return address, trusted
 			}
 			address = hop.WithZone("").Unmap() // a zone may be any text, and has no meaning here
 			hops, more = hops[:max(comma, 0)], comma >= 0
 		}
 	}
-	return address
+	if p.trusts(address) {
+		trusted++
+	}
+	return address, trusted
+}
+
+// forwardedScheme is the scheme that the trusted proxy nearest to the client has written into
+// X-Forwarded-Proto, "" where there is none. Each proxy appends to the list what it was asked by: what stands
+// before the entry of the last trusted proxy may be the client's own word.
+func (p *Proxy) forwardedScheme(r *http.Request) string {
+	_, trusted := p.hops(r)
+	given := r.Header["X-Forwarded-Proto"]
+	if trusted == 0 || len(given) == 0 {
+		return ""
+	}
+	list := strings.Split(strings.Join(given, ","), ",")
+	scheme := strings.ToLower(strings.TrimSpace(list[max(len(list)-trusted, 0)]))
+	if scheme != "http" && scheme != "https" {
+		return ""
+	}
+	return scheme
 }
 
 // base is our own address as the client sees it, without a trailing slash: the configured public URL, else
@@ -61,9 +91,7 @@ func (p *Proxy) base(r *http.Request) (string, error) {
 		scheme = "https"
 	}
 	if p.trusts(peer(r)) {
-		if s := r.Header["X-Forwarded-Proto"]; len(s) == 1 && (s[0] == "http" || s[0] == "https") {
-			scheme = s[0]
-		}
+		scheme = cmp.Or(p.forwardedScheme(r), scheme)
 		if s := r.Header["X-Forwarded-Host"]; len(s) == 1 && usableHost(s[0]) {
 			host = s[0]
 		}

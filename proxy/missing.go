@@ -44,8 +44,10 @@ func (p *Proxy) writeMissing(x *exchange, r *http.Request, ts *tileset, edge boo
 		return nil
 	case status == http.StatusNotFound:
 		x.identify()
-		body = problemBody(failureOf(tile.ErrMissing), x.requestID)
-		x.Set("Content-Type", problemType)
+		if edge || !wantsImage(r) { // a shared cache has one copy for all
+			body = problemBody(failureOf(tile.ErrMissing), x.requestID)
+			x.Set("Content-Type", problemType)
+		}
 	case ts.format.Vector:
 		// An empty vector tile is one without layers.
 		x.Set("Content-Type", ts.contentType)

@@ -4,7 +4,7 @@ import (
 	"net/http"
 )
 
-// Viewer is the map page, /tilegate.js, and what lies under /viewer/.
+// Viewer is the map page, /tilegate.js, /tilegate.mjs, and what lies under /viewer/.
 type Viewer interface {
 	// File returns what is at a URL's path, and its header fields; false where nothing is.
 	File(urlPath string) (header http.Header, body []byte, ok bool)
@@ -21,7 +21,7 @@ func (p *Proxy) page(x *exchange, r *http.Request) error {
 	for name, values := range header {
 		x.Set(name, values)
 	}
-	if r.URL.Path == "/tilegate.js" {
+	if r.URL.Path == "/tilegate.js" || r.URL.Path == "/tilegate.mjs" {
 		// Pages of any site load it by <script>; it knows nothing that is secret.
 		x.resourcePolicy = crossOrigin
 	}

@@ -1,7 +1,10 @@
 package proxy
 
 import (
+	"cmp"
+	"net/url"
 	"path"
+	"slices"
 	"strings"
 
 	"tilegate/internal/tile"
@@ -93,6 +96,31 @@ func isExtension(s string) bool {
 		}
 	}
 	return true
+}
+
+// ownSegments are the first segments of our own paths.
+var ownSegments = []string{"auth", "catalog", "credentials", "files", "health", "presign", "ready", "session", "t", "tilegate.js", "tilegate.mjs", "tiles", "tokens", "viewer"}
+
+// unstrippedPrefix is what the paths of a public URL's requests begin with where the proxy in front does not strip it; ""
+// where nothing does. A prefix that begins like a route of ours cannot be told from it, and has to be stripped.
+func unstrippedPrefix(public *url.URL) string {
+	prefix := strings.TrimSuffix(public.Path, "/")
+	first, _, _ := strings.Cut(strings.TrimPrefix(prefix, "/"), "/")
+	if public.RawPath != "" || path.Clean("/"+prefix) != prefix || slices.Contains(ownSegments, first) {
+		return ""
+	}
+	return prefix
+}
+
+// cutPrefix takes a prefix off a URL's path, once. A path in which the prefix is escaped stays as it is, and an escape
+// behind the prefix stays to be seen.
+func cutPrefix(u *url.URL, prefix string) {
+	under, ok := strings.CutPrefix(u.Path, prefix)
+	if !ok || under != "" && under[0] != '/' || u.RawPath != "" && !strings.HasPrefix(u.RawPath, prefix+"/") {
+		return
+	}
+	u.Path = cmp.Or(under, "/")
+	u.RawPath = strings.TrimPrefix(u.RawPath, prefix)
 }
 
 // cleansToTile reports whether a path is a second spelling of a tile's path, with // or a dot segment.

@@ -10,7 +10,6 @@ import (
 	"net/netip"
 	"net/url"
 	"runtime/debug"
-	"slices"
 	"strings"
 	"time"
 
@@ -32,19 +31,23 @@ type Options struct {
 	PublicURL      string         // scheme, host and perhaps a path; "": that of each request
 	TrustedProxies []netip.Prefix // those that may set X-Forwarded-* and X-Original-*
 	QueryParameter string         // the query parameter that may carry a token; "": none
-	VerifyHeader   string         // X-Original-URI or X-Forwarded-Uri; "": /auth/verify refuses
-	CloudFront     CookieSigner   // needs an https PublicURL; nil: POST /session?cdn=cloudfront is refused
-	Vend           Vend           // nil: POST /credentials is refused
-	Viewer         Viewer         // the map page and /tilegate.js; nil: none
-	Clients        *wire.Clients  // of the listener; nil: requests are not limited
-	Readiness      []Readiness    // what /ready asks about
-	ReadBody       time.Duration  // how long a request's body may take; 0: 10 s
-	WriteStall     time.Duration  // how long one write may wait for its client; 0: 30 s
-	ServerTiming   bool           // add Server-Timing to tiles
-	AccessLog      io.Writer      // gets one line for each request, in one Write; nil: none
-	AccessFormat   string         // json, or text for key=value; "" is json
-	Logger         *slog.Logger   // nil: discards
-	Metrics        *Metrics       // nil: counted, but shown nowhere
+	// VerifyHeader is the field in which the proxy in front names the URI that it asks about at /auth/verify: one of
+	// X-Original-URI, X-Forwarded-Uri, X-Original-URL and X-Envoy-Original-Path, or VerifyByPath; "": all are refused.
+	VerifyHeader    string
+	VerifyPrefix    string        // what such a URI begins with before /tiles/, e.g. /maps; "" for nothing
+	VerifyPreflight bool          // /auth/verify allows CORS preflights
+	CloudFront      CookieSigner  // needs an https PublicURL; nil: POST /session?cdn=cloudfront is refused
+	Vend            Vend          // nil: POST /credentials is refused
+	Viewer          Viewer        // the map page and /tilegate.js; nil: none
+	Clients         *wire.Clients // of the listener; nil: requests are not limited
+	Readiness       []Readiness   // what /ready asks about
+	ReadBody        time.Duration // how long a request's body may take; 0: 10 s
+	WriteStall      time.Duration // how long one write may wait for its client; 0: 30 s
+	ServerTiming    bool          // add Server-Timing to tiles
+	AccessLog       io.Writer     // gets one line for each request, in one Write; nil: none
+	AccessFormat    string        // json, or text for key=value; "" is json
+	Logger          *slog.Logger  // nil: discards
+	Metrics         *Metrics      // nil: counted, but shown nowhere
 }
 
 // withDefaults is the one place where defaults are applied.
@@ -75,6 +78,7 @@ type Proxy struct {
 	resourcePolicy []string // of answers that belong to no tileset
 	edge           *edge
 	publicOrigin   string // scheme and host of opt.PublicURL
+	prefix         string // what paths may begin with that a proxy in front has not stripped: the path of opt.PublicURL
 	routes         map[string]methods
 	accessLog      *accessLog
 	hits           hitStatuses
@@ -106,6 +110,7 @@ func New(o Options) (*Proxy, error) {
 			faults = append(faults, fmt.Errorf("the public URL %q is not an absolute http or https URL", o.PublicURL))
 		} else {
 			p.publicOrigin = originOf(u)
+			p.prefix = unstrippedPrefix(u)
 		}
 	}
 	if o.CloudFront != nil && !strings.HasPrefix(p.publicOrigin, "https://") {
@@ -116,8 +121,8 @@ func New(o Options) (*Proxy, error) {
 		p.cors = &cors{}
 	}
 	p.resourcePolicy = p.cors.resourcePolicy(false)
-	if v := http.CanonicalHeaderKey(o.VerifyHeader); v != "" && !slices.Contains(uriHeaders, v) {
-		faults = append(faults, fmt.Errorf("the verify header is %q, neither X-Original-URI nor X-Forwarded-Uri", o.VerifyHeader))
+	if !knownVerifyHeader(o.VerifyHeader) {
+		faults = append(faults, fmt.Errorf("the verify header %q is not known", o.VerifyHeader))
 	}
 	if p.edge, err = newEdge(o.Edge, o.QueryParameter); err != nil {
 		faults = append(faults, err)
@@ -161,13 +166,12 @@ func (p *Proxy) addRoutes() {
 		"/catalog":     {http.MethodGet: p.catalog},
 		"/session":     {http.MethodPost: p.signIn, http.MethodGet: p.whoAmI, http.MethodDelete: p.signOut},
 		"/tokens":      {http.MethodPost: p.mintPathToken},
-		verifyPath:     {http.MethodGet: p.verify},
 		"/credentials": {http.MethodPost: p.vendCredentials},
 		"/health":      {http.MethodGet: p.health},
 		"/ready":       {http.MethodGet: p.ready},
 	}
 	if p.opt.Viewer != nil {
-		for _, path := range []string{"/", "/tilegate.js", viewerPath} {
+		for _, path := range []string{"/", "/tilegate.js", "/tilegate.mjs", viewerPath} {
 			p.routes[path] = methods{http.MethodGet: p.page}
 		}
 	}
@@ -182,6 +186,9 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if given := r.Header["X-Request-Id"]; len(given) == 1 && usableRequestID(given[0]) {
 		x.requestID = given[0]
 		x.Set("X-Request-Id", given)
+	}
+	if p.prefix != "" {
+		cutPrefix(r.URL, p.prefix)
 	}
 	err := p.admit(x, r)
 	if err == nil {
@@ -237,8 +244,13 @@ func (p *Proxy) route(x *exchange, r *http.Request) error {
 	if p.edge.locked(r) {
 		return refuse(http.StatusForbidden, "This server answers only through its CDN.")
 	}
-	if r.URL.Path == verifyPath && (badBody != nil || r.Method != http.MethodGet && r.Method != http.MethodHead) {
-		return errForbidden // a forward-auth may keep its client's method, and would take the 204 of a preflight for a yes
+	if r.URL.Path == verifyPath || strings.HasPrefix(r.URL.Path, verifyPath+"/") {
+		// Before all else that answers by method or path: a forward-auth may keep its client's method, and would take
+		// the 204 of a preflight for a yes.
+		if badBody != nil {
+			return decision(badBody)
+		}
+		return p.verify(x, r)
 	}
 	if badBody != nil {
 		return badBody
@@ -251,6 +263,7 @@ func (p *Proxy) route(x *exchange, r *http.Request) error {
 		return p.underTiles(x, r, rest, "")
 	}
 	if rest, ok := strings.CutPrefix(path, "/t/"); ok {
+		x.pathToken = true
 		token, rest, ok := cutPathToken(rest)
 		if !ok {
 			return errBadPath

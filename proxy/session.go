@@ -120,6 +120,9 @@ func setCookies(x *exchange, cookies []*http.Cookie) {
 // whoAmI answers with the session of the cookie.
 func (p *Proxy) whoAmI(x *exchange, r *http.Request) error {
 	grant, err := p.sessionCaller(x, r)
+	if errors.Is(err, auth.ErrNoCredential) {
+		return fmt.Errorf("%w: %w", refuse(http.StatusUnauthorized, p.withoutCookie(r)), err)
+	}
 	if err != nil {
 		return err
 	}
@@ -128,6 +131,22 @@ func (p *Proxy) whoAmI(x *exchange, r *http.Request) error {
 		return err
 	}
 	return writeSession(x, r, session)
+}
+
+// withoutCookie tells a page whose browser sent no session cookie why that may be, and what to do.
+func (p *Proxy) withoutCookie(r *http.Request) string {
+	cookie := p.opt.Auth.ClearCookie()
+	site := r.Header["Sec-Fetch-Site"]
+	switch {
+	case len(site) != 1 || site[0] != "cross-site":
+		return "There is no session cookie. POST /session with an access token sets one; the browser may block cookies for this site."
+	case cookie.SameSite != http.SameSiteNoneMode:
+		return "This page is on another site than tilegate, and the cookie is for its own site only: set auth.session: {same_site: none, partitioned: true}."
+	case !cookie.Partitioned:
+		return "This page is on another site than tilegate, and the browser blocks third-party cookies: set auth.session.partitioned: true."
+	default:
+		return "This page is on another site than tilegate, and the browser blocks even partitioned cookies: use a path token from POST /tokens."
+	}
 }
 
 func writeSession(x *exchange, r *http.Request, s *auth.SessionToken) error {

@@ -2,9 +2,9 @@ package proxy
 
 import (
 	"encoding/json"
-	"errors"
 	"net/http"
 	"net/url"
+	"strings"
 
 	"tilegate/auth"
 	"tilegate/internal/tile"
@@ -54,7 +54,7 @@ func (p *Proxy) tileJSON(x *exchange, r *http.Request, id, pathToken string) err
 		Name:         ts.Name,
 		Attribution:  ts.Attribution,
 		Scheme:       "xyz",
-		Tiles:        []string{ts.template(base, pathToken)},
+		Tiles:        []string{ts.template(base, pathToken, p.queryToken(r, grant, pathToken))},
 		MinZoom:      zooms.Min,
 		MaxZoom:      zooms.Max,
 		Bounds:       bounds.Degrees(),
@@ -75,17 +75,38 @@ func (ts *tileset) visible(grant *auth.Grant) (zooms tile.ZoomRange, bounds tile
 	return grant.Clip(zooms, bounds)
 }
 
-// template is a tileset's URL template: absolute, with the extension, and with the path token where that is
-// the credential. The version is in it, so that raising it bypasses every cache.
-func (ts *tileset) template(base, pathToken string) string {
+// template is a tileset's URL template: absolute, with the extension, and with the token that was the credential,
+// in the path or in the query. The version is in it, so that raising it bypasses every cache.
+func (ts *tileset) template(base, pathToken, queryToken string) string {
 	if pathToken != "" {
 		base += "/t/" + pathToken
 	}
 	s := base + "/tiles/" + ts.ID + "/{z}/{x}/{y}." + ts.format.Name
+	var query []string
 	if ts.Version != "" {
-		s += "?v=" + url.QueryEscape(ts.Version)
+		query = append(query, "v="+url.QueryEscape(ts.Version))
+	}
+	if queryToken != "" {
+		query = append(query, queryToken)
+	}
+	if query != nil {
+		s += "?" + strings.Join(query, "&")
 	}
 	return s
+}
+
+// queryToken is the query parameter that carried the credential, as name=value, for URLs that the same client is to
+// follow: one that sends its token in the query can do no other. "" where another credential decided, or none.
+func (p *Proxy) queryToken(r *http.Request, grant *auth.Grant, pathToken string) string {
+	name := p.opt.QueryParameter
+	if name == "" || grant == nil || pathToken != "" || r.Header["Authorization"] != nil {
+		return ""
+	}
+	values := r.URL.Query()[name]
+	if len(values) == 0 {
+		return ""
+	}
+	return url.QueryEscape(name) + "=" + url.QueryEscape(values[0])
 }
 
 // catalogEntry is one line of the catalogue.
@@ -99,8 +120,8 @@ type catalogEntry struct {
 // catalog lists the tilesets that the caller may see. Without a credential these are the public ones, if
 // there are any.
 func (p *Proxy) catalog(x *exchange, r *http.Request) error {
-	grant, err := p.caller(x, r, "")
-	if err != nil && (!errors.Is(err, auth.ErrNoCredential) || !p.anyPublic) {
+	grant, err := p.authorizeCatalog(x, r)
+	if err != nil {
 		return err
 	}
 	base, err := p.base(r)
@@ -108,13 +129,17 @@ func (p *Proxy) catalog(x *exchange, r *http.Request) error {
 		return err
 	}
 	entries := []catalogEntry{}
+	query := p.queryToken(r, grant, "")
+	if query != "" {
+		query = "?" + query
+	}
 	for _, ts := range p.catalogue {
 		seen := ts.Public
 		if !seen && grant != nil {
 			_, _, seen = ts.visible(grant)
 		}
 		if seen {
-			entries = append(entries, catalogEntry{ts.ID, ts.Name, ts.format.Name, base + "/tiles/" + ts.ID + ".json"})
+			entries = append(entries, catalogEntry{ts.ID, ts.Name, ts.format.Name, base + "/tiles/" + ts.ID + ".json" + query})
 		}
 	}
 	return writeJSON(x, r, http.StatusOK, map[string]any{"tilesets": entries})

@@ -180,6 +180,14 @@ func TestForwardedHeaderPoisoning(t *testing.T) {
 		{"forwarded by a trusted proxy", trustLoopback, append(forwarded, "Host", "10.0.0.7:8080"), "https://maps.example.com"},
 		{"protocol alone", trustLoopback, []string{"X-Forwarded-Proto", "https", "Host", "tiles.test"}, "https://tiles.test"},
 		{"public_url wins", func(s *setup) { trustLoopback(s); s.proxy.PublicURL = "https://public.example.com/base" }, forwarded, "https://public.example.com/base"},
+		{"protocol in capitals", trustLoopback, []string{"X-Forwarded-Proto", "HTTPS", "Host", "tiles.test"}, "https://tiles.test"},
+		{"a client's protocol before the proxy's", trustLoopback, []string{"X-Forwarded-Proto", "https, http", "X-Forwarded-For", "192.0.2.1", "Host", "tiles.test"}, "http://tiles.test"},
+		{"a client's protocol in a field of its own", trustLoopback, []string{"X-Forwarded-Proto", "https", "X-Forwarded-Proto", "http", "X-Forwarded-For", "192.0.2.1", "Host", "tiles.test"}, "http://tiles.test"},
+		{"two trusted proxies, https to the first", trustLoopback, []string{"X-Forwarded-Proto", "https,http", "X-Forwarded-For", "192.0.2.1, 127.0.0.2", "Host", "tiles.test"}, "https://tiles.test"},
+		{"two trusted proxies, and a client's protocol", trustLoopback, []string{"X-Forwarded-Proto", "https, http ,https", "X-Forwarded-For", "192.0.2.1, 127.0.0.2", "Host", "tiles.test"}, "http://tiles.test"},
+		{"two trusted proxies, of which the second adds nothing", trustLoopback, []string{"X-Forwarded-Proto", "https", "X-Forwarded-For", "192.0.2.1, 127.0.0.2", "Host", "tiles.test"}, "https://tiles.test"},
+		{"a list that ends in nothing", trustLoopback, []string{"X-Forwarded-Proto", "https,", "X-Forwarded-For", "192.0.2.1", "Host", "tiles.test"}, "http://tiles.test"},
+		{"a list from who is not trusted", func(*setup) {}, []string{"X-Forwarded-Proto", "https,https", "X-Forwarded-For", "127.0.0.2", "Host", "tiles.test"}, "http://tiles.test"},
 		{"unknown protocol", trustLoopback, []string{"X-Forwarded-Proto", "javascript", "Host", "tiles.test"}, "http://tiles.test"},
 		{"host that is no host", trustLoopback, []string{"X-Forwarded-Host", "evil.example/x?", "Host", "tiles.test"}, "http://tiles.test"},
 		{"host with a user", trustLoopback, []string{"X-Forwarded-Host", "a@evil.example", "Host", "tiles.test"}, "http://tiles.test"},
@@ -284,5 +292,50 @@ func TestCatalogue(t *testing.T) {
 	}
 	if got := empty.get("/catalog"); got.status != 401 {
 		t.Errorf("nothing to see without a credential: got %d, want 401", got.status)
+	}
+}
+
+// A client that sends its token in the query can send it nowhere else: what it is told to follow carries it on.
+func TestQueryTokenIsCarriedOn(t *testing.T) {
+	w := start(t, withQuery, func(s *setup) { s.proxy.PublicURL = "https://tiles.example.com/maps" })
+	w.origin.put("basemap", 3, 4, 2, tilePNG)
+	token := w.token("*")
+	const base = "https://tiles.example.com/maps"
+	follow := func(address string) reply { return w.follow(strings.Replace(address, base, "http://"+w.address, 1)) }
+
+	tiles := w.tileJSON("/tiles/basemap.json?access_token=" + token).Tiles[0]
+	if want := base + "/tiles/basemap/{z}/{x}/{y}.png?v=2026-11&access_token=" + token; tiles != want {
+		t.Errorf("got %q, want %q", tiles, want)
+	}
+	if got := follow(at(tiles, "3/4/2")); got.status != 200 {
+		t.Errorf("following the tiles: got %d", got.status)
+	}
+	var catalogue struct {
+		Tilesets []struct{ ID, Name, Format, TileJSON string }
+	}
+	w.get("/catalog?access_token="+token).decode(t, &catalogue)
+	for _, entry := range catalogue.Tilesets {
+		if want := base + "/tiles/" + entry.ID + ".json?access_token=" + token; entry.TileJSON != want {
+			t.Errorf("got %q, want %q", entry.TileJSON, want)
+		}
+		if got := follow(entry.TileJSON); got.status != 200 {
+			t.Errorf("following %s: got %d", entry.ID, got.status)
+		}
+	}
+
+	// What did not decide is not carried on: not a token that was never verified, nor one beside another credential.
+	path := w.pathToken(token)
+	for name, got := range map[string]tileJSON{
+		"public, with a token that nobody verified": w.tileJSON("/tiles/open.json?access_token=" + token),
+		"beside Authorization":                      w.tileJSON("/tiles/basemap.json?access_token="+token, w.bearer()...),
+		"beside a path token":                       w.tileJSON("/t/" + path + "/tiles/basemap.json?access_token=" + token),
+		"another parameter":                         w.tileJSON("/tiles/basemap.json?token="+token, w.bearer()...),
+	} {
+		if strings.Contains(got.Tiles[0], token) {
+			t.Errorf("%s: got %q", name, got.Tiles[0])
+		}
+	}
+	if log := w.access.String(); strings.Contains(log, token) || strings.Contains(log, path) {
+		t.Error("a credential is in the log")
 	}
 }

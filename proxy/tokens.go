@@ -81,7 +81,7 @@ func (p *Proxy) mintPathToken(x *exchange, r *http.Request) error {
 	answer := tokenAnswer{Token: token, ExpiresAt: seconds(minted.Expires), Tiles: map[string]string{}}
 	for _, ts := range p.catalogue {
 		if _, _, some := ts.visible(minted); some {
-			answer.Tiles[ts.ID] = ts.template(base, token)
+			answer.Tiles[ts.ID] = ts.template(base, token, "")
 		}
 	}
 	return writeJSON(x, r, http.StatusOK, answer)

@@ -1,7 +1,7 @@
 // What every browser test begins with: a Chromium that starts empty, talks to nobody but the server under test, and
 // whose complaints fail the test.
 
-import {mkdtemp, rm} from 'node:fs/promises'
+import {mkdir, mkdtemp, rm, writeFile} from 'node:fs/promises'
 import {tmpdir} from 'node:os'
 import {join} from 'node:path'
 import {chromium} from 'playwright-core'
@@ -9,8 +9,12 @@ import {chromium} from 'playwright-core'
 // withPage runs a test in a fresh browser and closes it. The browser is $CHROMIUM, or Debian's. test gets the page and
 // the complaints so far: script errors, breaches of the Content-Security-Policy, and whatever else the console calls an
 // error, besides refused requests, which are what the tests are about. options are Playwright's; args add to ours.
-export async function withPage({args = [], ...options}, test) {
+export async function withPage({args = [], blockThirdPartyCookies = false, ...options}, test) {
 	const profile = await mkdtemp(join(tmpdir(), 'tilegate-chromium-'))
+	if (blockThirdPartyCookies) {
+		await mkdir(join(profile, 'Default'))
+		await writeFile(join(profile, 'Default', 'Preferences'), JSON.stringify({profile: {block_third_party_cookies: true, cookie_controls_mode: 1}}))
+	}
 	const context = await chromium.launchPersistentContext(profile, {
 		executablePath: process.env.CHROMIUM || '/usr/bin/chromium',
 		headless: true,

@@ -197,7 +197,7 @@ func throwawayCA(t *testing.T) (keyPair, *x509.CertPool) {
 	}, nil, nil)
 	leaf, leafKey := create(&x509.Certificate{
 		SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: "example.test"},
-		DNSNames: []string{"*.example.test"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
+		DNSNames: []string{"*.example.test", "*.other.test"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
 		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
 	}, authority, authorityKey)
 	key, err := x509.MarshalPKCS8PrivateKey(leafKey)
@@ -286,10 +286,15 @@ func presignAnew(t *testing.T, bucket *fakeaws.Server, front *httptest.Server) h
 	})
 }
 
+// clientOf trusts the throwaway authority.
+func clientOf(authority *x509.CertPool) *http.Client {
+	return &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: authority, MinVersion: tls.VersionTLS12}}}
+}
+
 // controls tells maps.js what has arrived at tilegate and at the bucket, and makes the bucket wait.
 func controls(t *testing.T, bucket *fakeaws.Server, server *program, address string, authority *x509.CertPool) http.Handler {
 	t.Helper()
-	client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: authority, MinVersion: tls.VersionTLS12}}}
+	client := clientOf(authority)
 	t.Cleanup(client.CloseIdleConnections)
 	var fences, held atomic.Int64
 	var mu sync.Mutex

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/url"
 	"slices"
 	"sync"
 	"time"
@@ -79,22 +80,27 @@ func newService(ctx context.Context, c *configs.Config, log *serviceLog, more ex
 	})
 	s.memory.counts = s.clients.Counts
 
+	if u, err := url.Parse(c.Server.PublicURL); err == nil && u.Path != "" {
+		more.viewer.Base = u.EscapedPath() + "/"
+	}
 	options := proxy.Options{
-		Auth:           s.auth,
-		Cache:          s.cache,
-		CORS:           proxy.CORS{Origins: c.Server.CORS.Origins, MaxAge: c.Server.CORS.MaxAge},
-		Edge:           proxy.Edge{Authorizes: c.CDN.EdgeAuthorizes, Tilesets: c.CDN.Tilesets, TTL: c.CDN.TTL},
-		PublicURL:      c.Server.PublicURL,
-		TrustedProxies: c.Server.TrustedProxies,
-		QueryParameter: c.Auth.QueryParameter,
-		VerifyHeader:   c.Auth.VerifyHeader,
-		Viewer:         viewer.New(more.viewer),
-		WriteStall:     c.Server.Limits.WriteStall,
-		ServerTiming:   c.Server.ServerTiming,
-		AccessFormat:   c.Logging.Format,
-		Logger:         s.logger,
-		Metrics:        proxy.NewMetrics(),
-		Clients:        s.clients,
+		Auth:            s.auth,
+		Cache:           s.cache,
+		CORS:            proxy.CORS{Origins: c.Server.CORS.Origins, Headers: c.Server.CORS.Headers, MaxAge: c.Server.CORS.MaxAge},
+		Edge:            proxy.Edge{Authorizes: c.CDN.EdgeAuthorizes, Tilesets: c.CDN.Tilesets, TTL: c.CDN.TTL},
+		PublicURL:       c.Server.PublicURL,
+		TrustedProxies:  c.Server.TrustedProxies,
+		QueryParameter:  c.Auth.QueryParameter,
+		VerifyHeader:    c.Auth.VerifyHeader,
+		VerifyPrefix:    c.Auth.VerifyPrefix,
+		VerifyPreflight: c.Auth.VerifyPreflight,
+		Viewer:          viewer.New(more.viewer),
+		WriteStall:      c.Server.Limits.WriteStall,
+		ServerTiming:    c.Server.ServerTiming,
+		AccessFormat:    c.Logging.Format,
+		Logger:          s.logger,
+		Metrics:         proxy.NewMetrics(),
+		Clients:         s.clients,
 		Readiness: []proxy.Readiness{
 			{Name: "origin", Missing: s.origins.NotReady, Degraded: s.origins.Degraded},
 			{Name: "keys", Missing: s.auth.NotReady, Degraded: s.auth.Degraded},

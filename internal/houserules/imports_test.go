@@ -17,9 +17,9 @@ import (
 var mayImport = map[string][]string{
 	"auth":             {"internal/tile"},
 	"tilecache":        {"internal/tile"},
-	"configs":          {"auth", "internal/tile"},
+	"configs":          {"auth", "internal/tile", "internal/weborigin"},
 	"deploy":           {}, // its recipes' tests alone
-	"proxy":            {"auth", "internal/tile", "proxy/wire", "tilecache"},
+	"proxy":            {"auth", "internal/tile", "internal/weborigin", "proxy/wire", "tilecache"},
 	"proxy/wire":       {},
 	"proxy/viewer":     {},
 	"proxy/cloudfront": {},

@@ -1,4 +1,5 @@
-// Package viewer is the map page and /tilegate.js, the script that signs a web page in.
+// Package viewer is the map page and /tilegate.js, the script that signs a web page in; /tilegate.mjs is the same as a
+// module.
 package viewer
 
 import (
@@ -18,6 +19,9 @@ import (
 // Options of the page. The zero value makes one that asks for an access token.
 type Options struct {
 	Accounts []Account // whom the page offers to sign in as; for demonstrations
+	// Base is the path under which browsers reach the page, with a slash at its end, e.g. /maps/. "": the page's own,
+	// whatever it is.
+	Base string
 }
 
 // Account is somebody whose access tokens anyone may have.
@@ -40,12 +44,15 @@ const (
 // ourPath is where the page's own files are.
 const ourPath = "/viewer/"
 
+// asModule is what makes a module of the script: it knows where it is from, and exports.
+const asModule = "tilegate.home = import.meta.url\nexport {tilegate, tilegate as default}\n"
+
 // page holds the page's own files; leaflet what `npm ci` put there, if it ran before the build.
 //
 //go:embed page leaflet
 var files embed.FS
 
-// Viewer holds "/", "/tilegate.js" and the page's files under "/viewer/". None of it needs a credential: it is the same
+// Viewer holds "/", "/tilegate.js", "/tilegate.mjs" and the page's files under "/viewer/". None of it needs a credential: it is the same
 // for everybody.
 type Viewer struct {
 	files    map[string]file // by URL path
@@ -77,7 +84,9 @@ func newViewer(o Options, files fs.FS) *Viewer {
 		}
 		v.files[ourPath+path.Base(name)] = file{http.Header{"Content-Type": {contentType}}, body}
 	}
-	v.files["/tilegate.js"] = v.files[ourPath+"tilegate.js"]
+	script := v.files[ourPath+"tilegate.js"]
+	v.files["/tilegate.js"] = script
+	v.files["/tilegate.mjs"] = file{script.header, append(bytes.Clone(script.body), asModule...)}
 	delete(v.files, ourPath+"tilegate.js")
 	v.files["/"] = file{http.Header{
 		"Content-Type":            {"text/html; charset=utf-8"},
@@ -100,15 +109,16 @@ func holdsLeaflet(files fs.FS) bool {
 }
 
 func (v *Viewer) render(o Options) []byte {
-	base := ourPath
+	leaflet := o.Base + strings.TrimPrefix(ourPath, "/")
 	if !v.embedded {
-		base = leafletPath
+		leaflet = leafletPath
 	}
 	var page bytes.Buffer
 	err := template.Must(template.ParseFS(files, "page/index.html")).Execute(&page, map[string]any{
 		"Accounts": o.Accounts,
 		"Embedded": v.embedded,
-		"Leaflet":  base,
+		"Base":     o.Base,
+		"Leaflet":  leaflet,
 		"Script":   leafletScript,
 		"Style":    leafletStyle,
 	})

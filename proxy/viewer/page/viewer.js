@@ -33,6 +33,9 @@ function warn(title, text) {
 
 const calm = () => { $('trouble').hidden = true }
 
+// here is the address of one of our routes: this file is in viewer/, beside them.
+const here = (route) => new URL('../' + route, import.meta.url)
+
 // get fetches JSON of ours; a refusal carries its status and what the server said of it (RFC 9457).
 async function get(url) {
 	let answer
@@ -80,7 +83,7 @@ function signIn(token, name) {
 // look tells who the cookie says we are.
 async function look() {
 	try {
-		show(await get('/session'))
+		show(await get(here('session')))
 	} catch (e) {
 		show(null)
 		if (e.status !== 401) trouble(e.status, e.message)
@@ -102,7 +105,7 @@ async function signOut() {
 
 // endSession ends one that an earlier visit began.
 async function endSession() {
-	const answer = await fetch('/session', {method: 'DELETE'})
+	const answer = await fetch(here('session'), {method: 'DELETE'})
 	if (!answer.ok) throw Object.assign(Error(''), {status: answer.status})
 }
 
@@ -163,7 +166,7 @@ let current // the TileJSON on show
 async function loadCatalog() {
 	let found
 	try {
-		found = (await get('/catalog')).tilesets
+		found = (await get(here('catalog'))).tilesets
 	} catch (e) {
 		if (e.status === 404) found = [{id: '', name: 'default'}]
 		else {
@@ -187,7 +190,7 @@ async function choose() {
 	current = undefined
 	if (tileset) {
 		try {
-			current = tileset.tilejson ? await get(local(tileset.tilejson)) : {tiles: ['/tiles/{z}/{x}/{y}.png']}
+			current = tileset.tilejson ? await get(local(tileset.tilejson)) : {tiles: [here('tiles/').pathname + '{z}/{x}/{y}.png']}
 		} catch (e) {
 			trouble(e.status, e.message)
 		}

@@ -11,17 +11,19 @@ const start = Date.UTC(2026, 10, 22)
 const later = (seconds) => new Date(Date.now() + seconds * 1000).toISOString()
 
 // page loads the script. answers are what the server will say, in turn: a status, or an object that a sign-in answers.
-function page(t, answers, {server, skew = 0, token = async () => 'fresh'} = {}) {
+// kept is what GET /session answers: whether the browser sent the cookie. p.requests are those besides.
+function page(t, answers, {server, skew = 0, token = async () => 'fresh', kept = () => ({}), from} = {}) {
 	t.mock.timers.enable({apis: ['setTimeout', 'Date'], now: start})
-	const p = {requests: [], changes: [], errors: [], asked: 0}
+	const p = {requests: [], checks: 0, changes: [], resumed: [], errors: [], asked: 0}
 	const window = new EventTarget()
-	const document = {currentScript: {src: 'https://tiles.example.com/map/tilegate.js'}, hidden: false}
+	const document = {currentScript: {src: from ?? 'https://tiles.example.com/map/tilegate.js'}, hidden: false}
 	const context = vm.createContext({
 		window, document, location: {origin: 'https://app.example.com'}, URL, AbortController, Date, setTimeout, clearTimeout, Object, Error, Math, console,
 		addEventListener: window.addEventListener.bind(window),
 		fetch: async (url, options) => {
-			p.requests.push({url: String(url), ...options})
-			const answer = answers.shift()
+			if (options.method === 'GET') p.checks++
+			else p.requests.push({url: String(url), ...options})
+			const answer = options.method === 'GET' ? await kept() : answers.shift()
 			if (answer === undefined) throw new TypeError('Failed to fetch')
 			const ok = typeof answer === 'object'
 			return {
@@ -35,10 +37,13 @@ function page(t, answers, {server, skew = 0, token = async () => 'fresh'} = {}) 
 	p.session = window.tilegate({
 		token: () => (p.asked++, token()),
 		onchange: (s) => p.changes.push(s),
+		onresume: (s) => p.resumed.push(s),
 		onerror: (e) => p.errors.push({status: e.status, retry: e.retry, message: e.message}),
 		...(server && {server}),
 	})
-	p.settle = async () => { for (let i = 0; i < 20; i++) await null }
+	p.settle = async () => { for (let i = 0; i < 40; i++) await null }
+	p.ready = 'pending'
+	p.session.ready.then(() => { p.ready = 'resolved' }, (e) => { p.ready = e.message })
 	p.pass = async (seconds) => {
 		t.mock.timers.tick(seconds * 1000)
 		await p.settle()
@@ -52,6 +57,9 @@ function page(t, answers, {server, skew = 0, token = async () => 'fresh'} = {}) 
 }
 
 const session = (seconds) => ({subject: 'ada', tilesets: ['*'], expires_at: later(seconds * 1.5), renew_after: later(seconds)})
+
+// at is a session that is to be renewed so many seconds after the start.
+const at = (seconds) => ({subject: 'ada', expires_at: new Date(start + seconds * 1500).toISOString(), renew_after: new Date(start + seconds * 1000).toISOString()})
 
 test('signs in with a fresh token, where the script is from', async (t) => {
 	const first = {subject: 'ada', renew_after: new Date(start + 600_000).toISOString()}
@@ -186,4 +194,94 @@ test('stop ends renewals and keeps the session', async (t) => {
 	await p.pass(3600)
 	await p.wake()
 	assert.deepEqual(p.requests.map((r) => r.method), ['POST'])
+})
+
+test('is ready once the browser holds the cookie, and not before', async (t) => {
+	let answer
+	const gate = new Promise((resolve) => { answer = resolve })
+	const p = page(t, [at(600)], {kept: () => gate})
+	await p.settle()
+	assert.deepEqual([p.requests.length, p.checks, p.ready], [1, 1, 'pending'], 'signed in, and asking for the cookie')
+	answer({})
+	await p.settle()
+	assert.equal(p.ready, 'resolved')
+	assert.equal(p.changes.length, 1)
+})
+
+test('a cookie that did not stick is told with the server\u2019s advice, and is not asked for in a loop', async (t) => {
+	const p = page(t, [at(600)], {kept: () => 401})
+	await p.settle()
+	assert.equal(p.ready, 'The browser did not keep the session cookie. refused with 401')
+	assert.deepEqual(p.errors, [{status: 401, retry: undefined, message: p.ready}])
+	assert.deepEqual(p.changes, [])
+	await p.pass(3600)
+	assert.equal(p.requests.length, 1)
+})
+
+test('plain http is told as such', async (t) => {
+	const p = page(t, [at(600)], {kept: () => 401, from: 'http://tiles.example.com/tilegate.js'})
+	await p.settle()
+	assert.match(p.ready, /over https only: serve tilegate over https/)
+})
+
+test('a token that is refused rejects; a later one makes a new promise', async (t) => {
+	const answers = [401]
+	const p = page(t, answers)
+	const first = p.session.ready
+	await p.settle()
+	assert.equal(p.ready, 'refused with 401')
+	answers.push(at(600))
+	await p.session.renew()
+	assert.notEqual(p.session.ready, first)
+	assert.equal((await p.session.ready).subject, 'ada')
+})
+
+test('no answer leaves it pending: it is tried again', async (t) => {
+	const answers = []
+	const p = page(t, answers)
+	await p.settle()
+	assert.equal(p.ready, 'pending')
+	answers.push(at(600))
+	await p.pass(5)
+	assert.equal(p.ready, 'resolved')
+})
+
+test('the check is made once, and again after a lapse; only then is the map to be drawn again', async (t) => {
+	const answers = [at(600)]
+	const p = page(t, answers)
+	await p.settle()
+	answers.push({subject: 'ada', expires_at: new Date(start + 1_500_000).toISOString(), renew_after: new Date(start + 1_200_000).toISOString()})
+	await p.pass(600)
+	assert.deepEqual([p.requests.length, p.checks, p.resumed.length], [2, 1, 0], 'renewed in time')
+	t.mock.timers.setTime(start + 2_000_000) // the device slept
+	answers.push(at(2600))
+	await p.wake()
+	assert.deepEqual([p.requests.length, p.checks, p.resumed.length], [3, 2, 1], 'renewed after its end')
+	answers.push(at(3200))
+	await p.pass(600)
+	assert.equal(p.requests.length, 4)
+	assert.equal(p.resumed.length, 1)
+})
+
+test('a handler that is set later is the one that is called', async (t) => {
+	const answers = [at(600)]
+	const p = page(t, answers)
+	await p.settle()
+	let redrawn = 0
+	p.session.onresume = () => redrawn++
+	t.mock.timers.setTime(start + 2_000_000)
+	answers.push(at(600))
+	await p.wake()
+	assert.deepEqual([redrawn, p.resumed.length], [1, 0])
+})
+
+test('a page without ready has no unhandled rejection', async (t) => {
+	let unhandled = 0
+	const count = () => unhandled++
+	process.on('unhandledRejection', count)
+	page(t, [401])
+	t.mock.timers.reset()
+	await new Promise((resolve) => setImmediate(resolve))
+	process.off('unhandledRejection', count)
+	assert.equal(unhandled, 0)
 })
