@@ -36,7 +36,7 @@ var (
 	allowCredentials = []string{"true"}
 	exposedHeaders   = []string{"Cache-Status, Content-Length, Content-Range, Date, ETag, Retry-After, Server-Timing, WWW-Authenticate, X-Request-Id"}
 	allowedMethods   = []string{"GET, HEAD, POST, DELETE"}
-	allowedHeaders   = []string{"Authorization, Content-Type, If-Match, If-Modified-Since, If-None-Match, If-Range, If-Unmodified-Since, Range, X-Request-Id"}
+	allowedHeaders   = []string{"Authorization, Content-Type, If-Match, If-Modified-Since, If-None-Match, If-Range, If-Unmodified-Since, Range, X-Api-Key, X-Request-Id"}
 	allMethods       = "GET, HEAD, POST, DELETE, OPTIONS"
 )
 
