@@ -52,6 +52,7 @@ var supportedAlgorithms = []algorithm{
 }
 
 func algorithmNamed(name string) (*algorithm, bool) {
+	name = canonicalAlgorithm(name)
 	for i := range supportedAlgorithms {
 		if supportedAlgorithms[i].name == name {
 			return &supportedAlgorithms[i], true
@@ -61,11 +62,31 @@ func algorithmNamed(name string) (*algorithm, bool) {
 }
 
 func algorithmNames() []string {
-	names := make([]string, len(supportedAlgorithms))
+	names := make([]string, len(supportedAlgorithms), len(supportedAlgorithms)+1)
 	for i, alg := range supportedAlgorithms {
 		names[i] = alg.name
 	}
-	return names
+	return append(names, "Ed25519")
+}
+
+// canonicalAlgorithm returns the name under which an algorithm is known here. EdDSA and Ed25519 are the same:
+// of the curves that EdDSA stands for, Ed25519 is the only one that is used (RFC 9864 section 2.2).
+func canonicalAlgorithm(name string) string {
+	if name == "Ed25519" {
+		return "EdDSA"
+	}
+	return name
+}
+
+// canonicalAlgorithms returns the names without repetition, in their order.
+func canonicalAlgorithms(names []string) []string {
+	var all []string
+	for _, name := range names {
+		if name = canonicalAlgorithm(name); !slices.Contains(all, name) {
+			all = append(all, name)
+		}
+	}
+	return all
 }
 
 // strictPSS requires a salt of the hash's length (RFC 7518 section 3.5); golang-jwt accepts any length.

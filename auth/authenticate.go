@@ -11,17 +11,29 @@ import (
 	"time"
 )
 
-// Authenticate finds the request's credential and returns what it grants. It looks in Authorization
-// (Bearer, or Basic with the token as the password), the path, the query parameter and the cookie, in
-// this order. The first credential that it finds decides: an invalid one is never skipped for the next.
-// pathToken is the token in the path, "" if the route has none.
-// Errors: ErrNoCredential, *InvalidError, ErrTwoCredentials, ErrMalformed, ErrKeysUnavailable.
-func (a *Authenticator) Authenticate(r *http.Request, pathToken string) (*Grant, error) {
-	kind, token, err := a.find(r, pathToken)
+// Authenticate finds the request's credential and returns what it grants. It looks in this order: the
+// headers that carry tokens (Authorization: Bearer, or Basic with the token or an API key as the password,
+// and the issuers' own), X-API-Key, the path, the query parameter, the cookie. The first credential that it
+// finds decides: an invalid one is never skipped for the next. inPath is the token or API key in the path,
+// "" if the route has none.
+// Errors: ErrNoCredential, *InvalidError, ErrTwoCredentials, ErrMalformed, ErrKeysUnavailable,
+// ErrWrongOrigin, ErrWrongAddress.
+func (a *Authenticator) Authenticate(r *http.Request, inPath string) (*Grant, error) {
+	kind, credential, err := a.find(r, inPath)
 	if err != nil {
 		return nil, err
 	}
-	return a.verify(r.Context(), kind, token)
+	if kind == Key {
+		return a.authenticateKey(r, credential)
+	}
+	return a.verify(r.Context(), kind, credential)
+}
+
+// HasHeaderCredential reports whether one of the headers that carry access tokens or API keys is there. It is
+// for routes that must not take a credential from a URL.
+func (a *Authenticator) HasHeaderCredential(h http.Header) bool {
+	return h["Authorization"] != nil || a.apiKeys != nil && h[apiKeyHeader] != nil ||
+		slices.ContainsFunc(a.tokenHeaders, func(name string) bool { return h[name] != nil })
 }
 
 // AuthenticateSession reads the session cookie and nothing else, for the routes that are about the
@@ -37,16 +49,13 @@ func (a *Authenticator) AuthenticateSession(r *http.Request) (*Grant, error) {
 	return a.verify(r.Context(), Session, token)
 }
 
-// find returns the credential that decides, and the kind of token that may stand where it was found.
-func (a *Authenticator) find(r *http.Request, pathToken string) (Kind, string, error) {
-	switch lines := r.Header["Authorization"]; {
-	case len(lines) > 1:
-		return 0, "", ErrTwoCredentials
-	case len(lines) == 1:
-		token, err := authorization(lines[0])
-		return Access, token, err
-	case pathToken != "":
-		return Path, pathToken, nil
+// find returns the credential that decides, and the kind of credential that may stand where it was found.
+func (a *Authenticator) find(r *http.Request, inPath string) (Kind, string, error) {
+	if kind, credential, err := a.findHeader(r.Header); err != nil || kind != 0 {
+		return kind, credential, err
+	}
+	if inPath != "" {
+		return a.orKey(Path, inPath), inPath, nil
 	}
 	if a.queryParameter != "" && r.URL.RawQuery != "" {
 		query, err := url.ParseQuery(r.URL.RawQuery)
@@ -57,7 +66,7 @@ func (a *Authenticator) find(r *http.Request, pathToken string) (Kind, string, e
 		case len(values) > 1:
 			return 0, "", ErrMalformed
 		case len(values) == 1:
-			return Access, values[0], nil
+			return a.orKey(Access, values[0]), values[0], nil
 		}
 	}
 	token, found, err := a.cookieValue(r.Header["Cookie"])
@@ -67,25 +76,69 @@ func (a *Authenticator) find(r *http.Request, pathToken string) (Kind, string, e
 	return Session, token, err
 }
 
-// authorization returns the token in the header's value (RFC 6750 section 2.1, RFC 7617).
-func authorization(value string) (string, error) {
+// findHeader looks in the headers but the cookie. Two tokens in headers are refused, whichever headers those
+// are: which one is meant is not clear. The kind is 0 if there is none.
+func (a *Authenticator) findHeader(h http.Header) (Kind, string, error) {
+	lines := h["Authorization"]
+	if len(a.tokenHeaders) > 0 {
+		var tokens []string
+		for _, name := range a.tokenHeaders {
+			tokens = append(tokens, h[name]...)
+		}
+		switch {
+		case len(tokens) > 1, len(tokens) == 1 && lines != nil:
+			return 0, "", ErrTwoCredentials
+		case len(tokens) == 1:
+			return Access, tokens[0], nil
+		}
+	}
+	switch {
+	case len(lines) > 1:
+		return 0, "", ErrTwoCredentials
+	case len(lines) == 1:
+		return a.authorization(lines[0])
+	case a.apiKeys == nil:
+		return 0, "", nil
+	}
+	switch keys := h[apiKeyHeader]; {
+	case len(keys) > 1:
+		return 0, "", ErrTwoCredentials
+	case len(keys) == 1:
+		return Key, keys[0], nil
+	}
+	return 0, "", nil
+}
+
+// orKey returns Key for what is an API key by its form, else kind.
+func (a *Authenticator) orKey(kind Kind, credential string) Kind {
+	if a.apiKeys != nil && strings.HasPrefix(credential, keyPrefix) {
+		return Key
+	}
+	return kind
+}
+
+// authorization returns the credential in the header's value (RFC 6750 section 2.1, RFC 7617).
+func (a *Authenticator) authorization(value string) (Kind, string, error) {
 	scheme, credentials, _ := strings.Cut(value, " ")
 	credentials = strings.TrimLeft(credentials, " ")
 	switch {
 	case strings.EqualFold(scheme, "Bearer"):
-		return credentials, nil
+		if a.orKey(Access, credentials) == Key {
+			return 0, "", refused("an API key is not a bearer token: send it as X-API-Key, or as the password of Basic")
+		}
+		return Access, credentials, nil
 	case strings.EqualFold(scheme, "Basic"):
-		if len(credentials) > 2*maxToken {
-			return "", malformed("longer than 8 KiB")
+		if len(credentials) > 2*a.maxToken {
+			return 0, "", tooLong(a.maxToken)
 		}
 		pair, err := base64.StdEncoding.Strict().DecodeString(credentials)
 		_, password, found := strings.Cut(string(pair), ":")
 		if err != nil || !found {
-			return "", malformed("Basic credentials are not base64 of a name, a colon and the token")
+			return 0, "", malformed("Basic credentials are not base64 of a name, a colon and the token")
 		}
-		return password, nil
+		return a.orKey(Access, password), password, nil
 	}
-	return "", refused("Authorization has a scheme other than Bearer: send the token as a bearer token")
+	return 0, "", refused("Authorization has a scheme other than Bearer: send the token as a bearer token")
 }
 
 // cookieValue finds our cookie without parsing the others. Two cookies of its name are refused. With
@@ -147,7 +200,7 @@ func (a *Authenticator) verify(ctx context.Context, kind Kind, token string) (*G
 // first. The claims are checked, and the client told about them, only after the signature.
 func (a *Authenticator) verifyJWT(ctx context.Context, token string, now time.Time) (*Grant, *keySource, *keySet, error) {
 	fail := func(err error) (*Grant, *keySource, *keySet, error) { return nil, nil, nil, err }
-	j, err := parseJWS(token)
+	j, err := parseJWS(token, a.maxToken)
 	if err != nil {
 		return fail(err)
 	}
@@ -158,22 +211,26 @@ func (a *Authenticator) verifyJWT(ctx context.Context, token string, now time.Ti
 	name, _ := claims["iss"].(string)
 	issuer, ok := a.issuers[name]
 	if !ok {
-		return fail(unverified("no such issuer"))
+		return fail(a.unknownIssuer(j, claims))
 	}
-	if !slices.Contains(issuer.keys.algorithms, j.alg) {
+	if len(token) > issuer.maxToken {
+		return fail(tooLong(issuer.maxToken))
+	}
+	source := issuer.source(j.alg)
+	if source == nil {
 		return fail(unverified("the algorithm is not one of the issuer's"))
 	}
-	set := issuer.keys.set.Load()
+	set := source.set.Load()
 	if set == nil {
-		set = issuer.keys.awaitFirst(ctx)
+		set = source.awaitFirst(ctx)
 	}
 	if set == nil {
 		return fail(ErrKeysUnavailable)
 	}
-	k, err := set.find(j)
-	if errors.Is(err, errUnknownKID) && issuer.keys.awaitFetch(ctx) {
-		set = issuer.keys.set.Load()
-		k, err = set.find(j)
+	keys, err := set.find(j)
+	if errors.Is(err, errUnknownKID) && source.awaitFetch(ctx) {
+		set = source.set.Load()
+		keys, err = set.find(j)
 	}
 	switch {
 	case errors.Is(err, errUnknownKID):
@@ -181,12 +238,44 @@ func (a *Authenticator) verifyJWT(ctx context.Context, token string, now time.Ti
 	case err != nil:
 		return fail(err)
 	}
-	if err := k.verify(j); err != nil {
+	if err := verifyWith(keys, j); err != nil {
 		return fail(err)
 	}
 	g, err := issuer.rules.grant(j, claims, now)
 	if err != nil {
 		return fail(err)
 	}
-	return g, issuer.keys, set, nil
+	return g, source, set, nil
+}
+
+// unknownIssuer returns the error for a token whose iss is none of the issuers'. If one of them has signed it
+// all the same, as with a slash too many, the client is told both names. For that at most one signature is
+// verified, as for any other token, and no key is fetched.
+func (a *Authenticator) unknownIssuer(j *jws, claims map[string]any) error {
+	for _, is := range a.named {
+		source := is.source(j.alg)
+		if source == nil {
+			continue
+		}
+		set := source.set.Load()
+		if set == nil {
+			continue
+		}
+		keys, err := set.find(j)
+		if err != nil {
+			continue
+		}
+		if verifyWith(keys, j) != nil {
+			break
+		}
+		switch iss, isText := claims["iss"].(string); {
+		case isText:
+			return refused("the token's iss is '" + printable(iss) + "', but its key is that of the issuer '" + printable(is.name) + "': the two must be the same, to the letter")
+		case claims["iss"] == nil:
+			return refused("no iss: the key is that of the issuer '" + printable(is.name) + "', which its tokens must name")
+		default:
+			return refused("iss must be a string, not " + typeName(claims["iss"]))
+		}
+	}
+	return unverified("no such issuer")
 }

@@ -2,15 +2,19 @@ package auth
 
 import (
 	"bytes"
+	"crypto/x509"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/http"
 	"net/url"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
+	"unicode"
 
 	"tilegate/internal/tile"
 )
@@ -37,7 +41,7 @@ func (e *OptionError) Error() string {
 
 // Check returns every fault in o. It does no I/O.
 func (o *Options) Check() []*OptionError {
-	var c checker
+	c := checker{insecureHosts: o.InsecureJWKSHosts}
 	names := map[string]int{}
 	for i := range o.Issuers {
 		key := fmt.Sprintf("auth.issuers[%d]", i)
@@ -52,7 +56,14 @@ func (o *Options) Check() []*OptionError {
 			c.add(key+".allow.tilesets", "is required with two issuers or more", `say what each may grant: {tilesets: ["acme-*"]}`)
 		}
 	}
-	c.claims(o.Claims.withDefaults())
+	withoutOwn := slices.DeleteFunc(slices.Clone(o.Issuers), func(i Issuer) bool { return i.Claims != nil })
+	withoutRoles := slices.ContainsFunc(withoutOwn, func(i Issuer) bool { return len(i.Roles) == 0 })
+	c.claims("auth.claims", o.Claims.withDefaults(), len(withoutOwn) > 0 && !withoutRoles)
+	for i, host := range o.InsecureJWKSHosts {
+		if u, err := url.Parse("http://" + host); err != nil || host == "" || u.Host != host || u.Port() != "" || strings.Contains(host, "*") {
+			c.add(fmt.Sprintf("auth.insecure_jwks_hosts[%d]", i), "is not the name of a host", "write keycloak.auth.svc.cluster.local, without scheme or port")
+		}
+	}
 	if o.Leeway < 0 {
 		c.add("auth.leeway", "must not be negative", "")
 	}
@@ -94,7 +105,10 @@ const (
 )
 
 // checker gathers faults.
-type checker struct{ faults []*OptionError }
+type checker struct {
+	faults        []*OptionError
+	insecureHosts []string
+}
 
 func (c *checker) add(key, problem, hint string) {
 	c.faults = append(c.faults, &OptionError{Key: key, Problem: problem, Hint: hint})
@@ -110,26 +124,39 @@ func (c *checker) atLeast(key string, d, least time.Duration) {
 	}
 }
 
-func (c *checker) claims(names ClaimNames) {
-	keys := map[string]string{} // by the claim's name
+// reservedClaims have a meaning of their own. The scopes may be roles.
+var reservedClaims = []string{"iss", "sub", "aud", "exp", "nbf", "iat", "jti", "scope"}
+
+// claims checks the names of claims at key. hasRoles says that the tilesets claim holds roles.
+func (c *checker) claims(key string, names ClaimNames, hasRoles bool) {
+	var seen []claimPath
+	var keys []string
 	for _, claim := range []struct{ key, name string }{
-		{"auth.claims.tilesets", names.Tilesets}, {"auth.claims.zoom", names.Zoom}, {"auth.claims.bbox", names.BBox},
+		{key + ".tilesets", names.Tilesets}, {key + ".zoom", names.Zoom}, {key + ".bbox", names.BBox},
 	} {
-		switch first := keys[claim.name]; {
-		case slices.Contains([]string{"iss", "sub", "aud", "exp", "nbf", "iat", "jti", "scope"}, claim.name):
-			c.add(claim.key, "is a claim with a meaning of its own", "")
-		case first != "":
-			c.add(claim.key, "is "+first+"'s already", "each needs a claim of its own")
-			c.last().With = []string{first}
-		default:
-			keys[claim.name] = claim.key
+		path, err := parseClaimPath(claim.name)
+		if err != nil {
+			c.add(claim.key, err.Error(), "write /realm_access/roles")
+			continue
 		}
+		first := slices.IndexFunc(seen, path.equal)
+		switch {
+		case hasRoles && claim.key == key+".tilesets" && len(path.steps) == 1 && path.within("scope"):
+		case slices.ContainsFunc(reservedClaims, path.within):
+			c.add(claim.key, "is a claim with a meaning of its own", "")
+			continue
+		case first >= 0:
+			c.add(claim.key, "is "+keys[first]+"'s already", "each needs a claim of its own")
+			c.last().With = []string{keys[first]}
+			continue
+		}
+		seen, keys = append(seen, path), append(keys, claim.key)
 	}
 }
 
 func (c *checker) issuer(key string, i *Issuer) {
 	isURL := strings.Contains(i.Issuer, "://")
-	discovers := i.JWKSURL == "" && len(i.PublicKeyPEM) == 0 && len(i.Secret) == 0
+	discovers := i.JWKSURL == "" && len(i.PublicKeyPEM) == 0 && (len(i.Secret) == 0 || i.hmacs() < len(i.Algorithms))
 	switch {
 	case i.Issuer == "":
 		c.add(key+".issuer", "is required", "write what its tokens have in iss")
@@ -145,9 +172,101 @@ func (c *checker) issuer(key string, i *Issuer) {
 	if i.JWKSURL != "" {
 		_ = c.url(key+".jwks_url", i.JWKSURL, true) // the fault needs no more
 	}
+	c.authorities(key+".ca_file", i)
 	c.atLeast(key+".jwks_refresh", i.JWKSRefresh, minRefresh)
+	if i.MaxToken != 0 && (i.MaxToken < defaultMaxToken || i.MaxToken > greatestMaxToken) {
+		c.add(key+".max_token", "must be 8KiB to 32KiB", "")
+	}
+	c.tokenHeader(key+".token_header", i.TokenHeader)
+	c.audienceClaims(key+".audience_claims", i.AudienceClaims)
+	if i.Claims != nil {
+		c.claims(key+".claims", i.Claims.withDefaults(), len(i.Roles) > 0)
+	}
+	c.roles(key+".roles", i.Roles)
 	c.limits(key+".allow", i.Allow)
 	c.limits(key+".grant", i.Default)
+}
+
+// authorities checks the certificates that keys come under.
+func (c *checker) authorities(key string, i *Issuer) {
+	switch {
+	case len(i.CAPEM) == 0:
+	case len(i.PublicKeyPEM) > 0 || i.hmacs() > 0 && i.hmacs() == len(i.Algorithms):
+		c.add(key, "is for key sets, and this issuer has none", "leave it out")
+		c.last().With = []string{strings.TrimSuffix(key, "ca_file") + "key"}
+	case !x509.NewCertPool().AppendCertsFromPEM(i.CAPEM):
+		c.add(key, "holds no certificate in PEM", "")
+	}
+}
+
+// takenHeaders are headers that must not carry a token, since they mean something else.
+var takenHeaders = []string{
+	"Authorization", apiKeyHeader, "Cookie", "Host", "Origin", "Referer", "Range", "Accept", "Connection", "Content-Type",
+	"Content-Length", "Transfer-Encoding", "X-Origin-Verify", "X-Request-Id",
+}
+
+func (c *checker) tokenHeader(key, name string) {
+	if name == "" {
+		return
+	}
+	const letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+	canonical := http.CanonicalHeaderKey(name)
+	switch {
+	case strings.Trim(name, letters) != "" || len(name) > 64:
+		c.add(key, "is not the name of a header", "write Cf-Access-Jwt-Assertion")
+	case slices.Contains(takenHeaders, canonical) || strings.HasPrefix(canonical, "If-") || strings.HasPrefix(canonical, "X-Forwarded-") && canonical != "X-Forwarded-Access-Token" || strings.HasPrefix(canonical, "X-Original-"):
+		c.add(key, "is a header with a meaning of its own", "Authorization is always read; leave token_header out")
+	}
+}
+
+func (c *checker) audienceClaims(key string, names []string) {
+	var seen []claimPath
+	for i, name := range names {
+		element := fmt.Sprintf("%s[%d]", key, i)
+		path, err := parseClaimPath(name)
+		switch {
+		case name == "":
+			c.add(element, "is empty", "write aud, client_id or azp")
+		case err != nil:
+			c.add(element, err.Error(), "")
+		case slices.ContainsFunc(seen, path.equal):
+			c.add(element, "is listed twice", "")
+		}
+		seen = append(seen, path)
+	}
+}
+
+const maxRoleName = 128 // bytes
+
+func (c *checker) roles(key string, roles map[string]Limits) {
+	if len(roles) > tile.MaxPatterns {
+		c.add(key, fmt.Sprintf("are more than %d", tile.MaxPatterns), "")
+	}
+	for _, name := range slices.Sorted(maps.Keys(roles)) {
+		limits, role := roles[name], memberKey(key, name)
+		switch {
+		case strings.Contains(name, "*"):
+			c.add(role, "is not the name of a role: * stands for nothing here", "list each role; grant is what a token without any of the claims gets")
+		case name == "" || len(name) > maxRoleName || strings.ContainsFunc(name, unicode.IsControl):
+			c.add(role, fmt.Sprintf("is not the name of a role: it is empty, longer than %d bytes, or has control characters", maxRoleName), "")
+		case len(limits.Tilesets) == 0:
+			c.add(role+".tilesets", "is required", `say what the role grants: {tilesets: ["acme-*"]}`)
+		}
+		c.limits(role, limits)
+	}
+}
+
+var bareName = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)
+
+// memberKey is the key of a member whose name is free, as the configuration's faults write it.
+func memberKey(key, name string) string {
+	if !bareName.MatchString(name) {
+		if r := []rune(name); len(r) > 80 {
+			name = string(r[:80]) + "…"
+		}
+		name = strconv.Quote(name)
+	}
+	return key + "." + name
 }
 
 // hmacs counts the issuer's HMAC algorithms.
@@ -173,30 +292,38 @@ func (c *checker) algorithms(key string, i *Issuer) {
 		case !ok:
 			c.add(element, "is not a signature algorithm", "")
 			c.last().Known = algorithmNames()
-		case alg.family == hmacFamily && i.JWKSURL != "":
+		case alg.family == hmacFamily && i.JWKSURL != "" && len(i.Secret) == 0:
 			c.add(element, "is HMAC, which does not go with jwks_url", "key sets are public, and an HMAC secret must not be")
 		}
 	}
-	if hmacs := i.hmacs(); hmacs > 0 && hmacs < len(i.Algorithms) {
-		c.add(key, "mixes HMAC with public-key algorithms", "give each an issuer of its own")
+	if i.mixes() && (len(i.Secret) == 0 || len(i.PublicKeyPEM) > 0 || isPEM(i.Secret)) {
+		c.add(key, "mixes HMAC with public-key algorithms", "that takes a secret in key, beside a key set")
 	}
 }
+
+// mixes reports whether the issuer has HMAC algorithms and others.
+func (i *Issuer) mixes() bool {
+	hmacs := i.hmacs()
+	return hmacs > 0 && hmacs < len(i.Algorithms)
+}
+
+func isPEM(data []byte) bool { return bytes.Contains(data, []byte("-----BEGIN ")) }
 
 // key checks the issuer's configured key. A public key that is taken for an HMAC secret would let
 // anybody sign, so the kind of key and the algorithms must agree.
 func (c *checker) key(key string, i *Issuer) {
 	hasKey := len(i.PublicKeyPEM) > 0 || len(i.Secret) > 0
 	key += ".key"
-	if i.JWKSURL != "" && hasKey {
+	if i.JWKSURL != "" && hasKey && !i.mixes() {
 		c.add(key, "does not go with jwks_url", "keep one of them")
 	}
 	switch hmacs := i.hmacs(); {
-	case hmacs > 0 && hmacs < len(i.Algorithms): // the algorithms are at fault
+	case i.mixes() && (len(i.Secret) == 0 || len(i.PublicKeyPEM) > 0 || isPEM(i.Secret)): // the algorithms are at fault
 	case len(i.PublicKeyPEM) > 0 && len(i.Secret) > 0:
 		c.add(key, "is both a public key and a secret", "keep one of them")
 	case hmacs > 0 && !hasKey && i.JWKSURL == "":
 		c.add(key, "is required by HMAC algorithms", "write {env: NAME} or {file: PATH}")
-	case hmacs > 0 && (len(i.PublicKeyPEM) > 0 || bytes.Contains(i.Secret, []byte("-----BEGIN "))):
+	case hmacs > 0 && (len(i.PublicKeyPEM) > 0 || isPEM(i.Secret)):
 		c.add(key, "is PEM, but the algorithms are HMAC", "list the key's own algorithms, e.g. [RS256]")
 	case hmacs > 0 && hasKey:
 		c.secret(key, i)
@@ -210,8 +337,9 @@ func (c *checker) key(key string, i *Issuer) {
 func (c *checker) secret(key string, i *Issuer) {
 	least := 0
 	for _, name := range i.Algorithms {
-		alg, _ := algorithmNamed(name)
-		least = max(least, alg.keySize)
+		if alg, _ := algorithmNamed(name); alg.family == hmacFamily {
+			least = max(least, alg.keySize)
+		}
 	}
 	if len(i.Secret) < least {
 		c.add(key, fmt.Sprintf("the secret has fewer than %d bytes", least), "it must be as long as the algorithm's hash")
@@ -219,15 +347,22 @@ func (c *checker) secret(key string, i *Issuer) {
 }
 
 func (c *checker) publicKey(key string, i *Issuer) {
-	public, err := parsePublicKey(i.PublicKeyPEM)
+	keys, err := parsePublicKeys(i.PublicKeyPEM)
 	if err != nil {
 		c.add(key, err.Error(), "write one with: openssl pkey -pubout")
 		return
 	}
+	const strong = "RSA needs 2048 to 8192 bits and an odd exponent from 3 up, ES256 the curve P-256, EdDSA Ed25519"
+	for n, public := range keys {
+		if len(keys) > 1 && len(fitting(public, canonicalAlgorithms(i.Algorithms))) == 0 {
+			c.add(key, fmt.Sprintf("its key %d fits none of the algorithms, or is weak", n+1), strong)
+			return
+		}
+	}
 	for _, name := range i.Algorithms {
-		if alg, ok := algorithmNamed(name); ok && !alg.takes(public) {
-			c.add(key, fmt.Sprintf("is no key for %s, or a weak one", name),
-				"RSA needs 2048 to 8192 bits and an odd exponent from 3 up, ES256 the curve P-256, EdDSA Ed25519")
+		alg, ok := algorithmNamed(name)
+		if ok && !slices.ContainsFunc(keys, alg.takes) {
+			c.add(key, fmt.Sprintf("is no key for %s, or a weak one", name), strong)
 			return
 		}
 	}
@@ -257,7 +392,7 @@ func (c *checker) limits(key string, l Limits) {
 
 // url checks an address that keys come from, or the name of an issuer. The result is never nil.
 func (c *checker) url(key, raw string, query bool) *OptionError {
-	problem, hint := urlProblem(raw, query)
+	problem, hint := urlProblem(raw, query, c.insecureHosts)
 	if problem == "" {
 		return &OptionError{}
 	}
@@ -266,8 +401,8 @@ func (c *checker) url(key, raw string, query bool) *OptionError {
 }
 
 // urlProblem returns why keys must not be fetched from a URL, "" if they may be: it is absolute,
-// https or http on loopback, and holds neither a password nor a fragment.
-func urlProblem(raw string, query bool) (problem, hint string) {
+// https, or http on loopback or one of the insecure hosts, and holds neither a password nor a fragment.
+func urlProblem(raw string, query bool, insecureHosts []string) (problem, hint string) {
 	u, err := url.Parse(raw)
 	switch {
 	case err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Hostname() == "" || u.Opaque != "":
@@ -278,8 +413,8 @@ func urlProblem(raw string, query bool) (problem, hint string) {
 		return "has a fragment", "leave out # and what follows"
 	case !query && (u.RawQuery != "" || u.ForceQuery):
 		return "has a query", "leave out ? and what follows"
-	case u.Scheme != "https" && !isLoopback(u.Hostname()):
-		return "is neither https nor on loopback", "anybody on the way could answer in its place"
+	case u.Scheme != "https" && !isLoopback(u.Hostname()) && !slices.Contains(insecureHosts, u.Hostname()):
+		return "is neither https nor on loopback", "anybody on the way could answer in its place; insecure_jwks_hosts lists hosts that are reached through your own network alone"
 	}
 	return "", ""
 }

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 	"time"
 	"unicode"
@@ -13,22 +14,48 @@ import (
 	"tilegate/internal/tile"
 )
 
-// ClaimNames are the names under which tokens carry grants. Zero values are the defaults.
+// ClaimNames are the names under which tokens carry grants, or JSON pointers (RFC 6901), which begin with a
+// slash: /realm_access/roles. Zero values are the defaults.
 type ClaimNames struct {
-	Tilesets    string // "tilesets": an array of strings, or one string of entries between spaces
-	ScopePrefix string // "tiles:": entries of the scope claim that begin so name tilesets
+	// Tilesets is "tilesets": an array of strings, or one string of entries between spaces. Where the issuer
+	// has roles, it is an array of roles, text with spaces or commas between them, or an object whose members
+	// are named after them.
+	Tilesets    string
+	ScopePrefix string // "tiles:": entries of the claims scope and scp that begin so name tilesets
 	Zoom        string // "zoom": "0-14"
 	BBox        string // "bbox": [west, south, east, north]
 }
 
+// claimPaths are ClaimNames, parsed.
+type claimPaths struct {
+	tilesets, zoom, bbox claimPath
+	scopePrefix          string
+}
+
+// parse reads the names. Options.Check has found them valid.
+func (c ClaimNames) parse() claimPaths {
+	path := func(text string) claimPath {
+		p, err := parseClaimPath(text)
+		if err != nil {
+			panic(err)
+		}
+		return p
+	}
+	c = c.withDefaults()
+	return claimPaths{tilesets: path(c.Tilesets), zoom: path(c.Zoom), bbox: path(c.BBox), scopePrefix: c.ScopePrefix}
+}
+
 // rules are what the claims of one issuer's tokens must keep to.
 type rules struct {
-	audience    []string // any one of them; none: the token must not name any
-	claims      ClaimNames
-	leeway      time.Duration
-	maxLifetime time.Duration // 0: unlimited
-	defaults    Limits        // when the token carries none of our claims; nil Tilesets: none
-	allow       Limits        // the most that it can grant; nil Tilesets: all
+	audience       []string // any one of them; none: the token must not name any
+	audienceClaims []claimPath
+	claims         claimPaths
+	roles          roles // nil: the tilesets claim names tilesets itself
+	ignoreUnknown  bool
+	leeway         time.Duration
+	maxLifetime    time.Duration // 0: unlimited
+	defaults       Limits        // when the token carries none of our claims; nil Tilesets: none
+	allow          Limits        // the most that it can grant; nil Tilesets: all
 }
 
 const maxName = 255 // bytes of sub and jti (OpenID Connect Core section 2)
@@ -54,11 +81,11 @@ func (r *rules) grant(j *jws, claims map[string]any, now time.Time) (*Grant, err
 	if id == "" {
 		id = derivedID(j.signed)
 	}
-	limits, err := r.limits(claims)
+	parts, err := r.parts(claims)
 	if err != nil {
 		return nil, err
 	}
-	g := grantOf(limits)
+	g := grantOf(parts)
 	g.narrow(r.allow)
 	g.Kind, g.Subject, g.ID, g.Expires = Access, subject, id, expires
 	if !issued.IsZero() {
@@ -120,17 +147,39 @@ func dateClaim(claims map[string]any, name string) (time.Time, error) {
 	number, _ := value.(json.Number)
 	seconds, err := number.Float64()
 	if err != nil || seconds < 0 || seconds > lastDate {
-		return time.Time{}, refused(name + " must be a number of seconds since 1970")
+		if _, isNumber := value.(json.Number); isNumber {
+			return time.Time{}, refused(name + " must be a number of seconds since 1970, before the year 10000")
+		}
+		return time.Time{}, refused(name + " must be a number of seconds since 1970, not " + typeName(value))
 	}
 	return time.UnixMicro(int64(math.Floor(seconds * 1e6))), nil
 }
 
-// checkAudience checks that aud names one of the configured audiences. If none is configured, a token that
-// names any is meant for somebody else (RFC 7519 section 4.1.3).
+// clientClaims are what issuers that write no aud, or a fixed one, name the client in.
+var clientClaims = []string{"client_id", "azp", "cid", "appid"}
+
+// checkAudience checks that the token is for one of the configured audiences: the first of the audience
+// claims that it has must name one. If no audience is configured, a token that names any is meant for
+// somebody else (RFC 7519 section 4.1.3).
 func (r *rules) checkAudience(claims map[string]any) error {
-	value, present := claims["aud"]
-	if !present && len(r.audience) == 0 {
+	var path claimPath
+	var value any
+	present := false
+	for _, p := range r.audienceClaims {
+		var err error
+		if value, present, err = p.lookup(claims); err != nil {
+			return err
+		}
+		if present {
+			path = p
+			break
+		}
+	}
+	switch {
+	case !present && len(r.audience) == 0:
 		return nil
+	case !present:
+		return refused(r.noAudience(claims))
 	}
 	list, isList := value.([]any)
 	if !isList {
@@ -139,17 +188,33 @@ func (r *rules) checkAudience(claims map[string]any) error {
 	found := false
 	for _, entry := range list {
 		name, ok := entry.(string)
-		if !ok {
-			return refused("aud must be a string or an array of strings")
+		switch {
+		case !ok && isList:
+			return refused(path.text + " must be a string or an array of strings, and holds " + typeName(entry))
+		case !ok:
+			return refused(path.text + " must be a string or an array of strings, not " + typeName(entry))
 		}
-		for _, wanted := range r.audience {
-			found = found || name == wanted
-		}
+		found = found || slices.Contains(r.audience, name)
 	}
 	if !found {
-		return refused("the token is for another audience (aud)")
+		return refused("the token is for another audience: " + path.text + " names none of those that are configured for this issuer")
 	}
 	return nil
+}
+
+// noAudience says what is missing, and what the token has instead.
+func (r *rules) noAudience(claims map[string]any) string {
+	var names []string
+	for _, p := range r.audienceClaims {
+		names = append(names, p.text)
+	}
+	text := "no " + strings.Join(names, ", no ")
+	for _, name := range clientClaims {
+		if _, has := claims[name]; has && !slices.Contains(names, name) {
+			return text + ": this issuer's tokens have " + name + "; set audience_claims"
+		}
+	}
+	return text + ": the token does not say whom it is for"
 }
 
 func nameClaim(claims map[string]any, name string) (string, error) {
@@ -158,79 +223,168 @@ func nameClaim(claims map[string]any, name string) (string, error) {
 		return "", nil
 	}
 	s, ok := value.(string)
-	if !ok || len(s) > maxName || strings.ContainsFunc(s, unicode.IsControl) {
+	if !ok {
+		return "", refused(fmt.Sprintf("%s must be a string of at most %d bytes without control characters, not %s", name, maxName, typeName(value)))
+	}
+	if len(s) > maxName || strings.ContainsFunc(s, unicode.IsControl) {
 		return "", refused(fmt.Sprintf("%s must be a string of at most %d bytes without control characters", name, maxName))
 	}
 	return s, nil
 }
 
-// limits reads our claims. A token with a malformed one, null included, is refused: a restriction that is
+// parts reads our claims. A token with a malformed one, null included, is refused: a restriction that is
 // misspelt must not vanish.
-func (r *rules) limits(claims map[string]any) (Limits, error) {
-	limits := Limits{Tilesets: []string{}}
-	tilesets, hasTilesets := claims[r.claims.Tilesets]
-	if hasTilesets {
-		entries, err := stringList(tilesets)
-		if err != nil {
-			return Limits{}, refused("the tilesets claim must be an array of strings, or a string of entries between spaces")
-		}
-		limits.Tilesets = entries
+func (r *rules) parts(claims map[string]any) ([]part, error) {
+	named := []string{} // by the token itself
+	var granted []Limits
+	tilesets, hasTilesets, err := r.claims.tilesets.lookup(claims)
+	if err != nil {
+		return nil, err
 	}
-	hasScope := false
-	if scope, ok := claims["scope"]; ok {
-		text, ok := scope.(string)
-		if !ok {
-			return Limits{}, refused("scope must be a string of entries between spaces")
+	if hasTilesets {
+		// The claim may be that of the scopes, whose entries with the prefix are read below.
+		prefix := ""
+		if r.claims.tilesets.within("scope") || r.claims.tilesets.within("scp") {
+			prefix = r.claims.scopePrefix
 		}
-		for _, entry := range spaceSeparated(text) {
-			if name, ours := strings.CutPrefix(entry, r.claims.ScopePrefix); ours {
-				hasScope = true
-				limits.Tilesets = append(limits.Tilesets, name)
+		if r.roles != nil {
+			granted, err = r.roles.matching(r.claims.tilesets, tilesets, prefix, r.ignoreUnknown)
+		} else {
+			named, err = r.named(tilesets, prefix)
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	scoped, err := r.scoped(claims)
+	if err != nil {
+		return nil, err
+	}
+	named = append(named, scoped...)
+	if err := validEntries(named); err != nil {
+		return nil, refused(err.Error())
+	}
+	narrower, err := r.narrower(claims)
+	if err != nil {
+		return nil, err
+	}
+	if !hasTilesets && scoped == nil && !narrower.narrow() {
+		return []part{partOf(r.defaults)}, nil
+	}
+	parts := []part{partOf(Limits{Tilesets: named})}
+	if len(named) == 0 && len(granted) > 0 {
+		parts = nil
+	}
+	for _, l := range granted {
+		parts = append(parts, partOf(l))
+	}
+	for i := range parts {
+		parts[i].narrow(narrower)
+	}
+	return parts, nil
+}
+
+// named reads the tilesets claim of an issuer without roles.
+func (r *rules) named(value any, scopePrefix string) ([]string, error) {
+	path := r.claims.tilesets
+	var entries []string
+	switch v := value.(type) {
+	case string:
+		entries = spaceSeparated(v)
+	case []any:
+		var err error
+		if entries, err = stringArray(path, v); err != nil {
+			return nil, err
+		}
+	default:
+		hint := ""
+		if _, isObject := value.(map[string]any); isObject {
+			hint = "; where it holds roles, set roles"
+		}
+		return nil, refused("the tilesets claim (" + path.text + ") must be an array of strings, or a string of entries between spaces, not " + typeName(value) + hint)
+	}
+	return slices.DeleteFunc(entries, func(entry string) bool {
+		return scopePrefix != "" && strings.HasPrefix(entry, scopePrefix) || r.ignoreUnknown && !tile.ValidPattern(entry)
+	}), nil
+}
+
+// scoped returns the tilesets that scopes name, nil if none does. Issuers write scopes as scope, which is
+// text (RFC 8693 section 4.2), or as scp, and either as an array, too.
+func (r *rules) scoped(claims map[string]any) ([]string, error) {
+	var named []string
+	for _, claim := range [...]string{"scope", "scp"} {
+		value, present := claims[claim]
+		if !present {
+			continue
+		}
+		var entries []string
+		switch v := value.(type) {
+		case string:
+			entries = spaceSeparated(v)
+		case []any:
+			var err error
+			if entries, err = stringArray(claimPath{text: claim, steps: []string{claim}}, v); err != nil {
+				return nil, err
+			}
+		default:
+			return nil, refused(claim + " must be a string of entries between spaces, or an array of strings, not " + typeName(value))
+		}
+		for _, entry := range entries {
+			if name, ours := strings.CutPrefix(entry, r.claims.scopePrefix); ours {
+				named = append(named, name)
 			}
 		}
 	}
-	if err := validEntries(limits.Tilesets); err != nil {
-		return Limits{}, refused(err.Error())
-	}
-	zoom, hasZoom := claims[r.claims.Zoom]
-	if hasZoom {
-		text, _ := zoom.(string)
-		parsed, err := tile.ParseZoomRange(text)
-		if err != nil {
-			return Limits{}, refused(`the zoom claim must be a range such as '0-14', within 0-30`)
-		}
-		limits.Zoom = &parsed
-	}
-	bbox, hasBBox := claims[r.claims.BBox]
-	if hasBBox {
-		parsed, err := parseBBoxClaim(bbox)
-		if err != nil {
-			return Limits{}, refused("the bbox claim is malformed: " + tile.ErrBox.Error())
-		}
-		limits.BBox = &parsed
-	}
-	if !hasTilesets && !hasScope && !hasZoom && !hasBBox {
-		return r.defaults, nil
-	}
-	return limits, nil
+	return named, nil
 }
 
-func stringList(value any) ([]string, error) {
-	if text, ok := value.(string); ok {
-		return spaceSeparated(text), nil
+// narrower reads the claims that narrow whatever the token grants.
+func (r *rules) narrower(claims map[string]any) (Limits, error) {
+	var found Limits
+	zoom, present, err := r.claims.zoom.lookup(claims)
+	if err != nil {
+		return found, err
 	}
-	array, ok := value.([]any)
-	if !ok {
-		return nil, errJSON
+	if present {
+		text, isText := zoom.(string)
+		parsed, err := tile.ParseZoomRange(text)
+		switch {
+		case !isText:
+			return found, refused("the zoom claim (" + r.claims.zoom.text + ") must be a range such as '0-14', within 0-30, not " + typeName(zoom))
+		case err != nil:
+			return found, refused("the zoom claim (" + r.claims.zoom.text + ") must be a range such as '0-14', within 0-30")
+		}
+		found.Zoom = &parsed
 	}
+	bbox, present, err := r.claims.bbox.lookup(claims)
+	if err != nil {
+		return found, err
+	}
+	if present {
+		parsed, err := parseBBoxClaim(bbox)
+		if _, isArray := bbox.([]any); !isArray {
+			return found, refused("the bbox claim (" + r.claims.bbox.text + ") must be an array of four numbers, not " + typeName(bbox))
+		} else if err != nil {
+			return found, refused("the bbox claim (" + r.claims.bbox.text + ") is malformed: " + tile.ErrBox.Error())
+		}
+		found.BBox = &parsed
+	}
+	return found, nil
+}
+
+// stringArray returns the elements of an array that must be strings.
+func stringArray(path claimPath, array []any) ([]string, error) {
 	list := make([]string, len(array))
 	for i, entry := range array {
+		var ok bool
 		if list[i], ok = entry.(string); !ok {
-			return nil, errJSON
+			return nil, refused(entryText(path, i) + " must be a string, not " + typeName(entry))
 		}
 	}
 	return list, nil
 }
+
+func entryText(path claimPath, i int) string { return fmt.Sprintf("entry %d of %s", i+1, path.text) }
 
 // spaceSeparated splits at spaces and at no other white space (RFC 6749 section 3.3).
 func spaceSeparated(text string) []string {

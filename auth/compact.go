@@ -19,14 +19,14 @@ import (
 //	version and kind (one byte), exp, iat of the access token that it came from,
 //	when the session was minted, 0 for none; of sessions: 8 random bytes,
 //	subject, refs of the tokens it was minted from,
-//	tilesets, the lists that must admit a tileset too,
-//	least and greatest zoom, the boxes,
+//	for each part of the grant: tilesets, the lists that must admit a tileset too,
+//	least and greatest zoom, the boxes;
 //	16 bytes of HMAC-SHA256 over all that,
 //
 // where numbers are uvarints and strings are preceded by their length. The HMAC's key is derived from the
 // signing key for this kind only, so that one kind never passes for another.
 const (
-	compactVersion = 2 << 4
+	compactVersion = 3 << 4
 	macSize        = 16
 	nonceSize      = 8
 	maxCompact     = 3 << 10 // characters: with a cookie's name and attributes well below 4 KiB
@@ -75,22 +75,12 @@ func (a *Authenticator) seal(g *Grant, parents []ref) (string, error) {
 	for _, parent := range parents {
 		body = append(body, parent[:]...)
 	}
-	body = appendList(body, g.Tilesets)
-	body = append(body, byte(len(g.alsoWithin)))
-	for _, list := range g.alsoWithin {
-		body = appendList(body, list)
+	if len(g.parts) > math.MaxUint8 {
+		return "", ErrTooLarge
 	}
-	body = append(body, g.MinZoom, g.MaxZoom)
-	if g.area.Whole() {
-		body = append(body, 0)
-	} else {
-		boxes := g.area.Boxes()
-		body = append(body, byte(len(boxes)+1))
-		for _, b := range boxes {
-			for _, degrees := range b.Degrees() {
-				body = binary.BigEndian.AppendUint64(body, math.Float64bits(degrees))
-			}
-		}
+	body = append(body, byte(len(g.parts)))
+	for _, p := range g.parts {
+		body = appendPart(body, p)
 	}
 	if base64.RawURLEncoding.EncodedLen(len(body)+macSize) > maxCompact {
 		return "", ErrTooLarge
@@ -150,33 +140,38 @@ func parseCompact(kind Kind, body []byte) (*Grant, error) {
 	for i := range parents {
 		copy(parents[i][:], r.bytes(len(ref{})))
 	}
-	g.Tilesets = r.list()
-	for range r.byte() {
-		g.alsoWithin = append(g.alsoWithin, r.list())
+	g.parts = make([]part, r.byte())
+	r.check(len(g.parts) > 0)
+	for i := range g.parts {
+		g.parts[i] = r.part()
 	}
-	g.MinZoom, g.MaxZoom = r.byte(), r.byte()
-	r.check(g.MaxZoom <= tile.MaxZoom)
-	if n := int(r.byte()); n > 0 {
-		boxes := make([]tile.Box, 0, n-1)
-		for range n - 1 {
-			var d [4]float64
-			for i := range d {
-				if b := r.bytes(8); len(b) == 8 {
-					d[i] = math.Float64frombits(binary.BigEndian.Uint64(b))
-				}
-			}
-			b, err := tile.ParseBox(d[:])
-			r.check(err == nil && !b.CrossesAntimeridian())
-			boxes = append(boxes, b)
-		}
-		g.area = tile.AreaOf(boxes)
-	}
+	g.describe()
 	r.check(len(r.rest) == 0)
 	if r.failed {
 		return nil, malformed("written by another version of tilegate")
 	}
 	g.bind(parents)
 	return g, nil
+}
+
+func appendPart(body []byte, p part) []byte {
+	body = appendList(body, p.tilesets)
+	body = append(body, byte(len(p.alsoWithin)))
+	for _, list := range p.alsoWithin {
+		body = appendList(body, list)
+	}
+	body = append(body, p.zoom.Min, p.zoom.Max)
+	if p.area.Whole() {
+		return append(body, 0)
+	}
+	boxes := p.area.Boxes()
+	body = append(body, byte(len(boxes)+1))
+	for _, b := range boxes {
+		for _, degrees := range b.Degrees() {
+			body = binary.BigEndian.AppendUint64(body, math.Float64bits(degrees))
+		}
+	}
+	return body
 }
 
 func appendText(b []byte, s string) []byte {
@@ -246,4 +241,33 @@ func (r *reader) list() []string {
 		list[i] = string(r.bytes(r.length(maxName)))
 	}
 	return list
+}
+
+func (r *reader) part() part {
+	p := part{tilesets: r.list()}
+	for range r.byte() {
+		p.alsoWithin = append(p.alsoWithin, r.list())
+	}
+	p.zoom = tile.ZoomRange{Min: r.byte(), Max: r.byte()}
+	r.check(p.zoom.Max <= tile.MaxZoom)
+	if n := int(r.byte()); n > 0 {
+		boxes := make([]tile.Box, 0, n-1)
+		for range n - 1 {
+			boxes = append(boxes, r.box())
+		}
+		p.area = tile.AreaOf(boxes)
+	}
+	return p
+}
+
+func (r *reader) box() tile.Box {
+	var d [4]float64
+	for i := range d {
+		if b := r.bytes(8); len(b) == 8 {
+			d[i] = math.Float64frombits(binary.BigEndian.Uint64(b))
+		}
+	}
+	b, err := tile.ParseBox(d[:])
+	r.check(err == nil && !b.CrossesAntimeridian())
+	return b
 }

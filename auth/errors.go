@@ -5,7 +5,7 @@ import "errors"
 var (
 	// ErrNoCredential means that the request carries no credential. 401 with a bare challenge.
 	ErrNoCredential = errors.New("no credential in the request")
-	// ErrTwoCredentials means that Authorization, or our cookie, stands in the request twice. 400.
+	// ErrTwoCredentials means that the request has two tokens in headers, or X-API-Key or our cookie twice. 400.
 	ErrTwoCredentials = errors.New("the request carries the same kind of credential twice")
 	// ErrMalformed means that the query, in which a credential may stand, cannot be read or holds it twice. 400.
 	ErrMalformed = errors.New("the query string is malformed or repeats the credential")
@@ -14,6 +14,11 @@ var (
 	// ErrWrongKind means that this kind of credential is not good for the request, such as a session for
 	// another session. 403.
 	ErrWrongKind = errors.New("this kind of credential may not ask for this")
+	// ErrWrongOrigin means that an API key is limited to the pages of some origins, and the request is of none
+	// of them. 403.
+	ErrWrongOrigin = errors.New("the API key is limited to other origins")
+	// ErrWrongAddress means that an API key is limited to some addresses, and the request's is none of them. 403.
+	ErrWrongAddress = errors.New("the API key is limited to other addresses")
 	// ErrNotGranted means that more was asked for than the credential grants. 403.
 	ErrNotGranted = errors.New("more than the credential grants")
 	// ErrTooLarge means that the grant does not fit into a token that a cookie or a URL can hold. 400.
@@ -25,8 +30,8 @@ var (
 // InvalidError means that a credential was found and refused. 401 with error="invalid_token".
 type InvalidError struct {
 	// Description is safe to send to the client: constant text and numbers, in the characters that RFC
-	// 6750 section 3 allows in error_description. It says something of the token's content only after the
-	// signature has been verified.
+	// 6750 section 3 allows in error_description. It says something of the token's content, or of the issuer's
+	// configuration, only after the signature has been verified.
 	Description string
 	// Reason is for the operator's log only. It is constant text and holds nothing of the token.
 	Reason string

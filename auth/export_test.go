@@ -20,7 +20,7 @@ func VerifyWithKeySet(document []byte, algorithms []string, token string) ([]byt
 
 // VerifyWithSecret does so for an issuer with a configured secret.
 func VerifyWithSecret(secret []byte, algorithm, token string) ([]byte, error) {
-	set, err := newFixedSet(secret, []string{algorithm})
+	set, err := newFixedSet([]string{algorithm}, secret)
 	if err != nil {
 		return nil, err
 	}
@@ -28,18 +28,18 @@ func VerifyWithSecret(secret []byte, algorithm, token string) ([]byte, error) {
 }
 
 func (s *keySet) verify(algorithms []string, token string) ([]byte, error) {
-	j, err := parseJWS(token)
+	j, err := parseJWS(token, defaultMaxToken)
 	if err != nil {
 		return nil, err
 	}
 	if !slices.Contains(algorithms, j.alg) {
 		return nil, unverified("the algorithm is not listed")
 	}
-	k, err := s.find(j)
+	keys, err := s.find(j)
 	if err != nil {
 		return nil, err
 	}
-	return j.payload, k.verify(j)
+	return j.payload, verifyWith(keys, j)
 }
 
 // UsableKeys lists kid and algorithms of the keys that a published set yields.

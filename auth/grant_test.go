@@ -118,7 +118,7 @@ func TestGrantComesFromTheClaims(t *testing.T) {
 					t.Errorf("tileset %q is granted by %q", id, g.Tilesets)
 				}
 			}
-			if got := fmt.Sprintf("%d-%d", g.MinZoom, g.MaxZoom); tt.zoom != "" && got != tt.zoom {
+			if got := fmt.Sprintf("%d-%d", g.Zoom().Min, g.Zoom().Max); tt.zoom != "" && got != tt.zoom {
 				t.Errorf("got zoom %s, want %s", got, tt.zoom)
 			}
 			if tt.bbox != "" && fmt.Sprint(*g.BBox()) != tt.bbox {
@@ -366,7 +366,7 @@ func TestClipNarrowsATilesetToTheGrant(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			zoom, bounds, ok := g.Clip(tile.ZoomRange{Min: 2, Max: 14}, tt.bounds)
+			zoom, bounds, ok := g.Clip("basemap", tile.ZoomRange{Min: 2, Max: 14}, tt.bounds)
 			if got := fmt.Sprint(zoom, bounds, ok); got != tt.want {
 				t.Errorf("got %s, want %s", got, tt.want)
 			}

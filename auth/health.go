@@ -2,6 +2,7 @@ package auth
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -18,9 +19,13 @@ func (a *Authenticator) NotReady() []string {
 	return nil
 }
 
-// Degraded returns a line for each issuer whose key set could not be refreshed, with the reason.
+// Degraded returns a line for each issuer whose key set could not be refreshed, and for a file of API keys
+// that could not be read, with the reason.
 func (a *Authenticator) Degraded() []string {
 	var lines []string
+	if line := a.apiKeys.degraded(); line != "" {
+		lines = append(lines, line)
+	}
 	for _, source := range a.sources {
 		if line := source.degraded(); line != "" {
 			lines = append(lines, line)
@@ -31,10 +36,10 @@ func (a *Authenticator) Degraded() []string {
 
 // KeySetStatus says what became of a fetch of one issuer's key set.
 type KeySetStatus struct {
-	Issuer  string // as in Options
-	Keys    int    // that can verify tokens; 0 if Err is not nil
-	Ignored int    // keys of the published set that are of no use here
-	Err     error  // fit for anybody to read
+	Issuer  string       // as in Options
+	Keys    int          // that can verify tokens; 0 if Err is not nil
+	Ignored []IgnoredKey // of the published set: those that are of no use here
+	Err     error        // fit for anybody to read
 }
 
 // FetchKeySets fetches every key set that Run would keep fresh, once and all at the same time, and
@@ -48,6 +53,9 @@ func (a *Authenticator) FetchKeySets(ctx context.Context) []KeySetStatus {
 			source.record(set, err, nil)
 			all[i] = KeySetStatus{Issuer: source.issuer}
 			if err != nil {
+				if empty, ok := errors.AsType[*emptySetError](err); ok {
+					all[i].Ignored = empty.ignored
+				}
 				all[i].Err = fmt.Errorf("its key set could not be fetched: %s", describe(err))
 				return
 			}

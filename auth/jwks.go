@@ -18,6 +18,12 @@ var (
 	errEmptySet     = errors.New("the key set holds no usable key")
 )
 
+// emptySetError is errEmptySet, with the reasons.
+type emptySetError struct{ ignored []IgnoredKey }
+
+func (e *emptySetError) Error() string { return errEmptySet.Error() }
+func (e *emptySetError) Unwrap() error { return errEmptySet }
+
 // parseKeySet reads a JWK set (RFC 7517 section 5). Keys that are of no use here are ignored, as the RFC
 // asks: of another type, use, operation or algorithm, symmetric, private or weak. Two different keys of one
 // kid and algorithm are both ignored, since it is unknown which one is meant. Of the others the first
@@ -32,31 +38,37 @@ func parseKeySet(data []byte, configured []string) (*keySet, error) {
 		return nil, errMalformedSet
 	}
 	var usable []key
+	set := &keySet{}
 	byKID := map[string][]int{} // indices in usable
 	for _, member := range members {
 		jwk, ok := member.(map[string]any)
 		if !ok {
 			return nil, errMalformedSet
 		}
-		k, ok := parseJWK(jwk, configured)
-		if ok && !slices.ContainsFunc(byKID[k.id], func(i int) bool { return usable[i].equal(k) }) {
+		k, reason := parseJWK(jwk, configured)
+		switch {
+		case reason != "":
+			set.ignore(jwk, reason)
+		case slices.ContainsFunc(byKID[k.id], func(i int) bool { return usable[i].equal(k) }):
+			set.ignore(jwk, "it is in the set twice")
+		default:
 			byKID[k.id] = append(byKID[k.id], len(usable))
 			usable = append(usable, k)
 		}
 	}
-	set := &keySet{}
 	for i, k := range usable {
 		isAmbiguous := k.id != "" && slices.ContainsFunc(byKID[k.id], func(other int) bool {
 			return other != i && slices.ContainsFunc(k.algs, func(alg string) bool { return slices.Contains(usable[other].algs, alg) })
 		})
-		if !isAmbiguous {
-			set.keys = append(set.keys, k)
+		if isAmbiguous {
+			set.ignored = append(set.ignored, IgnoredKey{ID: printable(k.id), Reason: "another key has the same kid and algorithm"})
+			continue
 		}
+		set.keys = append(set.keys, k)
 	}
 	if len(set.keys) == 0 {
-		return nil, errEmptySet
+		return nil, &emptySetError{set.ignored}
 	}
-	set.ignored = len(members) - len(set.keys)
 	if len(set.keys) > maxKeys {
 		set.dropped = len(set.keys) - maxKeys
 		set.keys = slices.Clip(set.keys[:maxKeys])
@@ -64,9 +76,21 @@ func parseKeySet(data []byte, configured []string) (*keySet, error) {
 	return set, nil
 }
 
-// parseJWK reads one key (RFC 7517 section 4, RFC 7518 section 6, RFC 8037 section 2). It returns false if
-// the key is of no use here.
-func parseJWK(jwk map[string]any, configured []string) (key, bool) {
+// IgnoredKey is a key of a published set that is of no use here.
+type IgnoredKey struct {
+	ID     string // its kid, "" if it has none
+	Reason string // constant text
+}
+
+// ignore notes that a key is not used.
+func (s *keySet) ignore(jwk map[string]any, reason string) {
+	id, _ := jwk["kid"].(string)
+	s.ignored = append(s.ignored, IgnoredKey{ID: printable(id), Reason: reason})
+}
+
+// parseJWK reads one key (RFC 7517 section 4, RFC 7518 section 6, RFC 8037 section 2). It returns why
+// the key is of no use here, "" if it is.
+func parseJWK(jwk map[string]any, configured []string) (k key, whyNot string) {
 	text := func(name string) string {
 		s, _ := jwk[name].(string)
 		return s
@@ -80,54 +104,60 @@ func parseJWK(jwk map[string]any, configured []string) (key, bool) {
 	}
 	for _, private := range [...]string{"d", "p", "q", "dp", "dq", "qi", "oth", "k"} {
 		if _, ok := jwk[private]; ok {
-			return key{}, false // everybody who can read the set could sign
+			return key{}, "it is a secret or private key: everybody who can read the set could sign"
 		}
 	}
 	if use, ok := jwk["use"]; ok && use != "sig" {
-		return key{}, false
+		return key{}, "it is not for signatures (use)"
 	}
 	if operations, ok := jwk["key_ops"]; ok {
 		if list, _ := operations.([]any); !slices.Contains(list, any("verify")) {
-			return key{}, false
+			return key{}, "it is not for verifying (key_ops)"
 		}
 	}
 	if alg, ok := jwk["alg"]; ok {
-		configured = slices.DeleteFunc(slices.Clone(configured), func(name string) bool { return alg != name })
+		name, _ := alg.(string)
+		if name = canonicalAlgorithm(name); !slices.Contains(configured, name) {
+			return key{}, "its alg is none of the issuer's algorithms in the configuration"
+		}
+		configured = []string{name}
 	}
-	k := key{id: text("kid")}
+	k.id = text("kid")
 	if _, ok := jwk["kid"]; ok && k.id == "" {
-		return key{}, false
+		return key{}, "its kid is not a string"
 	}
 	switch text("kty") {
 	case "RSA":
 		n, e := new(big.Int).SetBytes(number("n")), new(big.Int).SetBytes(number("e"))
 		if e.BitLen() > 31 { // crypto/rsa takes no larger one
-			return key{}, false
+			return key{}, "its exponent is too large"
 		}
 		k.public = &rsa.PublicKey{N: n, E: int(e.Int64())}
 	case "EC":
 		curve := map[string]elliptic.Curve{"P-256": elliptic.P256(), "P-384": elliptic.P384(), "P-521": elliptic.P521()}[text("crv")]
 		if curve == nil {
-			return key{}, false
+			return key{}, "its curve is not P-256, P-384 or P-521"
 		}
 		size := (curve.Params().BitSize + 7) / 8
 		x, y := number("x"), number("y")
 		if len(x) != size || len(y) != size { // RFC 7518 section 6.2.1.2: full length, zeros included
-			return key{}, false
+			return key{}, "its point has the wrong length"
 		}
 		public, err := ecdsa.ParseUncompressedPublicKey(curve, slices.Concat([]byte{4}, x, y))
 		if err != nil {
-			return key{}, false
+			return key{}, "its point is not on the curve"
 		}
 		k.public = public
 	case "OKP":
 		if text("crv") != "Ed25519" {
-			return key{}, false
+			return key{}, "its curve is not Ed25519"
 		}
 		k.public = ed25519.PublicKey(number("x"))
 	default:
-		return key{}, false
+		return key{}, "its kty is not RSA, EC or OKP"
 	}
-	k.algs = fitting(k.public, configured)
-	return k, len(k.algs) > 0
+	if k.algs = fitting(k.public, configured); len(k.algs) == 0 {
+		return key{}, "it fits none of the issuer's algorithms in the configuration, or is weak"
+	}
+	return k, ""
 }

@@ -17,17 +17,18 @@ type key struct {
 // it by its address.
 type keySet struct {
 	keys    []key
-	ignored int  // keys of the published set that are of no use here
-	dropped int  // keys of use that are beyond maxKeys
-	fixed   bool // one configured key: kid does not matter
+	ignored []IgnoredKey // of the published set: those that are of no use here
+	dropped int          // keys of use that are beyond maxKeys
+	fixed   bool         // keys of the configuration: kid does not matter
 }
 
 // errUnknownKID means that the set has no key of the token's kid. A newer set may have it.
 var errUnknownKID = errors.New("unknown kid")
 
-// find returns the one key that may verify j. A token without kid needs a set in which only one fits.
-func (s *keySet) find(j *jws) (*key, error) {
-	var found *key
+// find returns the key that may verify j. A token without kid needs a published set in which only one fits.
+// Of several configured keys, which have no kid, any may fit.
+func (s *keySet) find(j *jws) ([]*key, error) {
+	var found []*key
 	named := false
 	for i := range s.keys {
 		k := &s.keys[i]
@@ -40,10 +41,10 @@ func (s *keySet) find(j *jws) (*key, error) {
 		if !slices.Contains(k.algs, j.alg) {
 			continue
 		}
-		if found != nil {
+		if len(found) > 0 && !s.fixed {
 			return nil, unverified("several keys fit the token")
 		}
-		found = k
+		found = append(found, k)
 	}
 	switch {
 	case found != nil:
@@ -54,7 +55,18 @@ func (s *keySet) find(j *jws) (*key, error) {
 	return nil, unverified("no key fits the token's algorithm")
 }
 
-// verify checks the signature of j with k, which find has returned for it.
+// verifyWith checks the signature of j with the keys that find has returned for it.
+func verifyWith(keys []*key, j *jws) error {
+	var err error
+	for _, k := range keys {
+		if err = k.verify(j); err == nil {
+			return nil
+		}
+	}
+	return err
+}
+
+// verify checks the signature of j with k.
 func (k *key) verify(j *jws) error {
 	alg, ok := algorithmNamed(j.alg)
 	if !ok || !slices.Contains(k.algs, j.alg) {
@@ -77,15 +89,26 @@ func fitting(public crypto.PublicKey, configured []string) []string {
 	return fit
 }
 
-// newFixedSet returns the set of an issuer whose one key stands in the configuration. The key must fit
-// each configured algorithm, as Options.Check says in detail.
-func newFixedSet(public crypto.PublicKey, configured []string) (*keySet, error) {
-	fit := fitting(public, configured)
-	if len(fit) != len(configured) || len(fit) == 0 {
-		return nil, errors.New("the key does not fit every algorithm that is listed, or is too weak")
+// newFixedSet returns the set of an issuer whose keys stand in the configuration. Each must fit one of the
+// configured algorithms at least, and each algorithm one of the keys, as Options.Check says in detail.
+func newFixedSet(configured []string, keys ...crypto.PublicKey) (*keySet, error) {
+	set := &keySet{fixed: true}
+	unfit := slices.Clone(configured)
+	for _, public := range keys {
+		fit := fitting(public, configured)
+		if len(fit) == 0 {
+			return nil, errUnfit
+		}
+		unfit = slices.DeleteFunc(unfit, func(name string) bool { return slices.Contains(fit, name) })
+		set.keys = append(set.keys, key{algs: fit, public: public})
 	}
-	return &keySet{keys: []key{{algs: fit, public: public}}, fixed: true}, nil
+	if len(unfit) > 0 {
+		return nil, errUnfit
+	}
+	return set, nil
 }
+
+var errUnfit = errors.New("the key does not fit every algorithm that is listed, or is too weak")
 
 func (k key) equal(other key) bool {
 	public, ok := k.public.(interface{ Equal(crypto.PublicKey) bool })

@@ -2,6 +2,9 @@ package auth
 
 import (
 	"context"
+	"crypto"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -9,6 +12,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/http"
+	"net/url"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -34,13 +38,15 @@ type keySource struct {
 	issuer     string
 	algorithms []string
 	jwksURL    string // "": found by OIDC discovery
-	refresh    time.Duration
-	client     *http.Client // nil: the set is fixed
-	now        func() time.Time
-	logger     *slog.Logger
-	observe    func(issuer string, ok bool)
-	wake       chan struct{} // of capacity 1: an unknown kid asks for a fetch
-	first      chan struct{} // closed when the first fetch has ended, well or not
+	// insecureHosts are hosts that may be asked over plain http.
+	insecureHosts []string
+	refresh       time.Duration
+	client        *http.Client // nil: the set is fixed
+	now           func() time.Time
+	logger        *slog.Logger
+	observe       func(issuer string, ok bool)
+	wake          chan struct{} // of capacity 1: an unknown kid asks for a fetch
+	first         chan struct{} // closed when the first fetch has ended, well or not
 
 	mu       sync.Mutex
 	asked    chan struct{} // closed when the fetch that was asked for has ended; nil: none is asked for
@@ -91,7 +97,7 @@ func (s *keySource) record(set *keySet, err error, asked chan struct{}) time.Dur
 		s.failures, s.failure, s.fetched = 0, "", s.now()
 		if !set.equal(s.set.Load()) { // the same keys keep their address, and the tokens that they verified stay in the cache
 			s.set.Store(set)
-			s.logger.Info("key set changed", "issuer", s.issuer, "keys", len(set.keys), "ignored", set.ignored)
+			s.logger.Info("key set changed", "issuer", s.issuer, "keys", len(set.keys), "ignored", len(set.ignored))
 			if set.dropped > 0 {
 				s.logger.Warn("key set has more keys than are kept; the first ones are used", "issuer", s.issuer, "keys", len(set.keys), "dropped", set.dropped)
 			}
@@ -210,10 +216,17 @@ func (s *keySource) discover(document []byte) (string, error) {
 	found, _ := members["jwks_uri"].(string)
 	// Plain http only if the issuer itself is on loopback: no remote document may send us to a
 	// service on this machine.
-	if problem, _ := urlProblem(found, true); problem != "" || strings.HasPrefix(s.issuer, "https:") && !strings.HasPrefix(found, "https:") {
+	if problem, _ := urlProblem(found, true, s.insecureHosts); problem != "" || strings.HasPrefix(found, "http:") && !s.mayUseHTTP(found) {
 		return "", errDiscoveredURL
 	}
 	return found, nil
+}
+
+// mayUseHTTP reports whether the issuer's discovery document may lead to found, a plain http URL.
+func (s *keySource) mayUseHTTP(found string) bool {
+	issuer, err1 := url.Parse(s.issuer)
+	u, err2 := url.Parse(found)
+	return err1 == nil && err2 == nil && issuer.Scheme == "http" && (isLoopback(issuer.Hostname()) || !isLoopback(u.Hostname()))
 }
 
 type statusError int
@@ -262,9 +275,9 @@ func describe(err error) string {
 	return "cannot be reached"
 }
 
-// fix makes the one key of the configuration the source's set.
-func (s *keySource) fix(public any) error {
-	set, err := newFixedSet(public, s.algorithms)
+// fix makes the keys of the configuration the source's set.
+func (s *keySource) fix(keys ...crypto.PublicKey) error {
+	set, err := newFixedSet(s.algorithms, keys...)
 	if err == nil {
 		s.set.Store(set)
 	}
@@ -272,8 +285,8 @@ func (s *keySource) fix(public any) error {
 }
 
 // fetchClient returns a client that follows no redirect: the operator configures where keys come from,
-// nobody else.
-func fetchClient(from *http.Client) *http.Client {
+// nobody else. roots are the authorities that it trusts, nil for the system's.
+func fetchClient(from *http.Client, roots *x509.CertPool) (*http.Client, error) {
 	client := http.Client{}
 	if from != nil {
 		client = *from
@@ -281,5 +294,22 @@ func fetchClient(from *http.Client) *http.Client {
 	client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	client.Jar = nil
 	client.Timeout = fetchTimeout
-	return &client
+	if roots == nil {
+		return &client, nil
+	}
+	base := client.Transport
+	if base == nil {
+		base = http.DefaultTransport
+	}
+	transport, ok := base.(*http.Transport)
+	if !ok {
+		return nil, errors.New("a certificate authority needs an HTTPClient whose Transport is an *http.Transport")
+	}
+	transport = transport.Clone()
+	if transport.TLSClientConfig == nil {
+		transport.TLSClientConfig = &tls.Config{MinVersion: tls.VersionTLS12}
+	}
+	transport.TLSClientConfig.RootCAs = roots
+	client.Transport = transport
+	return &client, nil
 }

@@ -18,6 +18,9 @@ type Limits struct {
 	BBox     *tile.Box       // nil: the whole world
 }
 
+// narrow reports whether l names zooms or an area.
+func (l Limits) narrow() bool { return l.Zoom != nil || l.BBox != nil }
+
 // Validate returns what is wrong with l.
 func (l Limits) Validate() error {
 	var errs []error

@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
@@ -105,8 +104,7 @@ func (a *Authenticator) NewPathToken(parent *Grant, r PathRequest) (string, *Gra
 	}
 	g := &Grant{
 		Kind: Path, Subject: parent.Subject, Expires: a.pathExpiry(now, r.TTL, parent.Expires),
-		Tilesets: parent.Tilesets, alsoWithin: parent.alsoWithin,
-		MinZoom: parent.MinZoom, MaxZoom: parent.MaxZoom, area: parent.area,
+		Tilesets: parent.Tilesets, parts: parent.parts,
 		issuedAt: parent.issuedAt, mintedAt: parent.mintedAt,
 	}
 	if r.Tilesets != nil {
@@ -115,12 +113,10 @@ func (a *Authenticator) NewPathToken(parent *Grant, r PathRequest) (string, *Gra
 				return "", nil, ErrNotGranted
 			}
 		}
-		g.Tilesets, g.alsoWithin = slices.Clone(r.Tilesets), nil // covered by the parent's lists, all of them
-		slices.Sort(g.Tilesets)
-		g.Tilesets = slices.Compact(g.Tilesets)
+		g.keep(r.Tilesets)
 	}
 	g.narrow(Limits{Zoom: r.Zoom, BBox: r.BBox})
-	if len(g.Tilesets) == 0 || g.empty() {
+	if g.empty() {
 		return "", nil, ErrNotGranted
 	}
 	token, err := a.seal(g, parent.lineage)
@@ -137,15 +133,6 @@ func (a *Authenticator) checkParent(parent *Grant) error {
 		return errRevoked
 	}
 	return nil
-}
-
-func (g *Grant) covers(entry string) bool {
-	for _, list := range g.alsoWithin {
-		if !coveredBy(list, entry) {
-			return false
-		}
-	}
-	return coveredBy(g.Tilesets, entry)
 }
 
 func (a *Authenticator) pathExpiry(now time.Time, ttl time.Duration, parent time.Time) time.Time {

@@ -210,8 +210,8 @@ func TestPathTokenIsNeverWiderThanItsParent(t *testing.T) {
 	_, g := newPath(t, a, parent, auth.PathRequest{Limits: auth.Limits{
 		Zoom: &tile.ZoomRange{Min: 0, Max: 30}, BBox: &tile.Box{West: 10, South: -80, East: -10, North: 80},
 	}})
-	if g.MinZoom != 2 || g.MaxZoom != 9 || fmt.Sprint(*g.BBox()) != "{10 0 20 20}" {
-		t.Errorf("got zoom %d-%d, bbox %v", g.MinZoom, g.MaxZoom, *g.BBox())
+	if g.Zoom() != (tile.ZoomRange{Min: 2, Max: 9}) || fmt.Sprint(*g.BBox()) != "{10 0 20 20}" {
+		t.Errorf("got zoom %v, bbox %v", g.Zoom(), *g.BBox())
 	}
 	for _, bad := range []auth.PathRequest{
 		limits("Basemap"), {TTL: -1}, {TTL: time.Millisecond}, {Limits: auth.Limits{BBox: &tile.Box{}}},
@@ -385,7 +385,7 @@ func TestOwnAccessToken(t *testing.T) {
 		t.Errorf("got %+v, want %+v", *g, *made)
 	}
 	if g.Subject != "ops" || g.Kind != auth.Access || g.ID == "" || !g.AdmitsTileset("roads") || !g.AdmitsFile("report") || g.AdmitsTileset("basemap") ||
-		g.MinZoom != 1 || g.MaxZoom != 9 || !g.Admits("roads", 5, 0, 15) || g.Admits("roads", 5, 15, 15) {
+		g.Zoom() != (tile.ZoomRange{Min: 1, Max: 9}) || !g.Admits("roads", 5, 0, 15) || g.Admits("roads", 5, 15, 15) {
 		t.Errorf("got %+v", g)
 	}
 	if _, err := a.NewSession(g); err != nil {

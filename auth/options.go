@@ -4,13 +4,24 @@ import (
 	"cmp"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"time"
 )
 
 // Options configures an Authenticator. Zero values are the stated defaults.
 type Options struct {
 	Issuers []Issuer
-	Claims  ClaimNames
+	Claims  ClaimNames // of issuers that have none of their own
+
+	// InsecureJWKSHosts are hosts that may be asked for key sets over plain http, beside those on loopback.
+	InsecureJWKSHosts []string
+
+	// APIKeys is the file of the API keys (see ParseAPIKeys), "" for none. New reads it, and Run reads it
+	// again when it changes. A file that does not exist holds no keys.
+	APIKeys string
+	// ClientAddress returns the address that a request comes from, for API keys that are limited to some. By
+	// default it is that of the connection.
+	ClientAddress func(*http.Request) netip.Addr
 
 	Leeway      time.Duration // for clocks that differ: 0 to 5 minutes, default none
 	MaxLifetime time.Duration // of an access token, from its iat to its exp; at least 1 s, 0: unlimited
@@ -36,17 +47,37 @@ type Options struct {
 	OnKeySetRefresh func(issuer string, ok bool)
 }
 
-// Issuer is one whose tokens are accepted. At most one of JWKSURL, PublicKeyPEM and Secret is
-// set; without any, the key set is found by OIDC discovery.
+// Issuer is one whose tokens are accepted. At most one of JWKSURL and PublicKeyPEM is set. Without either the
+// key set is found by OIDC discovery, unless all algorithms are HMAC.
 type Issuer struct {
-	Issuer     string   // the exact iss of its tokens; a URL must be https, or http on loopback
-	Audience   []string // one of which aud must name; none: a token with any aud is refused
-	Algorithms []string // HS, RS, PS, ES with 256, 384, 512, or EdDSA; never taken from the token
+	Issuer   string   // the exact iss of its tokens; a URL must be https, or http on loopback or one of InsecureJWKSHosts
+	Audience []string // one of which aud must name; none: a token with any aud is refused
+	// AudienceClaims are the claims that may name the audience, or JSON pointers to them. The first one that the
+	// token has is compared. Default aud.
+	AudienceClaims []string
+	Algorithms     []string // HS, RS, PS, ES with 256, 384, 512, or EdDSA, also called Ed25519; never taken from the token
 
-	JWKSURL      string        // https, or http on loopback
+	JWKSURL      string        // https, or http on loopback or one of InsecureJWKSHosts
 	JWKSRefresh  time.Duration // at least 1 s; default 10 minutes
-	PublicKeyPEM []byte        // PKIX, PKCS #1 or a certificate
-	Secret       []byte        // for HS algorithms alone, at least as long as their hash (RFC 7518 section 3.2)
+	CAPEM        []byte        // the authorities of its https, in PEM; none: those of the system
+	PublicKeyPEM []byte        // one key or several: PKIX, PKCS #1 or certificates
+	// Secret is for the HS algorithms alone, at least as long as their hash (RFC 7518 section 3.2). The issuer may
+	// have a key set besides, while it moves from the one to the other: it is never used for HS, and the secret
+	// for nothing else.
+	Secret []byte
+
+	// TokenHeader is a header that may carry a token, as Authorization may, with nothing but the token as
+	// its value; "": none. Any issuer's token may stand in it.
+	TokenHeader string
+	MaxToken    int // bytes of a token: 8 to 32 KiB, default 8 KiB
+
+	Claims *ClaimNames // nil: Options.Claims
+	// Roles are what the roles, groups, permissions or scopes in the tilesets claim grant, by their names. Nil:
+	// the claim names tilesets itself.
+	Roles map[string]Limits
+	// IgnoreUnknown skips entries of the tilesets claim that are none of Roles, or without Roles no tilesets.
+	// False refuses the token.
+	IgnoreUnknown bool
 
 	// Allow is the most that a token can grant: nil Tilesets mean all. Required, with Tilesets,
 	// where there are two issuers or more.
@@ -63,6 +94,9 @@ func (o Options) withDefaults() Options {
 	o.SameSite = cmp.Or(o.SameSite, http.SameSiteLaxMode)
 	if o.Clock == nil {
 		o.Clock = time.Now
+	}
+	if o.ClientAddress == nil {
+		o.ClientAddress = peerAddress
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)

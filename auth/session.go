@@ -23,8 +23,7 @@ func (a *Authenticator) NewSession(access *Grant) (*SessionToken, error) {
 	}
 	g := &Grant{
 		Kind: Session, Subject: access.Subject, Expires: expires,
-		Tilesets: access.Tilesets, alsoWithin: access.alsoWithin,
-		MinZoom: access.MinZoom, MaxZoom: access.MaxZoom, area: access.area,
+		Tilesets: access.Tilesets, parts: access.parts,
 		issuedAt: access.issuedAt, mintedAt: now.Unix(),
 	}
 	token, err := a.seal(g, access.lineage)

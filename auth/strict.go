@@ -4,12 +4,14 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"strings"
 	"unicode/utf8"
 )
 
 const (
-	maxToken          = 8 << 10 // bytes of a token in compact serialization
+	defaultMaxToken   = 8 << 10 // bytes of a token in compact serialization
+	greatestMaxToken  = 32 << 10
 	maxDepth          = 16      // nesting of any JSON
 	maxTokenValues    = 1 << 10 // values in a token's header or payload, which anybody may send
 	maxDocumentValues = 1 << 14 // values in a key set
@@ -26,9 +28,9 @@ type jws struct {
 
 // parseJWS makes every check of the envelope that needs no key. golang-jwt accepts what RFC 7515 and RFC
 // 8725 refuse: an unknown crit, b64, duplicate members, lenient base64url.
-func parseJWS(token string) (*jws, error) {
-	if len(token) > maxToken {
-		return nil, malformed("longer than 8 KiB")
+func parseJWS(token string, limit int) (*jws, error) {
+	if len(token) > limit {
+		return nil, tooLong(limit)
 	}
 	if strings.Count(token, ".") != 2 {
 		return nil, malformed("not three segments")
@@ -53,10 +55,13 @@ func parseJWS(token string) (*jws, error) {
 	return j, j.readHeader(members)
 }
 
+func tooLong(limit int) error { return malformed(fmt.Sprintf("longer than %d KiB", limit>>10)) }
+
 // readHeader reads alg and kid. It refuses members that change how the token is verified (crit, b64: RFC
-// 7515 section 4.1.11, RFC 7797) or that bring a key (RFC 8725 section 3.5).
+// 7515 section 4.1.11, RFC 7797). Those that bring a key, or say where one is (jwk, jku, x5c, x5u), are
+// ignored whatever they hold, as RFC 7515 section 4.1 lets one do: keys come from the configuration alone.
 func (j *jws) readHeader(members map[string]any) error {
-	for _, name := range [...]string{"crit", "b64", "jwk", "jku", "x5u", "x5c"} {
+	for _, name := range [...]string{"crit", "b64"} {
 		if _, ok := members[name]; ok {
 			return malformed("its header has a member that is not accepted (" + name + ")")
 		}
@@ -65,6 +70,7 @@ func (j *jws) readHeader(members map[string]any) error {
 	if j.alg, ok = members["alg"].(string); !ok {
 		return malformed("its header has no alg")
 	}
+	j.alg = canonicalAlgorithm(j.alg)
 	if kid, present := members["kid"]; present {
 		if j.kid, ok = kid.(string); !ok || j.kid == "" {
 			return malformed("its kid is not a string")
@@ -75,7 +81,8 @@ func (j *jws) readHeader(members map[string]any) error {
 		s, _ := typ.(string)
 		// Media types: case does not matter, and "application/" may be left out (RFC 7515 section
 		// 4.1.9, RFC 9068 section 2.1).
-		if !strings.EqualFold(s, "JWT") && !strings.EqualFold(s, "at+jwt") && !strings.EqualFold(s, "application/at+jwt") {
+		s = strings.TrimPrefix(strings.ToLower(s), "application/")
+		if s != "jwt" && s != "at+jwt" {
 			return malformed("its typ is neither JWT nor at+jwt")
 		}
 	}

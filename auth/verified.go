@@ -5,6 +5,7 @@ import (
 	"strings"
 	"sync"
 	"time"
+	"unsafe"
 )
 
 const (
@@ -83,11 +84,21 @@ func (c *verifiedCache) put(v verifiedToken) {
 
 // size estimates the bytes that g holds beyond its own struct.
 func (g *Grant) size() int {
-	n := len(g.Subject) + len(g.ID) + g.area.Size() + len(g.lineage)*len(ref{})
-	for _, list := range append([][]string{g.Tilesets}, g.alsoWithin...) {
-		for _, entry := range list {
-			n += 16 + len(entry)
+	n := len(g.Subject) + len(g.ID) + len(g.lineage)*len(ref{}) + listSize(g.Tilesets)
+	for i := range g.parts {
+		p := &g.parts[i]
+		n += int(unsafe.Sizeof(*p)) + p.area.Size()
+		for _, list := range append([][]string{p.tilesets}, p.alsoWithin...) {
+			n += listSize(list)
 		}
+	}
+	return n
+}
+
+func listSize(list []string) int {
+	n := 0
+	for _, entry := range list {
+		n += 16 + len(entry)
 	}
 	return n
 }

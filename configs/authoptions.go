@@ -14,7 +14,7 @@ import (
 func (c *Config) AuthOptions() auth.Options {
 	a := &c.Auth
 	o := auth.Options{
-		Claims:         auth.ClaimNames{Tilesets: a.Claims.Tilesets, ScopePrefix: a.Claims.ScopePrefix, Zoom: a.Claims.Zoom, BBox: a.Claims.BBox},
+		Claims:         a.Claims.options(),
 		Leeway:         a.Leeway,
 		MaxLifetime:    a.MaxLifetime,
 		SessionTTL:     given(a.Session.TTL),
@@ -24,15 +24,33 @@ func (c *Config) AuthOptions() auth.Options {
 		CookieSuffix:   a.Session.CookieSuffix,
 		SecureCookie:   c.SecureCookie(),
 		QueryParameter: a.QueryParameter,
+
+		InsecureJWKSHosts: a.InsecureJWKSHosts,
+		APIKeys:           a.APIKeys.File,
 	}
 	for _, key := range a.SigningKeys {
 		o.SigningKeys = append(o.SigningKeys, key.Bytes())
 	}
 	for _, i := range a.Issuers {
 		issuer := auth.Issuer{
-			Issuer: i.Issuer, Audience: i.Audience, Algorithms: i.Algorithms,
-			JWKSURL: i.JWKSURL, JWKSRefresh: given(i.JWKSRefresh),
-			Allow: i.Allow.options(), Default: i.Grant.options(),
+			Issuer: i.Issuer, Audience: i.Audience, AudienceClaims: i.AudienceClaims, Algorithms: i.Algorithms,
+			JWKSURL: i.JWKSURL, JWKSRefresh: given(i.JWKSRefresh), CAPEM: i.CAFile.Bytes(),
+			TokenHeader: i.TokenHeader, MaxToken: max(int(i.MaxToken), 1),
+			IgnoreUnknown: len(i.Roles) > 0,
+			Allow:         i.Allow.options(), Default: i.Grant.options(),
+		}
+		if i.Claims != a.Claims {
+			names := i.Claims.options()
+			issuer.Claims = &names
+		}
+		if i.IgnoreUnknown != nil {
+			issuer.IgnoreUnknown = *i.IgnoreUnknown
+		}
+		for name, limits := range i.Roles {
+			if issuer.Roles == nil {
+				issuer.Roles = map[string]auth.Limits{}
+			}
+			issuer.Roles[name] = limits.options()
 		}
 		if i.HMAC() {
 			issuer.Secret = i.Key.Bytes()
@@ -53,7 +71,11 @@ func given(d time.Duration) time.Duration {
 	return d
 }
 
-// HMAC reports whether Key is a shared secret instead of a public key.
+func (c Claims) options() auth.ClaimNames {
+	return auth.ClaimNames{Tilesets: c.Tilesets, ScopePrefix: c.ScopePrefix, Zoom: c.Zoom, BBox: c.BBox}
+}
+
+// HMAC reports whether Key is a shared secret instead of public keys.
 func (i Issuer) HMAC() bool {
 	return slices.ContainsFunc(i.Algorithms, func(alg string) bool { return strings.HasPrefix(alg, "HS") })
 }

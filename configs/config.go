@@ -129,30 +129,44 @@ type Freshness struct {
 
 // Auth says whose tokens are accepted, and what tilegate's own tokens look like.
 type Auth struct {
-	Issuers        []Issuer      `yaml:"issuers"`
-	Claims         Claims        `yaml:"claims"`
-	Leeway         time.Duration `yaml:"leeway" default:"30s"`
-	MaxLifetime    time.Duration `yaml:"max_lifetime" default:"24h"` // 0: unlimited
-	SigningKeys    []SigningKey  `yaml:"signing_keys"`               // the first signs, all verify
-	Session        Session       `yaml:"session"`
-	TokenWindow    time.Duration `yaml:"token_window" default:"15m"`
-	QueryParameter string        `yaml:"query_parameter"` // "": no parameter may hold a token
-	VerifyHeader   string        `yaml:"verify_header"`   // a header's name, none or ""
-	VerifyPrefix   string        `yaml:"verify_prefix"`   // of the URIs in it, without a trailing slash
+	Claims            Claims        `yaml:"claims"`
+	Issuers           []Issuer      `yaml:"issuers"`
+	InsecureJWKSHosts []string      `yaml:"insecure_jwks_hosts"` // may be asked for keys over plain http
+	APIKeys           APIKeys       `yaml:"api_keys"`
+	Leeway            time.Duration `yaml:"leeway" default:"30s"`
+	MaxLifetime       time.Duration `yaml:"max_lifetime" default:"24h"` // 0: unlimited
+	SigningKeys       []SigningKey  `yaml:"signing_keys"`               // the first signs, all verify
+	Session           Session       `yaml:"session"`
+	TokenWindow       time.Duration `yaml:"token_window" default:"15m"`
+	QueryParameter    string        `yaml:"query_parameter"` // "": no parameter may hold a token
+	VerifyHeader      string        `yaml:"verify_header"`   // a header's name, none or ""
+	VerifyPrefix      string        `yaml:"verify_prefix"`   // of the URIs in it, without a trailing slash
 	// VerifyPreflight: decisions allow CORS preflights.
 	VerifyPreflight bool `yaml:"verify_preflight"`
 }
 
 // Issuer is one whose tokens are accepted. Its keys are the set at JWKSURL, or Key, or found by OIDC discovery.
 type Issuer struct {
-	Issuer      string        `yaml:"issuer"`
-	Audience    []string      `yaml:"audience"`
-	Algorithms  []string      `yaml:"algorithms"`
-	JWKSURL     string        `yaml:"jwks_url"`
-	JWKSRefresh time.Duration `yaml:"jwks_refresh" default:"10m"`
-	Key         Secret        `yaml:"key"`   // a public key in PEM, or an HMAC secret where Algorithms are HS*
-	Allow       *Limits       `yaml:"allow"` // nil: everything
-	Grant       *Limits       `yaml:"grant"` // nil: nothing
+	Issuer         string            `yaml:"issuer"`
+	Audience       []string          `yaml:"audience"`
+	AudienceClaims []string          `yaml:"audience_claims"` // the first that the token has is compared; none: aud
+	Algorithms     []string          `yaml:"algorithms"`
+	JWKSURL        string            `yaml:"jwks_url"`
+	JWKSRefresh    time.Duration     `yaml:"jwks_refresh" default:"10m"`
+	CAFile         Document          `yaml:"ca_file"`
+	Key            Secret            `yaml:"key"`          // public keys in PEM, or an HMAC secret where any of Algorithms is HS*
+	TokenHeader    string            `yaml:"token_header"` // "": Authorization alone
+	MaxToken       Size              `yaml:"max_token" default:"8KiB"`
+	Claims         Claims            `yaml:"claims"` // the effective ones
+	Roles          map[string]Limits `yaml:"roles"`
+	IgnoreUnknown  *bool             `yaml:"ignore_unknown"` // nil: true with Roles
+	Allow          *Limits           `yaml:"allow"`          // nil: everything
+	Grant          *Limits           `yaml:"grant"`          // nil: nothing
+}
+
+// APIKeys says where the API keys are.
+type APIKeys struct {
+	File string `yaml:"file"` // "": none
 }
 
 // Limits names tilesets, zooms and an area.
@@ -162,7 +176,7 @@ type Limits struct {
 	BBox     *tile.Box       `yaml:"bbox"`     // nil: the world; west > east crosses the antimeridian
 }
 
-// Claims names the claims of a token that say what it grants.
+// Claims names the claims of a token that say what it grants. A name that begins with a slash is a JSON pointer.
 type Claims struct {
 	Tilesets    string `yaml:"tilesets" default:"tilesets"`
 	ScopePrefix string `yaml:"scope_prefix" default:"tiles:"`

@@ -53,6 +53,9 @@ func (d *decoder) value(n *yaml.Node, key string, into reflect.Value) {
 	case *tile.Box:
 		d.box(n, key, p)
 		return
+	case *Document:
+		d.file(n, key, p)
+		return
 	}
 	if parse := scalarParser(into.Addr().Interface()); parse != nil {
 		d.scalar(n, key, parse)
@@ -234,14 +237,14 @@ func (d *decoder) byID(n *yaml.Node, key string, into reflect.Value) {
 	}
 }
 
-// pairs reads a mapping with free keys and text values.
+// pairs reads a mapping with free keys.
 func (d *decoder) pairs(n *yaml.Node, key string, into reflect.Value) {
 	values := d.entries(n, key, func(string) bool { return true })
 	into.Set(reflect.MakeMapWithSize(into.Type(), len(values)))
 	for name, v := range values {
-		text := reflect.New(into.Type().Elem()).Elem()
-		d.value(v, child(key, name), text)
-		into.SetMapIndex(reflect.ValueOf(name), text)
+		value := reflect.New(into.Type().Elem()).Elem()
+		d.value(v, child(key, name), value)
+		into.SetMapIndex(reflect.ValueOf(name), value)
 	}
 }
 

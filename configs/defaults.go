@@ -41,6 +41,8 @@ func (c *Config) elementDefaults(element reflect.Value) {
 	switch e := element.Addr().Interface().(type) {
 	case *VectorLayer:
 		e.Fields = map[string]string{}
+	case *Issuer:
+		e.Claims = c.Auth.Claims
 	case *Tileset:
 		e.MaxZoom = tile.MaxZoom
 		e.Bounds = tile.World
@@ -55,7 +57,7 @@ func (c *Config) derive(dir string) {
 	if u := strings.TrimRight(c.Server.PublicURL, "/"); u != "" {
 		c.Server.PublicURL = u
 	}
-	paths := []*string{&c.Server.TLS.CertFile, &c.Server.TLS.KeyFile, &c.AWS.Role.WebIdentityTokenFile}
+	paths := []*string{&c.Server.TLS.CertFile, &c.Server.TLS.KeyFile, &c.AWS.Role.WebIdentityTokenFile, &c.Auth.APIKeys.File}
 	for i := range c.Tilesets {
 		t := &c.Tilesets[i]
 		paths = append(paths, &t.Role.WebIdentityTokenFile)

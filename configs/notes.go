@@ -2,7 +2,10 @@ package configs
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 	"slices"
 	"time"
 
@@ -68,6 +71,14 @@ func (v *validator) notes() []Note {
 	}
 	if len(v.Auth.Issuers) > 0 && len(v.Auth.SigningKeys) == 0 {
 		add("auth.signing_keys", "none: sessions and path tokens end with this process, and no other instance accepts them")
+	}
+	for i, host := range v.Auth.InsecureJWKSHosts {
+		add(element("auth.insecure_jwks_hosts", i), "keys come from "+host+" over plain http: whoever can change that traffic can sign tokens")
+	}
+	if file := v.Auth.APIKeys.File; file != "" {
+		if _, err := os.Stat(file); errors.Is(err, fs.ErrNotExist) {
+			add("auth.api_keys.file", "does not exist yet, so there are no API keys; tilegate key create makes it")
+		}
 	}
 	for key, role := range v.roles() {
 		if role.ARN != "" && role.Duration > time.Hour && role.WebIdentityTokenFile == "" && v.owns(key, "duration") {

@@ -95,7 +95,9 @@ files: {ID: {source: s3://acme/a}}
 	// What depends on other keys, or has no default, is said in words.
 	words := map[string]string{
 		"auth.issuers[].issuer": "required", "auth.issuers[].audience": "required", "auth.issuers[].algorithms": "required",
-		"auth.issuers[].allow": "none", "auth.issuers[].allow.tilesets": "none",
+		"auth.issuers[].claims": "from `auth.claims`", "auth.issuers[].audience_claims": "`[aud]`",
+		"auth.issuers[].ignore_unknown": "`true` with `roles`, otherwise `false`",
+		"auth.issuers[].allow":          "none", "auth.issuers[].allow.tilesets": "none",
 		"tilesets.ID.source": "required", "tilesets.ID.vector_layers[].id": "required", "files.ID.source": "required",
 		"tilesets.ID.format": "from the source's extension", "tilesets.ID.name": "the id",
 		"tilesets.ID.cache": "from `cache`", "tilesets.ID.role": "from `aws.role`", "tilesets.ID.vector_layers": "`[]`",
@@ -227,7 +229,9 @@ func leaves(c *configs.Config) map[string]string {
 
 func show(v reflect.Value) string {
 	switch value := v.Interface().(type) {
-	case configs.Secret, *configs.Limits, *tile.ZoomRange, *tile.Box, *uint8:
+	case configs.Document:
+		return "`\"\"`"
+	case configs.Secret, *bool, *configs.Limits, *tile.ZoomRange, *tile.Box, *uint8:
 		return "none"
 	case tile.Box:
 		return "`" + strings.ReplaceAll(fmt.Sprint(value.Degrees()), " ", ", ") + "`"

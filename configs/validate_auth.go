@@ -1,10 +1,12 @@
 package configs
 
 import (
+	"fmt"
 	"regexp"
 	"slices"
 	"strings"
 
+	"tilegate/auth"
 	"tilegate/internal/tile"
 )
 
@@ -17,7 +19,8 @@ func (v *validator) auth() {
 	for i, issuer := range a.Issuers {
 		v.issuer(element("auth.issuers", i), issuer)
 	}
-	v.claims()
+	v.claims("auth.claims", a.Claims)
+	v.apiKeys()
 	for i, k := range a.SigningKeys {
 		if key := element("auth.signing_keys", i); !k.IsSet() && !v.isUnread(key) {
 			v.addUnread(key, "names no secret", referenceHint)
@@ -81,33 +84,48 @@ func (v *validator) issuer(key string, i Issuer) {
 			v.fault(element(child(key, "audience"), n), "is empty", "")
 		}
 	}
+	if i.Claims != v.Auth.Claims {
+		v.claims(child(key, "claims"), i.Claims)
+	}
+	if limit := v.Server.Limits.HeaderBytes; i.MaxToken >= limit {
+		v.conflict(child(key, "max_token"), "server.limits.header_bytes",
+			fmt.Sprintf("a token of max_token (%s) does not fit into a request's header_bytes (%s)", i.MaxToken, limit), "raise header_bytes")
+	}
 	if i.Allow != nil && i.Allow.Tilesets != nil && len(i.Allow.Tilesets) == 0 {
 		v.fault(child(child(key, "allow"), "tilesets"), "is empty, so that nothing this issuer says counts", "name tilesets, or remove the issuer")
 	}
 }
 
 // claims checks that the names are there: to package auth an empty one stands for its default.
-func (v *validator) claims() {
-	c := &v.Auth.Claims
+func (v *validator) claims(key string, c Claims) {
 	for _, claim := range []struct{ key, name string }{
-		{"auth.claims.tilesets", c.Tilesets}, {"auth.claims.zoom", c.Zoom}, {"auth.claims.bbox", c.BBox},
+		{child(key, "tilesets"), c.Tilesets}, {child(key, "zoom"), c.Zoom}, {child(key, "bbox"), c.BBox},
 	} {
 		if claim.name == "" {
 			v.addUnread(claim.key, "is empty", "leave it out for its default")
 		}
 	}
 	if c.ScopePrefix == "" || strings.ContainsAny(c.ScopePrefix, " \t\n") {
-		v.fault("auth.claims.scope_prefix", "must be text without spaces", "an empty one would take every scope for a tileset")
+		v.fault(child(key, "scope_prefix"), "must be text without spaces", "an empty one would take every scope for a tileset")
+	}
+}
+
+// apiKeys checks the file of the keys, which need not be there yet.
+func (v *validator) apiKeys() {
+	if file := v.Auth.APIKeys.File; file != "" {
+		if _, err := auth.ReadAPIKeys(file); err != nil {
+			v.fault("auth.api_keys.file", err.Error(), "tilegate key create and tilegate key revoke write it")
+		}
 	}
 }
 
 // someAccess refuses a configuration that nobody could ever use.
 func (v *validator) someAccess() {
 	a := &v.Auth
-	if len(a.Issuers) > 0 || len(a.SigningKeys) > 0 {
+	if len(a.Issuers) > 0 || len(a.SigningKeys) > 0 || a.APIKeys.File != "" {
 		return
 	}
-	const hint = "set auth.issuers, or auth.signing_keys and mint tokens with tilegate token"
+	const hint = "set auth.issuers, or auth.signing_keys and mint tokens with tilegate token, or auth.api_keys.file and make keys with tilegate key create"
 	for _, t := range v.Tilesets {
 		if !t.Public && (!v.CDN.EdgeAuthorizes || !slices.Contains(v.CDN.Tilesets, t.ID)) {
 			v.fault("auth", "has no way to authenticate, but tilesets that are not public", hint)

@@ -44,7 +44,7 @@ var (
 // requestHeaders are the fields that pages may always send: those that tilegate understands, and those with which
 // tracing libraries mark each request of a page (W3C Trace Context and Baggage).
 var requestHeaders = []string{
-	"Authorization", "Content-Type", "If-Match", "If-Modified-Since", "If-None-Match", "If-Range", "If-Unmodified-Since", "Range", "X-Request-Id",
+	"Authorization", "Content-Type", "If-Match", "If-Modified-Since", "If-None-Match", "If-Range", "If-Unmodified-Since", "Range", "X-Api-Key", "X-Request-Id",
 	"Traceparent", "Tracestate", "Baggage",
 }
 

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"net/http"
 	"time"
+
+	"tilegate/auth"
 )
 
 // Credentials are temporary ones for S3, as credential_process prints them
@@ -31,6 +33,9 @@ func (p *Proxy) vendCredentials(x *exchange, r *http.Request) error {
 	grant, err := p.caller(x, r, "")
 	if err != nil {
 		return err
+	}
+	if grant.Kind == auth.Key { // AWS would not ask where the requests come from, nor whether the key is revoked
+		return auth.ErrWrongKind
 	}
 	if p.opt.Vend == nil {
 		return errNotFound

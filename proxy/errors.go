@@ -63,6 +63,8 @@ var failures = []struct {
 	{auth.ErrNoCredential, failure{status: http.StatusUnauthorized, detail: "This needs an access token: Authorization: Bearer …, or a session cookie from POST /session."}},
 	{auth.ErrTwoCredentials, failure{status: http.StatusBadRequest, detail: "The request carries the same kind of credential twice."}},
 	{auth.ErrMalformed, failure{status: http.StatusBadRequest, detail: "The query, which may carry a token, cannot be read or carries two."}},
+	{auth.ErrWrongOrigin, failure{status: http.StatusForbidden, detail: "This API key is for pages of other origins. The request's Origin or Referer must be one of them; a page that sends neither is refused."}},
+	{auth.ErrWrongAddress, failure{status: http.StatusForbidden, detail: "This API key is for clients at other addresses."}},
 	{auth.ErrWrongKind, failure{status: http.StatusForbidden, detail: "This kind of credential may not ask for that: a session comes from an access token, a path token from either."}},
 	{auth.ErrNotGranted, failure{status: http.StatusForbidden, detail: "That is more than your credential grants."}},
 	{auth.ErrTooLarge, failure{status: http.StatusBadRequest, detail: "The grant names too many tilesets for a cookie or a URL; globs are shorter."}},

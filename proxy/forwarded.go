@@ -29,6 +29,13 @@ func (p *Proxy) trusts(address netip.Addr) bool {
 	return false
 }
 
+// ClientAddress returns a function that tells the address of the client that a request comes from, if these
+// proxies are trusted to say whom they speak for.
+func ClientAddress(trusted []netip.Prefix) func(*http.Request) netip.Addr {
+	p := &Proxy{opt: Options{TrustedProxies: trusted}}
+	return p.client
+}
+
 // client is the address that the request comes from: the last one in X-Forwarded-For that is not a trusted
 // proxy.
 func (p *Proxy) client(r *http.Request) netip.Addr {

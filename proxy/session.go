@@ -29,13 +29,13 @@ type CookieSigner interface {
 // clearCache makes the browser forget what it has cached for the user before (W3C Clear Site Data).
 var clearCache = []string{`"cache"`}
 
-// signIn turns the access token in Authorization into a session cookie, so that image elements,
+// signIn turns the access token in a header into a session cookie, so that image elements,
 // which cannot send headers, can be authorized by URLs that never change.
 func (p *Proxy) signIn(x *exchange, r *http.Request) error {
 	if err := p.fromOwnPages(r); err != nil {
 		return err
 	}
-	if r.Header["Authorization"] == nil {
+	if !p.opt.Auth.HasHeaderCredential(r.Header) {
 		return auth.ErrNoCredential // a token in a link must not sign in whoever follows it
 	}
 	grant, err := p.caller(x, r, "")

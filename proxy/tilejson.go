@@ -72,7 +72,7 @@ func (ts *tileset) visible(grant *auth.Grant) (zooms tile.ZoomRange, bounds tile
 	if !grant.AdmitsTileset(ts.ID) {
 		return zooms, bounds, false
 	}
-	return grant.Clip(zooms, bounds)
+	return grant.Clip(ts.ID, zooms, bounds)
 }
 
 // template is a tileset's URL template: absolute, with the extension, and with the token that was the credential,

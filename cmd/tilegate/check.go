@@ -91,33 +91,38 @@ func checkOnline(ctx context.Context, out io.Writer, config *configs.Config, log
 	for _, set := range sets {
 		t.row(set.issuer, okOrFailed(set.faults))
 		t.beneath(set.faults)
+		t.note(set.ignored)
 	}
 	if err := t.print(out); err != nil {
 		return err
 	}
-	if t.faults != nil {
+	if t.failed {
 		return errOffline
 	}
 	return nil
 }
 
-// table prints rows in columns, and faults beneath them. The faults are not part of the columns, since tabwriter would
+// table prints rows in columns, and lines beneath them. The lines are not part of the columns, since tabwriter would
 // end the columns there.
 type table struct {
 	rows   []string
-	faults map[int][]string // by the number of rows above
+	lines  map[int][]string // by the number of rows above
+	failed bool             // some of the lines are faults
 }
 
 func (t *table) row(cells ...string) { t.rows = append(t.rows, strings.Join(cells, "\t")) }
 
 func (t *table) beneath(faults []string) {
-	if len(faults) == 0 {
-		return
+	t.failed = t.failed || len(faults) > 0
+	t.note(faults)
+}
+
+// note adds lines that are no faults.
+func (t *table) note(lines []string) {
+	if t.lines == nil {
+		t.lines = map[int][]string{}
 	}
-	if t.faults == nil {
-		t.faults = map[int][]string{}
-	}
-	t.faults[len(t.rows)] = faults
+	t.lines[len(t.rows)] = append(t.lines[len(t.rows)], lines...)
 }
 
 func (t *table) print(out io.Writer) error {
@@ -132,8 +137,8 @@ func (t *table) print(out io.Writer) error {
 	above := 0
 	for line := range strings.Lines(b.String()) {
 		above++
-		for _, fault := range t.faults[above] {
-			line += "    " + fault + "\n"
+		for _, beneath := range t.lines[above] {
+			line += "    " + beneath + "\n"
 		}
 		if _, err := io.WriteString(out, line); err != nil {
 			return err

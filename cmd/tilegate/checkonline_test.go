@@ -14,7 +14,7 @@ func TestCheckOnlineTellsEachIssuersOwnFault(t *testing.T) {
 	keys := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		status := map[string]int{"/a/jwks.json": http.StatusTeapot, "/ab/jwks.json": http.StatusGone}[r.URL.Path]
 		if status == 0 {
-			_, _ = w.Write([]byte(`{"keys":[{"kty":"OKP","crv":"Ed25519","kid":"k","x":"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"}]}`))
+			_, _ = w.Write([]byte(`{"keys":[{"kty":"OKP","crv":"Ed25519","kid":"k","x":"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"},{"kty":"oct","kid":"o","k":"AAAA"}]}`))
 			return
 		}
 		w.WriteHeader(status)
@@ -37,7 +37,7 @@ func TestCheckOnlineTellsEachIssuersOwnFault(t *testing.T) {
 	out, errs, status := command(t, "check", "-c", config, "--online")
 	_, table, _ := strings.Cut(out, "ISSUER")
 	lines := strings.Split(strings.TrimSpace(table), "\n")
-	if status != 1 || len(lines) != 6 {
+	if status != 1 || len(lines) != 7 {
 		t.Fatalf("got status %d, %q and:\n%s", status, errs, out)
 	}
 	for i, want := range []struct{ begins, ends string }{
@@ -47,6 +47,7 @@ func TestCheckOnlineTellsEachIssuersOwnFault(t *testing.T) {
 		{keys.URL + "/ab ", "FAILED"},
 		{"    ", "410, not 200"},
 		{keys.URL + "/abc ", "ok"},
+		{"    key \"o\" is not used: it is a secret", "could sign"},
 	} {
 		if got := lines[i]; !strings.HasPrefix(strings.TrimPrefix(got, " "), strings.TrimPrefix(want.begins, " ")) || !strings.HasSuffix(got, want.ends) {
 			t.Errorf("line %d: got %q, want %q … %q", i, got, want.begins, want.ends)

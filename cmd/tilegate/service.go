@@ -164,6 +164,7 @@ func (s *service) tileset(t configs.Tileset) proxy.Tileset {
 func authOptions(c *configs.Config, logger *slog.Logger) auth.Options {
 	o := c.AuthOptions()
 	o.Logger = logger
+	o.ClientAddress = proxy.ClientAddress(c.Server.TrustedProxies)
 	return o
 }
 

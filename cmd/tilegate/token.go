@@ -18,12 +18,17 @@ import (
 
 type tokenCommand struct {
 	configFlag
-	Subject  string        `required:"" help:"Whom the token is for. The log shows this name, and revocations use it."`
-	Tilesets []string      `required:"" sep:"," placeholder:"ID" help:"Tilesets, globs over them, and file:ID for files."`
-	TTL      time.Duration `name:"ttl" default:"1h" help:"How long it is valid."`
-	Zoom     string        `placeholder:"0-14" help:"The zooms that it is limited to."`
-	BBox     boxFlag       `name:"bbox" placeholder:"W,S,E,N" help:"The area that it is limited to, in degrees; west > east crosses the antimeridian."`
-	Path     bool          `help:"Mint a token for URLs' paths, /t/TOKEN/tiles/…"`
+	Subject string `required:"" help:"Whom the token is for. The log shows this name, and revocations use it."`
+	limitFlags
+	TTL  time.Duration `name:"ttl" default:"1h" help:"How long it is valid."`
+	Path bool          `help:"Mint a token for URLs' paths, /t/TOKEN/tiles/…"`
+}
+
+// limitFlags say what a token or an API key grants.
+type limitFlags struct {
+	Tilesets []string `required:"" sep:"," placeholder:"ID" help:"Tilesets, globs over them, and file:ID for files."`
+	Zoom     string   `placeholder:"0-14" help:"The zooms that it is limited to."`
+	BBox     boxFlag  `name:"bbox" placeholder:"W,S,E,N" help:"The area that it is limited to, in degrees; west > east crosses the antimeridian."`
 }
 
 // boxFlag is the value of --bbox as it was written.
@@ -71,7 +76,7 @@ func (cmd tokenCommand) Run(ctx context.Context, c *console) error {
 	return err
 }
 
-func (cmd tokenCommand) limits() (auth.Limits, error) {
+func (cmd limitFlags) limits() (auth.Limits, error) {
 	want := auth.Limits{Tilesets: cmd.Tilesets}
 	if cmd.Zoom != "" {
 		zoom, err := tile.ParseZoomRange(cmd.Zoom)

@@ -1,6 +1,9 @@
 package tile
 
-import "unsafe"
+import (
+	"slices"
+	"unsafe"
+)
 
 // Area is a union of boxes. The zero value is the whole world. It is immutable.
 type Area struct {
@@ -56,6 +59,11 @@ func (a Area) Whole() bool { return !a.limited }
 
 // Empty reports whether a holds nothing.
 func (a Area) Empty() bool { return a.limited && len(a.boxes) == 0 }
+
+// Equal reports whether both are made of the same boxes.
+func (a Area) Equal(other Area) bool {
+	return a.limited == other.limited && slices.Equal(a.boxes, other.boxes)
+}
 
 // Boxes returns the boxes that a is made of; none for the whole world and for the empty area.
 func (a Area) Boxes() []Box {
@@ -115,11 +123,7 @@ func (a Area) Intersect(other Area) Area {
 func (a Area) Hull() Box {
 	h := a.boxes[0].Box
 	for i := range a.boxes {
-		b := &a.boxes[i]
-		h = Box{
-			West: min(h.West, b.West), South: min(h.South, b.South),
-			East: max(h.East, b.East), North: max(h.North, b.North),
-		}
+		h = h.Around(a.boxes[i].Box)
 	}
 	return h
 }

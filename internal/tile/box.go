@@ -53,3 +53,11 @@ func (b Box) Degrees() [4]float64 { return [4]float64{b.West, b.South, b.East, b
 
 // Center returns the middle of a box that does not cross the antimeridian, in degrees.
 func (b Box) Center() (lon, lat float64) { return (b.West + b.East) / 2, (b.South + b.North) / 2 }
+
+// Around returns the smallest box that holds both, neither of which crosses the antimeridian.
+func (b Box) Around(other Box) Box {
+	return Box{
+		West: min(b.West, other.West), South: min(b.South, other.South),
+		East: max(b.East, other.East), North: max(b.North, other.North),
+	}
+}
