@@ -66,6 +66,7 @@ type keyLine struct {
 	Tilesets []string  `json:"tilesets"`
 	Zoom     string    `json:"zoom,omitempty"`
 	BBox     []float64 `json:"bbox,omitempty"`
+	Area     []string  `json:"area,omitempty"`
 	Origins  []string  `json:"origins,omitempty"`
 	IPs      []string  `json:"ips,omitempty"`
 	Created  string    `json:"created,omitempty"`
@@ -75,7 +76,7 @@ type keyLine struct {
 
 // keyMembers are the members that a line may have. One that is misspelt must not vanish.
 var keyMembers = map[string]bool{
-	"id": true, "name": true, "sha256": true, "tilesets": true, "zoom": true, "bbox": true,
+	"id": true, "name": true, "sha256": true, "tilesets": true, "zoom": true, "bbox": true, "area": true,
 	"origins": true, "ips": true, "created": true, "expires": true, "disabled": true,
 }
 
@@ -87,7 +88,7 @@ func NewAPIKey(k APIKey) (text string, line []byte, err error) {
 	k.Hash = sha256.Sum256([]byte(text))
 	l := keyLine{
 		ID: k.ID, Name: k.Name, SHA256: hex.EncodeToString(k.Hash[:]), Tilesets: append([]string{}, k.Tilesets...),
-		Origins: k.Origins, Disabled: k.Disabled,
+		Area: areaNames(k.Areas), Origins: k.Origins, Disabled: k.Disabled,
 	}
 	if k.Zoom != nil {
 		l.Zoom = fmt.Sprintf("%d-%d", k.Zoom.Min, k.Zoom.Max)
@@ -108,7 +109,7 @@ func NewAPIKey(k APIKey) (text string, line []byte, err error) {
 	if line, err = json.Marshal(l); err != nil {
 		return "", nil, err
 	}
-	if _, err := parseKeyLine(line); err != nil { // what would be refused later must not be handed out
+	if _, err := parseKeyLine(line, k.Areas); err != nil { // what would be refused later must not be handed out
 		return "", nil, err
 	}
 	return text, append(line, '\n'), nil
@@ -118,8 +119,9 @@ func NewAPIKey(k APIKey) (text string, line []byte, err error) {
 func RevocationLine(id string) []byte { return []byte(fmt.Sprintf(`{"revoke":%q}`, id) + "\n") }
 
 // ParseAPIKeys reads the content of a file of API keys, strictly: a line that is malformed, or an id that is
-// there twice, is an error, which names the line and quotes nothing of it. Empty lines are skipped.
-func ParseAPIKeys(data []byte) ([]APIKey, error) {
+// there twice, or an area that is none of areas, is an error, which names the line and quotes nothing of it.
+// Empty lines are skipped.
+func ParseAPIKeys(data []byte, areas []Area) ([]APIKey, error) {
 	if len(data) > maxKeyFile {
 		return nil, fmt.Errorf("is larger than %d MiB", maxKeyFile>>20)
 	}
@@ -132,7 +134,7 @@ func ParseAPIKeys(data []byte) ([]APIKey, error) {
 		if line = bytes.TrimSpace(line); len(line) == 0 {
 			continue
 		}
-		k, err := parseKeyLine(line)
+		k, err := parseKeyLine(line, areas)
 		if err == nil {
 			if first, twice := byID[k.ID]; twice && !k.revokes {
 				err = fmt.Errorf("has the id of key %d", first+1)
@@ -161,7 +163,7 @@ type parsedKeyLine struct {
 
 var keyID = regexp.MustCompile(`^[a-z0-9]{1,32}$`)
 
-func parseKeyLine(line []byte) (parsedKeyLine, error) {
+func parseKeyLine(line []byte, areas []Area) (parsedKeyLine, error) {
 	var k parsedKeyLine
 	members, err := parseObject(line, maxTokenValues)
 	if err != nil {
@@ -208,11 +210,11 @@ func parseKeyLine(line []byte) (parsedKeyLine, error) {
 			return k, fmt.Errorf("has %s that name none: leave the member out", name)
 		}
 	}
-	return k, k.parseLimits(members, &l)
+	return k, k.parseLimits(members, &l, areas)
 }
 
 // parseLimits reads what needs more than its type.
-func (k *parsedKeyLine) parseLimits(members map[string]any, l *keyLine) error {
+func (k *parsedKeyLine) parseLimits(members map[string]any, l *keyLine, areas []Area) error {
 	for i, origin := range l.Origins {
 		if !ValidOrigin(origin) {
 			return fmt.Errorf("has an origin, the %s, that is none: it is https://shop.example.com or https://*.example.com, in lower case and without a path", ordinal(i))
@@ -238,6 +240,12 @@ func (k *parsedKeyLine) parseLimits(members map[string]any, l *keyLine) error {
 			return errors.New("has a bbox that is not [west, south, east, north] with an area")
 		}
 		k.BBox = &box
+	}
+	if _, written := members["area"]; written {
+		var known bool
+		if k.Areas, known = namedAreas(areas, l.Area); !known || len(l.Area) == 0 {
+			return errors.New("has an area that names none of those that are configured")
+		}
 	}
 	for name, at := range map[string]struct {
 		text string
@@ -278,6 +286,7 @@ type grantedKey struct {
 // keyFile is the file of the API keys, of which the last good content is kept.
 type keyFile struct {
 	path   string
+	areas  []Area // that are known
 	logger *slog.Logger
 	now    func() time.Time
 
@@ -360,7 +369,7 @@ func (f *keyFile) load() error {
 		return err
 	}
 	f.seen, f.read = info, time.Now()
-	list, err := ParseAPIKeys(data)
+	list, err := ParseAPIKeys(data, f.areas)
 	if err != nil {
 		return err
 	}
@@ -377,7 +386,7 @@ func (f *keyFile) load() error {
 }
 
 // ReadAPIKeys reads a file of API keys. One that does not exist holds none.
-func ReadAPIKeys(path string) ([]APIKey, error) {
+func ReadAPIKeys(path string, areas []Area) ([]APIKey, error) {
 	data, _, err := readKeyFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
@@ -385,7 +394,7 @@ func ReadAPIKeys(path string) ([]APIKey, error) {
 	if err != nil {
 		return nil, err
 	}
-	return ParseAPIKeys(data)
+	return ParseAPIKeys(data, areas)
 }
 
 // readKeyFile reads a regular file of at most maxKeyFile bytes. The path does not stand in errors.

@@ -346,7 +346,7 @@ func TestAPIKeyFileIsReadStrictly(t *testing.T) {
 			tt.want = "line 1" // the name twice, or no hash
 		}
 		t.Run(tt.name, func(t *testing.T) {
-			keys, err := auth.ParseAPIKeys(tt.file)
+			keys, err := auth.ParseAPIKeys(tt.file, nil)
 			if tt.want == "" {
 				if err != nil {
 					t.Errorf("got %v", err)
@@ -378,7 +378,7 @@ func FuzzAPIKeys(f *testing.F) {
 	f.Add(line)
 	f.Add(append(line, auth.RevocationLine("a")...))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		keys, err := auth.ParseAPIKeys(data)
+		keys, err := auth.ParseAPIKeys(data, nil)
 		for _, k := range keys {
 			if err != nil || k.ID == "" || len(k.Tilesets) == 0 || k.Validate() != nil {
 				t.Errorf("got %+v, %v", k, err)

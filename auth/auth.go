@@ -31,6 +31,7 @@ type Authenticator struct {
 	queryParameter          string
 	tokenHeaders            []string // in canonical form: those that may carry an access token beside Authorization
 	maxToken                int      // bytes: the most that any issuer's token may have
+	areas                   []Area   // that grants may name
 	apiKeys                 *keyFile // nil: there are none
 	clientAddress           func(*http.Request) netip.Addr
 	now                     func() time.Time
@@ -71,7 +72,7 @@ func New(o Options) (*Authenticator, error) {
 		leeway:  o.Leeway, maxLifetime: o.MaxLifetime,
 		sessionTTL: o.SessionTTL, tokenWindow: o.TokenWindow,
 		cookieName: "tilegate", sameSite: o.SameSite, secureCookie: o.SecureCookie, partitioned: o.Partitioned,
-		queryParameter: o.QueryParameter, maxToken: defaultMaxToken, clientAddress: o.ClientAddress, now: o.Clock,
+		areas: o.Areas, queryParameter: o.QueryParameter, maxToken: defaultMaxToken, clientAddress: o.ClientAddress, now: o.Clock,
 		verified: verifiedCache{seed: maphash.MakeSeed(), maxTokens: maxVerified, maxBytes: maxVerifiedBytes},
 		revoked:  revocations{limit: maxRevocations},
 	}
@@ -98,7 +99,7 @@ func New(o Options) (*Authenticator, error) {
 	}
 	a.addOwnIssuer(&o)
 	if o.APIKeys != "" {
-		a.apiKeys = &keyFile{path: o.APIKeys, logger: o.Logger, now: o.Clock}
+		a.apiKeys = &keyFile{path: o.APIKeys, areas: o.Areas, logger: o.Logger, now: o.Clock}
 		if err := a.apiKeys.load(); err != nil {
 			return nil, join([]*OptionError{{Key: "auth.api_keys.file", Problem: err.Error()}})
 		}
@@ -129,7 +130,7 @@ func newIssuer(c Issuer, o *Options) (*issuer, error) {
 	is := &issuer{name: c.Issuer, maxToken: cmp.Or(c.MaxToken, defaultMaxToken), rules: rules{
 		audience: c.Audience, audienceClaims: audienceClaims(c.AudienceClaims), claims: names.parse(),
 		leeway: o.Leeway, maxLifetime: o.MaxLifetime,
-		roles: c.Roles, ignoreUnknown: c.IgnoreUnknown, defaults: c.Default, allow: c.Allow,
+		areas: o.Areas, roles: c.Roles, ignoreUnknown: c.IgnoreUnknown, defaults: c.Default, allow: c.Allow,
 	}}
 	var errs [2]error
 	if hmacs != nil {
@@ -185,7 +186,7 @@ func (a *Authenticator) addOwnIssuer(o *Options) {
 	is := &issuer{
 		name: ownIssuer, maxToken: defaultMaxToken,
 		secret: &keySource{issuer: ownIssuer, algorithms: []string{"HS256"}, now: a.now},
-		rules:  rules{audienceClaims: audienceClaims(nil), claims: ClaimNames{}.parse(), leeway: o.Leeway, maxLifetime: o.MaxLifetime},
+		rules:  rules{audienceClaims: audienceClaims(nil), claims: ClaimNames{}.parse(), areas: o.Areas, leeway: o.Leeway, maxLifetime: o.MaxLifetime},
 	}
 	is.secret.set.Store(set)
 	a.issuers[ownIssuer] = is

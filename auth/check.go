@@ -132,7 +132,7 @@ func (c *checker) claims(key string, names ClaimNames, hasRoles bool) {
 	var seen []claimPath
 	var keys []string
 	for _, claim := range []struct{ key, name string }{
-		{key + ".tilesets", names.Tilesets}, {key + ".zoom", names.Zoom}, {key + ".bbox", names.BBox},
+		{key + ".tilesets", names.Tilesets}, {key + ".zoom", names.Zoom}, {key + ".bbox", names.BBox}, {key + ".area", names.Area},
 	} {
 		path, err := parseClaimPath(claim.name)
 		if err != nil {

@@ -24,12 +24,13 @@ type ClaimNames struct {
 	ScopePrefix string // "tiles:": entries of the claims scope and scp that begin so name tilesets
 	Zoom        string // "zoom": "0-14"
 	BBox        string // "bbox": [west, south, east, north]
+	Area        string // "area": the name of an area, or an array of several
 }
 
 // claimPaths are ClaimNames, parsed.
 type claimPaths struct {
-	tilesets, zoom, bbox claimPath
-	scopePrefix          string
+	tilesets, zoom, bbox, area claimPath
+	scopePrefix                string
 }
 
 // parse reads the names. Options.Check has found them valid.
@@ -42,7 +43,7 @@ func (c ClaimNames) parse() claimPaths {
 		return p
 	}
 	c = c.withDefaults()
-	return claimPaths{tilesets: path(c.Tilesets), zoom: path(c.Zoom), bbox: path(c.BBox), scopePrefix: c.ScopePrefix}
+	return claimPaths{tilesets: path(c.Tilesets), zoom: path(c.Zoom), bbox: path(c.BBox), area: path(c.Area), scopePrefix: c.ScopePrefix}
 }
 
 // rules are what the claims of one issuer's tokens must keep to.
@@ -50,7 +51,8 @@ type rules struct {
 	audience       []string // any one of them; none: the token must not name any
 	audienceClaims []claimPath
 	claims         claimPaths
-	roles          roles // nil: the tilesets claim names tilesets itself
+	areas          []Area // all that are configured
+	roles          roles  // nil: the tilesets claim names tilesets itself
 	ignoreUnknown  bool
 	leeway         time.Duration
 	maxLifetime    time.Duration // 0: unlimited
@@ -369,7 +371,33 @@ func (r *rules) narrower(claims map[string]any) (Limits, error) {
 		}
 		found.BBox = &parsed
 	}
-	return found, nil
+	area, present, err := r.claims.area.lookup(claims)
+	if err == nil && present {
+		found.Areas, err = r.areasIn(area)
+	}
+	return found, err
+}
+
+// areasIn reads the area claim.
+func (r *rules) areasIn(value any) ([]Area, error) {
+	path := r.claims.area
+	var names []string
+	switch v := value.(type) {
+	case string:
+		names = []string{v}
+	case []any:
+		var err error
+		if names, err = stringArray(path, v); err != nil {
+			return nil, err
+		}
+	default:
+		return nil, refused("the area claim (" + path.text + ") must be the name of an area or an array of names, not " + typeName(value))
+	}
+	areas, ok := namedAreas(r.areas, names)
+	if !ok {
+		return nil, refused("the area claim (" + path.text + ") names an area that is not configured")
+	}
+	return areas, nil
 }
 
 // stringArray returns the elements of an array that must be strings.

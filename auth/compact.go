@@ -20,7 +20,7 @@ import (
 //	when the session was minted, 0 for none; of sessions: 8 random bytes,
 //	subject, refs of the tokens it was minted from,
 //	for each part of the grant: tilesets, the lists that must admit a tileset too,
-//	least and greatest zoom, the boxes;
+//	least and greatest zoom, the boxes, the lists of areas;
 //	16 bytes of HMAC-SHA256 over all that,
 //
 // where numbers are uvarints and strings are preceded by their length. The HMAC's key is derived from the
@@ -107,7 +107,7 @@ func (a *Authenticator) open(kind Kind, token string, now time.Time) (*Grant, er
 	if !isOurs {
 		return nil, unverified("not sealed by one of our keys for a " + kind.String() + " token")
 	}
-	g, err := parseCompact(kind, body)
+	g, err := parseCompact(kind, body, a.areas)
 	if err != nil {
 		return nil, err
 	}
@@ -125,8 +125,8 @@ func mac(key, body []byte) []byte {
 
 // parseCompact reads what seal wrote. The body has been verified, but another version may have written it,
 // so everything in it is checked.
-func parseCompact(kind Kind, body []byte) (*Grant, error) {
-	r := reader{rest: body}
+func parseCompact(kind Kind, body []byte, areas []Area) (*Grant, error) {
+	r := reader{rest: body, areas: areas}
 	g := &Grant{Kind: kind, ID: derivedID(string(body))}
 	r.check(r.byte() == compactVersion|byte(kind))
 	g.Expires = time.Unix(r.seconds(), 0)
@@ -148,7 +148,7 @@ func parseCompact(kind Kind, body []byte) (*Grant, error) {
 	g.describe()
 	r.check(len(r.rest) == 0)
 	if r.failed {
-		return nil, malformed("written by another version of tilegate")
+		return nil, malformed("written by another version of tilegate, or for an area that is no longer configured")
 	}
 	g.bind(parents)
 	return g, nil
@@ -161,15 +161,20 @@ func appendPart(body []byte, p part) []byte {
 		body = appendList(body, list)
 	}
 	body = append(body, p.zoom.Min, p.zoom.Max)
-	if p.area.Whole() {
-		return append(body, 0)
-	}
-	boxes := p.area.Boxes()
-	body = append(body, byte(len(boxes)+1))
-	for _, b := range boxes {
-		for _, degrees := range b.Degrees() {
-			body = binary.BigEndian.AppendUint64(body, math.Float64bits(degrees))
+	if p.place.boxes.Whole() {
+		body = append(body, 0)
+	} else {
+		boxes := p.place.boxes.Boxes()
+		body = append(body, byte(len(boxes)+1))
+		for _, b := range boxes {
+			for _, degrees := range b.Degrees() {
+				body = binary.BigEndian.AppendUint64(body, math.Float64bits(degrees))
+			}
 		}
+	}
+	body = append(body, byte(len(p.place.areas)))
+	for _, group := range p.place.areas {
+		body = appendList(body, areaNames(group))
 	}
 	return body
 }
@@ -190,6 +195,7 @@ func appendList(b []byte, list []string) []byte {
 // further values are zero.
 type reader struct {
 	rest   []byte
+	areas  []Area // that are known
 	failed bool
 }
 
@@ -255,8 +261,14 @@ func (r *reader) part() part {
 		for range n - 1 {
 			boxes = append(boxes, r.box())
 		}
-		p.area = tile.AreaOf(boxes)
+		p.place.boxes = tile.AreaOf(boxes)
 	}
+	for range r.byte() {
+		group, known := namedAreas(r.areas, r.list())
+		r.check(known)
+		p.place.areas = append(p.place.areas, group)
+	}
+	p.place = p.place.located()
 	return p
 }
 

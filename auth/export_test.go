@@ -58,7 +58,7 @@ func UsableKeys(document []byte, algorithms []string) ([]string, error) {
 }
 
 // ParseCompact reads the body of a path token whose seal has been verified.
-func ParseCompact(body []byte) (*Grant, error) { return parseCompact(Path, body) }
+func ParseCompact(body []byte) (*Grant, error) { return parseCompact(Path, body, nil) }
 
 // MatchGlob is the matcher of tileset entries.
 func MatchGlob(pattern, s string) bool { return matchGlob(pattern, s) }

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"time"
 
+	"tilegate/internal/area"
 	"tilegate/internal/tile"
 )
 
@@ -62,7 +63,7 @@ type part struct {
 	tilesets   []string
 	alsoWithin [][]string // further lists, each of which must admit an id too (see intersect)
 	zoom       tile.ZoomRange
-	area       tile.Area
+	place      place
 }
 
 // NewGrant makes a grant that comes from no token, for a caller who is trusted for another reason.
@@ -76,7 +77,7 @@ func NewGrant(l Limits) (*Grant, error) {
 
 // partOf returns what limits grant, of which nil Tilesets are none.
 func partOf(l Limits) part {
-	p := part{tilesets: l.Tilesets, zoom: tile.AllZooms, area: tile.NewArea(l.BBox)}
+	p := part{tilesets: l.Tilesets, zoom: tile.AllZooms, place: newPlace(l)}
 	if l.Zoom != nil {
 		p.zoom = *l.Zoom
 	}
@@ -142,12 +143,12 @@ func simplify(parts []part) []part {
 
 // joins reports whether both parts differ in their tilesets alone.
 func (p part) joins(q part) bool {
-	return p.alsoWithin == nil && q.alsoWithin == nil && p.zoom == q.zoom && p.area.Equal(q.area)
+	return p.alsoWithin == nil && q.alsoWithin == nil && p.zoom == q.zoom && p.place.equal(q.place)
 }
 
 // coversPart reports whether p admits all that q admits. It may return false although p does.
 func (p part) coversPart(q part) bool {
-	return (p.area.Whole() || p.area.Equal(q.area)) && p.zoom.Min <= q.zoom.Min && q.zoom.Max <= p.zoom.Max &&
+	return (p.place.region.Whole() || p.place.equal(q.place)) && p.zoom.Min <= q.zoom.Min && q.zoom.Max <= p.zoom.Max &&
 		!slices.ContainsFunc(q.tilesets, func(entry string) bool { return !p.covers(entry) })
 }
 
@@ -173,7 +174,9 @@ func (p *part) narrow(limits Limits) {
 	if limits.Zoom != nil {
 		p.zoom = p.zoom.Intersect(*limits.Zoom)
 	}
-	p.area = p.area.Intersect(tile.NewArea(limits.BBox))
+	if limits.BBox != nil || limits.Areas != nil {
+		p.place = p.place.intersect(newPlace(limits))
+	}
 }
 
 // keep narrows p to tilesets that were asked for.
@@ -192,10 +195,10 @@ func (p *part) keep(asked []string) {
 }
 
 // empty reports whether no tile can be admitted, because no zoom or no area is left.
-func (p *part) empty() bool { return !p.zoom.Valid() || p.area.Empty() }
+func (p *part) empty() bool { return !p.zoom.Valid() || p.place.empty() }
 
 func (p *part) whole() bool {
-	return p.zoom == tile.AllZooms && p.area.Whole()
+	return p.zoom == tile.AllZooms && p.place.region.Whole()
 }
 
 // admitsID reports whether p names the tileset or, with the prefix "file:", the file.
@@ -232,12 +235,12 @@ func (g *Grant) change(each func(*part)) {
 }
 
 // Admits reports whether tile z/x/y of the tileset may be seen: the tileset is granted, z is
-// within the zooms, and the tile shares area with the box. It does not look at Expires, which
+// within the zooms, and the tile shares area with the box and the areas. It does not look at Expires, which
 // Authenticate has checked.
 func (g *Grant) Admits(tileset string, z uint8, x, y uint32) bool {
 	for i := range g.parts {
 		p := &g.parts[i]
-		if z >= p.zoom.Min && z <= p.zoom.Max && p.area.Meets(z, x, y) && p.admitsID("", tileset) {
+		if z >= p.zoom.Min && z <= p.zoom.Max && p.place.region.Meets(z, x, y) && p.admitsID("", tileset) {
 			return true
 		}
 	}
@@ -254,8 +257,8 @@ func (g *Grant) AdmitsTileset(id string) bool {
 	return false
 }
 
-// AdmitsFile reports whether the file may be seen. Only entries that begin with "file:" grant files. Zooms
-// and box do not matter: a file has neither.
+// AdmitsFile reports whether the file may be seen. Only entries that begin with "file:" grant files. Zooms,
+// box and areas do not matter: a file has none.
 func (g *Grant) AdmitsFile(id string) bool {
 	for i := range g.parts {
 		if g.parts[i].admitsID(tile.FilePrefix, id) {
@@ -291,7 +294,7 @@ func admitsID(list []string, prefix, id string) bool {
 	return false
 }
 
-// WholeTilesets reports whether the grant has neither a zoom range nor a box, so that S3 or a CDN can
+// WholeTilesets reports whether the grant has no zoom range, no box and no area, so that S3 or a CDN can
 // enforce it by prefixes.
 func (g *Grant) WholeTilesets() bool {
 	return !slices.ContainsFunc(g.parts, func(p part) bool { return !p.whole() })
@@ -312,16 +315,15 @@ func (g *Grant) Zoom() tile.ZoomRange {
 func (g *Grant) BBox() *tile.Box {
 	var around *tile.Box
 	for i := range g.parts {
-		area := g.parts[i].area
+		bounds, some := g.parts[i].place.region.Bounds()
 		switch {
-		case area.Whole():
+		case g.parts[i].place.region.Whole():
 			return nil
-		case area.Empty():
+		case !some:
 		case around == nil:
-			h := area.Hull()
-			around = &h
+			around = &bounds
 		default:
-			*around = around.Around(area.Hull())
+			*around = around.Around(bounds)
 		}
 	}
 	return around
@@ -353,12 +355,9 @@ func (p *part) clip(zoom tile.ZoomRange, bounds tile.Box) (tile.ZoomRange, tile.
 	if !zoom.Valid() {
 		return tile.ZoomRange{}, tile.Box{}, false
 	}
-	if p.area.Whole() {
+	if p.place.region.Whole() {
 		return zoom, bounds, true
 	}
-	shared := p.area.Intersect(tile.NewArea(&bounds))
-	if shared.Empty() {
-		return tile.ZoomRange{}, tile.Box{}, false
-	}
-	return zoom, shared.Hull(), true
+	shared, some := p.place.region.Intersect(area.FromBoxes(tile.NewArea(&bounds))).Bounds()
+	return zoom, shared, some
 }

@@ -16,10 +16,11 @@ type Limits struct {
 	Tilesets []string
 	Zoom     *tile.ZoomRange // nil: all zooms
 	BBox     *tile.Box       // nil: the whole world
+	Areas    []Area          // a tile must share area with one of them; nil: the whole world
 }
 
 // narrow reports whether l names zooms or an area.
-func (l Limits) narrow() bool { return l.Zoom != nil || l.BBox != nil }
+func (l Limits) narrow() bool { return l.Zoom != nil || l.BBox != nil || l.Areas != nil }
 
 // Validate returns what is wrong with l.
 func (l Limits) Validate() error {

@@ -51,6 +51,9 @@ func (a *Authenticator) NewAccessToken(r AccessRequest) (string, *Grant, error) 
 	if r.BBox != nil {
 		claims["bbox"] = [4]float64{r.BBox.West, r.BBox.South, r.BBox.East, r.BBox.North}
 	}
+	if r.Areas != nil {
+		claims["area"] = areaNames(r.Areas)
+	}
 	header, err1 := json.Marshal(map[string]string{"alg": "HS256", "typ": "JWT", "kid": a.signing[0].kid})
 	payload, err2 := json.Marshal(claims)
 	signed := base64.RawURLEncoding.EncodeToString(header) + "." + base64.RawURLEncoding.EncodeToString(payload)
@@ -69,8 +72,8 @@ func (a *Authenticator) NewAccessToken(r AccessRequest) (string, *Grant, error) 
 
 // PathRequest describes the token that NewPathToken shall make, within the parent's grant.
 type PathRequest struct {
-	// Limits: nil Tilesets are the parent's; otherwise the parent's grant must cover each. Zoom and BBox
-	// are narrowed to the parent's.
+	// Limits: nil Tilesets are the parent's; otherwise the parent's grant must cover each. Zoom, BBox
+	// and Areas are narrowed to the parent's.
 	Limits
 	TTL time.Duration // 0: one hour; never beyond the parent's expiry
 }
@@ -115,7 +118,7 @@ func (a *Authenticator) NewPathToken(parent *Grant, r PathRequest) (string, *Gra
 		}
 		g.keep(r.Tilesets)
 	}
-	g.narrow(Limits{Zoom: r.Zoom, BBox: r.BBox})
+	g.narrow(Limits{Zoom: r.Zoom, BBox: r.BBox, Areas: r.Areas})
 	if g.empty() {
 		return "", nil, ErrNotGranted
 	}

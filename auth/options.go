@@ -13,6 +13,8 @@ type Options struct {
 	Issuers []Issuer
 	Claims  ClaimNames // of issuers that have none of their own
 
+	Areas []Area // all that grants may name
+
 	// InsecureJWKSHosts are hosts that may be asked for key sets over plain http, beside those on loopback.
 	InsecureJWKSHosts []string
 
@@ -107,6 +109,6 @@ func (o Options) withDefaults() Options {
 func (c ClaimNames) withDefaults() ClaimNames {
 	return ClaimNames{
 		Tilesets: cmp.Or(c.Tilesets, "tilesets"), ScopePrefix: cmp.Or(c.ScopePrefix, "tiles:"),
-		Zoom: cmp.Or(c.Zoom, "zoom"), BBox: cmp.Or(c.BBox, "bbox"),
+		Zoom: cmp.Or(c.Zoom, "zoom"), BBox: cmp.Or(c.BBox, "bbox"), Area: cmp.Or(c.Area, "area"),
 	}
 }

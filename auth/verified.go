@@ -87,7 +87,7 @@ func (g *Grant) size() int {
 	n := len(g.Subject) + len(g.ID) + len(g.lineage)*len(ref{}) + listSize(g.Tilesets)
 	for i := range g.parts {
 		p := &g.parts[i]
-		n += int(unsafe.Sizeof(*p)) + p.area.Size()
+		n += int(unsafe.Sizeof(*p)) + p.place.size()
 		for _, list := range append([][]string{p.tilesets}, p.alsoWithin...) {
 			n += listSize(list)
 		}

@@ -1,6 +1,7 @@
 package configs
 
 import (
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -25,6 +26,7 @@ func (c *Config) AuthOptions() auth.Options {
 		SecureCookie:   c.SecureCookie(),
 		QueryParameter: a.QueryParameter,
 
+		Areas:             a.Areas.options(),
 		InsecureJWKSHosts: a.InsecureJWKSHosts,
 		APIKeys:           a.APIKeys.File,
 	}
@@ -37,7 +39,7 @@ func (c *Config) AuthOptions() auth.Options {
 			JWKSURL: i.JWKSURL, JWKSRefresh: given(i.JWKSRefresh), CAPEM: i.CAFile.Bytes(),
 			TokenHeader: i.TokenHeader, MaxToken: max(int(i.MaxToken), 1),
 			IgnoreUnknown: len(i.Roles) > 0,
-			Allow:         i.Allow.options(), Default: i.Grant.options(),
+			Allow:         i.Allow.options(a.Areas), Default: i.Grant.options(a.Areas),
 		}
 		if i.Claims != a.Claims {
 			names := i.Claims.options()
@@ -50,7 +52,7 @@ func (c *Config) AuthOptions() auth.Options {
 			if issuer.Roles == nil {
 				issuer.Roles = map[string]auth.Limits{}
 			}
-			issuer.Roles[name] = limits.options()
+			issuer.Roles[name] = limits.options(a.Areas)
 		}
 		if i.HMAC() {
 			issuer.Secret = i.Key.Bytes()
@@ -72,7 +74,7 @@ func given(d time.Duration) time.Duration {
 }
 
 func (c Claims) options() auth.ClaimNames {
-	return auth.ClaimNames{Tilesets: c.Tilesets, ScopePrefix: c.ScopePrefix, Zoom: c.Zoom, BBox: c.BBox}
+	return auth.ClaimNames{Tilesets: c.Tilesets, ScopePrefix: c.ScopePrefix, Zoom: c.Zoom, BBox: c.BBox, Area: c.Area}
 }
 
 // HMAC reports whether Key is a shared secret instead of public keys.
@@ -80,11 +82,31 @@ func (i Issuer) HMAC() bool {
 	return slices.ContainsFunc(i.Algorithms, func(alg string) bool { return strings.HasPrefix(alg, "HS") })
 }
 
-func (l *Limits) options() auth.Limits {
+// options returns the areas in the order of their names.
+func (a Areas) options() []auth.Area {
+	var areas []auth.Area
+	for _, name := range slices.Sorted(maps.Keys(a)) {
+		if shape := a[name].File.Area; shape != nil {
+			areas = append(areas, auth.Area{Name: name, Shape: shape})
+		}
+	}
+	return areas
+}
+
+func (l *Limits) options(areas Areas) auth.Limits {
 	if l == nil {
 		return auth.Limits{}
 	}
-	return auth.Limits{Tilesets: l.Tilesets, Zoom: l.Zoom, BBox: l.BBox}
+	limits := auth.Limits{Tilesets: l.Tilesets, Zoom: l.Zoom, BBox: l.BBox}
+	if l.Area != nil {
+		limits.Areas = []auth.Area{} // an area that is not there admits nothing; the validator reports it
+	}
+	for _, name := range l.Area {
+		if shape := areas[name].File.Area; shape != nil {
+			limits.Areas = append(limits.Areas, auth.Area{Name: name, Shape: shape})
+		}
+	}
+	return limits
 }
 
 // Mode returns SameSite for a cookie.

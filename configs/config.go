@@ -131,6 +131,7 @@ type Freshness struct {
 type Auth struct {
 	Claims            Claims        `yaml:"claims"`
 	Issuers           []Issuer      `yaml:"issuers"`
+	Areas             Areas         `yaml:"areas"`
 	InsecureJWKSHosts []string      `yaml:"insecure_jwks_hosts"` // may be asked for keys over plain http
 	APIKeys           APIKeys       `yaml:"api_keys"`
 	Leeway            time.Duration `yaml:"leeway" default:"30s"`
@@ -164,6 +165,17 @@ type Issuer struct {
 	Grant          *Limits           `yaml:"grant"`          // nil: nothing
 }
 
+// Areas are the shapes that grants can be limited to, by their names.
+type Areas map[string]Area
+
+// Area is a shape.
+type Area struct {
+	File Shape `yaml:"file"`
+}
+
+// Names is a list of names, which may be written as one name.
+type Names []string
+
 // APIKeys says where the API keys are.
 type APIKeys struct {
 	File string `yaml:"file"` // "": none
@@ -174,6 +186,7 @@ type Limits struct {
 	Tilesets []string        `yaml:"tilesets"` // ids or globs, "file:" before those of files; nil when not given
 	Zoom     *tile.ZoomRange `yaml:"zoom"`     // nil: all
 	BBox     *tile.Box       `yaml:"bbox"`     // nil: the world; west > east crosses the antimeridian
+	Area     Names           `yaml:"area"`     // of Auth.Areas; nil: the world
 }
 
 // Claims names the claims of a token that say what it grants. A name that begins with a slash is a JSON pointer.
@@ -182,6 +195,7 @@ type Claims struct {
 	ScopePrefix string `yaml:"scope_prefix" default:"tiles:"`
 	Zoom        string `yaml:"zoom" default:"zoom"`
 	BBox        string `yaml:"bbox" default:"bbox"`
+	Area        string `yaml:"area" default:"area"`
 }
 
 // Session is the cookie that POST /session sets.

@@ -56,6 +56,12 @@ func (d *decoder) value(n *yaml.Node, key string, into reflect.Value) {
 	case *Document:
 		d.file(n, key, p)
 		return
+	case *Shape:
+		d.shape(n, key, p)
+		return
+	case *Names:
+		d.names(n, key, p)
+		return
 	}
 	if parse := scalarParser(into.Addr().Interface()); parse != nil {
 		d.scalar(n, key, parse)

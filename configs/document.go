@@ -2,6 +2,9 @@ package configs
 
 import (
 	"bytes"
+	"reflect"
+
+	"tilegate/internal/area"
 
 	"go.yaml.in/yaml/v4"
 )
@@ -35,6 +38,48 @@ func (d *decoder) file(n *yaml.Node, key string, into *Document) {
 			return "a relative path starts at the configuration's directory", err
 		}
 		*into = Document{path: path, data: data}
+		return "", nil
+	})
+}
+
+// Shape is a Document that holds an area in GeoJSON.
+type Shape struct {
+	Document
+	Area *area.Area
+}
+
+// maxShape bounds the file of a Shape, in bytes.
+const maxShape = area.MaxBytes
+
+// shape reads a path, and the area that is there.
+func (d *decoder) shape(n *yaml.Node, key string, into *Shape) {
+	d.scalar(n, key, func(path string) (string, error) {
+		if path == "" {
+			return "", nil
+		}
+		data, err := readBounded(resolvePath(d.dir, path), maxShape)
+		if err != nil {
+			return "a relative path starts at the configuration's directory", err
+		}
+		parsed, err := area.Parse(data)
+		if err != nil {
+			return "write a Polygon or MultiPolygon in GeoJSON, in WGS 84", err
+		}
+		*into = Shape{Document: Document{path: path}, Area: parsed}
+		return "", nil
+	})
+}
+
+// names reads a list of names, or one name.
+func (d *decoder) names(n *yaml.Node, key string, into *Names) {
+	if n.Kind == yaml.SequenceNode {
+		var list []string
+		d.list(n, key, reflect.ValueOf(&list).Elem())
+		*into = list
+		return
+	}
+	d.scalar(n, key, func(text string) (string, error) {
+		*into = Names{text}
 		return "", nil
 	})
 }

@@ -231,7 +231,7 @@ func show(v reflect.Value) string {
 	switch value := v.Interface().(type) {
 	case configs.Document:
 		return "`\"\"`"
-	case configs.Secret, *bool, *configs.Limits, *tile.ZoomRange, *tile.Box, *uint8:
+	case configs.Names, configs.Shape, configs.Secret, *bool, *configs.Limits, *tile.ZoomRange, *tile.Box, *uint8:
 		return "none"
 	case tile.Box:
 		return "`" + strings.ReplaceAll(fmt.Sprint(value.Degrees()), " ", ", ") + "`"

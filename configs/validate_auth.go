@@ -2,6 +2,7 @@ package configs
 
 import (
 	"fmt"
+	"maps"
 	"regexp"
 	"slices"
 	"strings"
@@ -20,6 +21,7 @@ func (v *validator) auth() {
 		v.issuer(element("auth.issuers", i), issuer)
 	}
 	v.claims("auth.claims", a.Claims)
+	v.areas()
 	v.apiKeys()
 	for i, k := range a.SigningKeys {
 		if key := element("auth.signing_keys", i); !k.IsSet() && !v.isUnread(key) {
@@ -99,7 +101,7 @@ func (v *validator) issuer(key string, i Issuer) {
 // claims checks that the names are there: to package auth an empty one stands for its default.
 func (v *validator) claims(key string, c Claims) {
 	for _, claim := range []struct{ key, name string }{
-		{child(key, "tilesets"), c.Tilesets}, {child(key, "zoom"), c.Zoom}, {child(key, "bbox"), c.BBox},
+		{child(key, "tilesets"), c.Tilesets}, {child(key, "zoom"), c.Zoom}, {child(key, "bbox"), c.BBox}, {child(key, "area"), c.Area},
 	} {
 		if claim.name == "" {
 			v.addUnread(claim.key, "is empty", "leave it out for its default")
@@ -110,10 +112,48 @@ func (v *validator) claims(key string, c Claims) {
 	}
 }
 
+// areas checks the names of areas, and those that limits have.
+func (v *validator) areas() {
+	known := slices.Sorted(maps.Keys(v.Auth.Areas))
+	for _, name := range known {
+		key := child("auth.areas", name)
+		v.id(key, name)
+		if !v.Auth.Areas[name].File.IsSet() {
+			v.fault(child(key, "file"), "is required", "write {file: bavaria.geojson}")
+		}
+	}
+	check := func(key string, l *Limits) {
+		if l == nil {
+			return
+		}
+		if l.Area != nil && len(l.Area) == 0 {
+			v.fault(child(key, "area"), "names no area", "leave it out for the whole world")
+		}
+		for i, name := range l.Area {
+			if !slices.Contains(known, name) {
+				at := child(key, "area")
+				if v.written(element(at, i)) {
+					at = element(at, i)
+				}
+				v.fault(at, "is not one of auth.areas", didYouMean(name, known))
+			}
+		}
+	}
+	for n, i := range v.Auth.Issuers {
+		key := element("auth.issuers", n)
+		check(child(key, "allow"), i.Allow)
+		check(child(key, "grant"), i.Grant)
+		for _, name := range slices.Sorted(maps.Keys(i.Roles)) {
+			limits := i.Roles[name]
+			check(child(child(key, "roles"), name), &limits)
+		}
+	}
+}
+
 // apiKeys checks the file of the keys, which need not be there yet.
 func (v *validator) apiKeys() {
 	if file := v.Auth.APIKeys.File; file != "" {
-		if _, err := auth.ReadAPIKeys(file); err != nil {
+		if _, err := auth.ReadAPIKeys(file, v.Auth.Areas.options()); err != nil {
 			v.fault("auth.api_keys.file", err.Error(), "tilegate key create and tilegate key revoke write it")
 		}
 	}

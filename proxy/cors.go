@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"tilegate/internal/weborigin"
@@ -29,6 +30,8 @@ type cors struct {
 	maxAge         []string
 	allowedHeaders []string
 	crossing       bool // an allowed origin may be of another site than ours
+
+	latest atomic.Pointer[string] // the origin that a pattern allowed last: pages ask again and again
 }
 
 var (
@@ -95,8 +98,13 @@ func (c *cors) allows(origin string) bool {
 	if c.exact[origin] {
 		return true
 	}
+	if latest := c.latest.Load(); latest != nil && *latest == origin {
+		return true
+	}
 	for i := range c.patterns {
 		if c.patterns[i].Matches(origin) {
+			origin = strings.Clone(origin) // not to keep the request's memory
+			c.latest.Store(&origin)
 			return true
 		}
 	}

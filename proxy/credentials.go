@@ -41,7 +41,7 @@ func (p *Proxy) vendCredentials(x *exchange, r *http.Request) error {
 		return errNotFound
 	}
 	if !grant.WholeTilesets() {
-		return refuse(http.StatusForbidden, "S3 cannot enforce a zoom range or a bounding box, and your grant has one.")
+		return refuse(http.StatusForbidden, "S3 cannot enforce a zoom range, a bounding box or an area, and your grant has one.")
 	}
 	var ids []string
 	for _, ts := range p.catalogue {

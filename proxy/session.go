@@ -80,7 +80,7 @@ func (p *Proxy) signedCookies(grant *auth.Grant, expires time.Time) (ids []strin
 		return nil, nil, refuse(http.StatusNotFound, "This server signs no cookies for CloudFront.")
 	}
 	if !grant.WholeTilesets() {
-		return nil, nil, refuse(http.StatusForbidden, "CloudFront cannot enforce a zoom range or a bounding box, and your grant has one.")
+		return nil, nil, refuse(http.StatusForbidden, "CloudFront cannot enforce a zoom range, a bounding box or an area, and your grant has one.")
 	}
 	for _, ts := range p.catalogue {
 		if p.edge.tilesets[ts.ID] && grant.AdmitsTileset(ts.ID) {

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"encoding/json"
 	"net/http"
 	"time"
 
@@ -14,6 +15,22 @@ type tokenRequest struct {
 	Zoom     *string   `json:"zoom"`
 	BBox     []float64 `json:"bbox"`
 	TTL      *string   `json:"ttl"`
+	Area     areaNames `json:"area"`
+}
+
+// areaNames is the name of an area, or an array of several.
+type areaNames []string
+
+// UnmarshalJSON reads either.
+func (a *areaNames) UnmarshalJSON(data []byte) error {
+	if len(data) > 0 && data[0] == '"' {
+		*a = areaNames{""}
+		return json.Unmarshal(data, &(*a)[0])
+	}
+	var names []string
+	err := json.Unmarshal(data, &names)
+	*a = names
+	return err
 }
 
 // request checks what was asked for.
@@ -73,6 +90,11 @@ func (p *Proxy) mintPathToken(x *exchange, r *http.Request) error {
 	want, err := asked.request()
 	if err != nil {
 		return err
+	}
+	if asked.Area != nil {
+		if want.Areas, err = p.opt.Auth.AreasNamed(asked.Area); err != nil {
+			return err
+		}
 	}
 	token, minted, err := p.opt.Auth.NewPathToken(grant, want)
 	if err != nil {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"tilegate/auth"
+	"tilegate/internal/area"
 	"tilegate/internal/tile"
 )
 
@@ -168,6 +169,10 @@ func TestVanishingRestrictionMintsNoToken(t *testing.T) {
 		{"null for zoom", `{"tilesets":["basemap"],"zoom":null}`},
 		{"null for bbox", `{"bbox":null}`},
 		{"null for ttl", `{"ttl":null}`},
+		{"null for area", `{"area":null}`},
+		{"null in a list of areas", `{"area":["a",null]}`},
+		{"a number for area", `{"area":7}`},
+		{"an object for area", `{"area":{"a":true}}`},
 		{"null in a list", `{"tilesets":["basemap",null]}`},
 		{"null in the box", `{"bbox":[0,null,20,60]}`},
 		{"no UTF-8", "{\"tilesets\":[\"\xff\"]}"},
@@ -210,6 +215,29 @@ func TestPathTokenOpensNothingElse(t *testing.T) {
 			if got := w.do(method, "/t/"+token+path, ""); got.status != 404 && got.status != 400 && got.status != 405 {
 				t.Errorf("%s /t/…%s: got %d", method, path, got.status)
 			}
+		}
+	}
+}
+
+// A path token can be asked for within an area of the configuration. One that does not exist is not granted.
+func TestPathTokenForAnArea(t *testing.T) {
+	shape, err := area.Parse([]byte(`{"type":"Polygon","coordinates":[[[0,0],[10,0],[0,10],[0,0]]]}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := start(t, func(s *setup) { s.auth.Areas = []auth.Area{{Name: "triangle", Shape: shape}} })
+	w.origin.put("basemap", 9, 257, 254, tilePNG)
+	for _, body := range []string{`{"area":"triangle"}`, `{"area":["triangle"]}`} {
+		got := w.mint(body, w.bearer()...)
+		for place, want := range map[string]int{"9/257/254": 200, "9/268/245": 403, "9/100/100": 403} {
+			if tile := w.follow(at(got.Tiles["basemap"], place)); tile.status != want {
+				t.Errorf("%s: %s: got %d, want %d", body, place, tile.status, want)
+			}
+		}
+	}
+	for _, body := range []string{`{"area":"bavaria"}`, `{"area":["triangle","bavaria"]}`, `{"area":""}`, `{"area":[]}`} {
+		if got := w.do(http.MethodPost, "/tokens", body, w.bearer()...); got.status != 403 {
+			t.Errorf("%s: got %d %s", body, got.status, got.body)
 		}
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"tilegate/auth"
+	"tilegate/configs"
 )
 
 // keyCommand is about API keys. Its commands change nothing but the file that auth.api_keys.file names, which
@@ -56,11 +57,11 @@ func (l *lifetime) UnmarshalText(text []byte) error {
 
 // Run prints the key, and nothing else, to standard output.
 func (cmd keyCreateCommand) Run(_ context.Context, c *console) error {
-	file, err := cmd.keyFile()
+	config, file, err := cmd.keyFile()
 	if err != nil {
 		return err
 	}
-	limits, err := cmd.limits()
+	limits, err := cmd.limits(config)
 	if err != nil {
 		return usageError{err}
 	}
@@ -100,16 +101,16 @@ func networks(texts []string) ([]netip.Prefix, error) {
 	return all, nil
 }
 
-// keyFile returns the file of the configuration, whose content has been checked.
-func (f configFlag) keyFile() (string, error) {
+// keyFile returns the configuration and its file of keys, whose content has been checked.
+func (f configFlag) keyFile() (*configs.Config, string, error) {
 	config, err := f.load()
 	if err != nil {
-		return "", err
+		return nil, "", err
 	}
 	if config.Auth.APIKeys.File == "" {
-		return "", usageError{errors.New("auth.api_keys.file is not set: name the file of the keys, such as keys.jsonl")}
+		return nil, "", usageError{errors.New("auth.api_keys.file is not set: name the file of the keys, such as keys.jsonl")}
 	}
-	return config.Auth.APIKeys.File, nil
+	return config, config.Auth.APIKeys.File, nil
 }
 
 // appendLine adds a line to a file in one write, so that a server which reads it meanwhile, or another
@@ -136,11 +137,11 @@ type keyListCommand struct{ configFlag }
 
 // Run prints a table.
 func (cmd keyListCommand) Run(_ context.Context, c *console) error {
-	file, err := cmd.keyFile()
+	config, file, err := cmd.keyFile()
 	if err != nil {
 		return err
 	}
-	keys, err := auth.ReadAPIKeys(file)
+	keys, err := auth.ReadAPIKeys(file, config.AuthOptions().Areas)
 	if err != nil {
 		return err
 	}
@@ -177,6 +178,9 @@ func grants(l auth.Limits) string {
 	if l.BBox != nil {
 		text += fmt.Sprintf(" bbox %g,%g,%g,%g", l.BBox.West, l.BBox.South, l.BBox.East, l.BBox.North)
 	}
+	for i, a := range l.Areas {
+		text += []string{" area ", ","}[min(i, 1)] + a.Name
+	}
 	return text
 }
 
@@ -202,11 +206,11 @@ type keyRevokeCommand struct {
 
 // Run revokes a key. It does nothing if the key is revoked already.
 func (cmd keyRevokeCommand) Run(_ context.Context, c *console) error {
-	file, err := cmd.keyFile()
+	config, file, err := cmd.keyFile()
 	if err != nil {
 		return err
 	}
-	keys, err := auth.ReadAPIKeys(file)
+	keys, err := auth.ReadAPIKeys(file, config.AuthOptions().Areas)
 	if err != nil {
 		return err
 	}

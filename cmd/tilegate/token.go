@@ -13,6 +13,7 @@ import (
 	"github.com/alecthomas/kong"
 
 	"tilegate/auth"
+	"tilegate/configs"
 	"tilegate/internal/tile"
 )
 
@@ -29,6 +30,7 @@ type limitFlags struct {
 	Tilesets []string `required:"" sep:"," placeholder:"ID" help:"Tilesets, globs over them, and file:ID for files."`
 	Zoom     string   `placeholder:"0-14" help:"The zooms that it is limited to."`
 	BBox     boxFlag  `name:"bbox" placeholder:"W,S,E,N" help:"The area that it is limited to, in degrees; west > east crosses the antimeridian."`
+	Area     []string `sep:"," placeholder:"NAME" help:"The areas of auth.areas that it is limited to."`
 }
 
 // boxFlag is the value of --bbox as it was written.
@@ -55,7 +57,7 @@ func (cmd tokenCommand) Run(ctx context.Context, c *console) error {
 	if len(config.Auth.SigningKeys) == 0 {
 		return usageError{errors.New("auth.signing_keys is empty, so no other process would accept the token: write one with tilegate keygen > tilegate.key, and set signing_keys: [{file: tilegate.key}]")}
 	}
-	want, err := cmd.limits()
+	want, err := cmd.limits(config)
 	if err != nil {
 		return usageError{err}
 	}
@@ -76,8 +78,15 @@ func (cmd tokenCommand) Run(ctx context.Context, c *console) error {
 	return err
 }
 
-func (cmd limitFlags) limits() (auth.Limits, error) {
+func (cmd limitFlags) limits(config *configs.Config) (auth.Limits, error) {
 	want := auth.Limits{Tilesets: cmd.Tilesets}
+	for _, name := range cmd.Area {
+		shape := config.Auth.Areas[name].File.Area
+		if shape == nil {
+			return want, fmt.Errorf("--area %q is not one of auth.areas", name)
+		}
+		want.Areas = append(want.Areas, auth.Area{Name: name, Shape: shape})
+	}
 	if cmd.Zoom != "" {
 		zoom, err := tile.ParseZoomRange(cmd.Zoom)
 		if err != nil {

@@ -15,9 +15,9 @@ import (
 // mayImport says which of our packages each may import outside its tests, as docs/architecture.md has it. A
 // name that ends in "/" stands for every package under it; the longest that fits holds.
 var mayImport = map[string][]string{
-	"auth":             {"internal/tile"},
+	"auth":             {"internal/area", "internal/tile"},
 	"tilecache":        {"internal/tile"},
-	"configs":          {"auth", "internal/tile", "internal/weborigin"},
+	"configs":          {"auth", "internal/area", "internal/tile", "internal/weborigin"},
 	"deploy":           {}, // its recipes' tests alone
 	"proxy":            {"auth", "internal/tile", "internal/weborigin", "proxy/wire", "tilecache"},
 	"proxy/wire":       {},
