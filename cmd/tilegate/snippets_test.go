@@ -9,12 +9,15 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"text/template"
 	"time"
@@ -337,4 +340,64 @@ func (s *snippetSite) pathToken(t *testing.T, server *snippetServer) string {
 		t.Fatalf("POST /tokens: %s, %v", answer.Status, err)
 	}
 	return minted.Token
+}
+
+// The map page works under a path of another server, which strips that path or leaves it.
+func TestMapPageUnderAPathInARealBrowser(t *testing.T) {
+	chromium := testenv.Chromium(t)
+	node := testenv.Node(t)
+	for _, module := range []string{"playwright-core", "leaflet"} {
+		if _, err := os.Stat(filepath.Join(browserDir, "node_modules", module)); err != nil {
+			missing(t, module+" is missing; install it: make browser")
+		}
+	}
+	if _, err := os.Stat("../../proxy/viewer/leaflet/leaflet.js"); err != nil {
+		missing(t, "Leaflet is not embedded: make viewer")
+	}
+	bucket := privateBucket(t)
+	fillWithColours(t, bucket)
+	key, _, _ := command(t, "keygen")
+	keyFile := writeFile(t, "tilegate.key", key)
+	for name, strip := range map[string]bool{"stripped": true, "left": false} {
+		t.Run(name, func(t *testing.T) {
+			var target atomic.Pointer[url.URL]
+			pass := &httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) {
+				r.SetURL(target.Load())
+				if strip {
+					r.Out.URL.Path = strings.TrimPrefix(r.In.URL.Path, "/maps")
+				}
+			}}
+			mux := http.NewServeMux()
+			mux.Handle("/maps/", pass) // everything else is somebody else's, and not there
+			front := httptest.NewServer(mux)
+			t.Cleanup(front.Close)
+			config := writeFile(t, "tilegate.yaml", fmt.Sprintf(`server: {listen: "127.0.0.1:0", admin_listen: "", public_url: "%s/maps"}
+aws: {endpoint: %[2]q, sts_endpoint: %[2]q, path_style: true, role: {arn: %[3]q}}
+auth: {signing_keys: [{file: %[4]q}], session: {cookie_suffix: maps}}
+tilesets:
+  basemap: {source: "s3://tiles/world/{z}/{x}/{y}.png", minzoom: 4, maxzoom: 4, name: Under a path}
+`, front.URL, bucket.URL(), testRole, keyFile))
+			program, _ := start(t, baseCredentials(testKey, testSecret), "serve", "-c", config)
+			u, err := url.Parse(program.url)
+			if err != nil {
+				t.Fatal(err)
+			}
+			target.Store(u)
+			token, _, _ := command(t, "token", "-c", config, "--subject", "ada", "--tilesets", "basemap", "--ttl", "1h")
+			control := httptest.NewServer(controls(t, bucket, program, program.url, nil))
+			t.Cleanup(control.Close)
+			shot := filepath.Join(t.TempDir(), "page.png")
+			if dir := os.Getenv("SCREENSHOTS"); dir != "" {
+				shot = filepath.Join(dir, "page-"+name+".png")
+			}
+			ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+			defer cancel()
+			cmd := exec.CommandContext(ctx, node, "readme.js", "page", "page", shot)
+			cmd.Dir = browserDir
+			cmd.Env = append(os.Environ(), "CHROMIUM="+chromium, "PAGE="+front.URL+"/maps/", "SPKI=none", "CONTROL="+control.URL, "TOKEN="+strings.TrimSpace(token))
+			if out, err := cmd.CombinedOutput(); err != nil {
+				t.Errorf("%v: %s", err, out)
+			}
+		})
+	}
 }
