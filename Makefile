@@ -3,11 +3,12 @@
 SHELL := bash -euo pipefail
 BIN := $(CURDIR)/.cache/bin
 
-# The linter, and the S3 services and the PMTiles reader that the tests run against. They are pinned here and not in
-# go.mod, and are built from source into $(BIN).
+# The linter, and the S3 services, the proxy and the tile server that the tests run against. They are pinned here and not
+# in go.mod, and are built from source into $(BIN).
 LINTER := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 MINIO := github.com/minio/minio@v0.0.0-20260212201848-7aac2a2c5b7c
 VERSITYGW := github.com/versity/versitygw/cmd/versitygw@v1.8.0
+CADDY := github.com/caddyserver/caddy/v2/cmd/caddy@v2.11.4
 PMTILES := github.com/protomaps/go-pmtiles@v1.31.2
 DOCKERFILE_LINTER := dockerfile-utils@0.16.3
 
@@ -69,9 +70,10 @@ lint-deploy: ## scripts, Dockerfile, alert rules and dashboard; needs shellcheck
 	jq '{groups: [{name: "panels", rules: [.panels[].targets[]?.expr | gsub("[$$]__rate_interval"; "5m") | {record: "x", expr: .}]}]}' \
 		deploy/dashboard.json | promtool check rules --lint=none /dev/stdin
 
-tools: ## MinIO, versitygw and go-pmtiles for the tests; about ten minutes the first time
+tools: ## MinIO, versitygw, Caddy and go-pmtiles for the tests; about fifteen minutes the first time
 	GOBIN=$(BIN) go install $(MINIO)
 	GOBIN=$(BIN) go install $(VERSITYGW)
+	GOBIN=$(BIN) go install $(CADDY)
 	GOBIN=$(BIN) go install $(PMTILES)
 
 ci: ## what CI runs: installs Debian packages, lints, tests

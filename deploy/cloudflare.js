@@ -23,7 +23,7 @@
 const TILE = /^\/tiles\/(?:basemap\/)?\d+\/\d+\/\d+(?:@\d+x)?(?:\.[a-z]+)?$/
 
 // tilegate trusts these headers from the Worker, so what a client sent in them is removed.
-const TRUSTED_HEADERS = ['X-Origin-Verify', 'X-Original-URI', 'X-Forwarded-Uri', 'X-Forwarded-Host']
+const TRUSTED_HEADERS = ['X-Origin-Verify', 'X-Original-URI', 'X-Forwarded-Uri', 'X-Original-URL', 'X-Envoy-Original-Path', 'X-Forwarded-Host']
 
 export default {
 	async fetch(request, env) {

@@ -13,6 +13,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -28,10 +29,17 @@ func TestRecipesConfigureTilegate(t *testing.T) {
 		"kubernetes.yaml": configMap(t),
 	}
 	setting := regexp.MustCompile(`(?m)^(?:#|//) +((?:server|auth|cdn): +\{.*\})$`)
-	for _, name := range []string{"nginx.conf", "varnish.vcl", "fastly.vcl", "cloudflare.js", "tilegate.service"} {
+	for _, name := range []string{"nginx.conf", "nginx-tileserver.conf", "Caddyfile", "varnish.vcl", "fastly.vcl", "cloudflare.js", "tilegate.service"} {
 		for _, line := range setting.FindAllStringSubmatch(read(t, name), -1) {
 			recipes[name] += line[1] + "\n"
 		}
+	}
+	// Each first block of a proxy on the page is tilegate's.
+	for i, block := range regexp.MustCompile("(?s)```yaml\n# tilegate\n(.*?)```").FindAllStringSubmatch(read(t, "decisions.md"), -1) {
+		recipes["decisions.md "+strconv.Itoa(i)] = block[1]
+	}
+	if recipes["decisions.md 2"] == "" {
+		t.Error("decisions.md: want tilegate's settings for three proxies")
 	}
 	signer := rsaKey(t)
 	for name, recipe := range recipes {

@@ -28,6 +28,8 @@ sub vcl_recv {
         unset req.http.X-Origin-Verify;
         unset req.http.X-Original-URI;
         unset req.http.X-Forwarded-Uri;
+        unset req.http.X-Original-URL;
+        unset req.http.X-Envoy-Original-Path;
         unset req.http.X-Forwarded-Host;
         unset req.http.X-Forwarded-Proto;
         set req.http.X-Forwarded-For = client.ip;

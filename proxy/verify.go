@@ -80,6 +80,7 @@ func (p *Proxy) decide(x *exchange, asked *http.Request) error {
 		if pathToken, under, ok = cutPathToken(rest); !ok {
 			return errPathUndecided
 		}
+		x.pathToken = true
 		path = "/tiles/" + under
 	}
 	rest, ok := strings.CutPrefix(path, "/tiles/")

@@ -106,6 +106,23 @@ const cases = {
 		check(seen.length >= 4 && seen.every((r) => r.status === 200), `tiles, got ${seen.map(line)}`)
 	},
 
+	// tilegate's own map page, under a path of another server.
+	async page(page) {
+		await page.goto(`${address}#access_token=${process.env.TOKEN}`)
+		await page.waitForFunction(() => [...document.querySelectorAll('img.leaflet-tile')].filter((i) => i.complete && i.naturalWidth > 1).length >= 4, null, patience)
+		const who = await page.locator('#who').innerText()
+		check(who.includes('ada'), `the panel to name ada, got “${who}”`)
+		check(await page.locator('#trouble').isHidden(), `no trouble, got “${await page.locator('#trouble').innerText().catch(() => '')}”`)
+		const logo = await page.evaluate(() => document.querySelector('#panel img').naturalWidth)
+		check(logo > 0, 'the mark in the panel')
+		const seen = (await requests()).filter((r) => r.status >= 400)
+		check(seen.length === 0, `no request to be refused, got ${seen.map(line)}`)
+		await page.waitForTimeout(400) // Leaflet fades tiles in
+		await page.screenshot({path: shot})
+		await page.locator('#sign-out').click()
+		await page.waitForFunction(() => document.querySelector('#who').innerText.includes('not signed in'), null, patience)
+	},
+
 	// A refused tile has its status in the browser's own words.
 	async refused(page) {
 		const failed = []
@@ -135,6 +152,6 @@ run(() => withPage({
 		await page.screenshot({path: shot}).catch(() => {})
 		throw Error(`${library}: ${e.message.split('\n')[0]}; the browser says: ${complaints.join(' | ')}`)
 	}
-	await page.screenshot({path: shot})
+	if (name !== 'page') await page.screenshot({path: shot})
 	check(name === 'told' || complaints.length === 0, `no complaint of the browser's, got ${complaints[0]}`)
 }))

@@ -87,3 +87,33 @@ func write(t testing.TB, dir, name, content string) (path string) {
 	}
 	return path
 }
+
+// Caddy starts Caddy with a Caddyfile as a text/template that knows {{.Address}} to listen on, and returns its URL.
+func Caddy(t testing.TB, caddyfile string) (url string) {
+	t.Helper()
+	binary := find(t, "make tools", "caddy")
+	tmpl, err := template.New("Caddyfile").Parse("{\n\tadmin off\n\tauto_https off\n\tpersist_config off\n}\n" + caddyfile)
+	if err != nil {
+		t.Fatalf("Caddyfile: %v", err)
+	}
+	dir := t.TempDir()
+	return "http://" + run(t, "/", func(address string) *exec.Cmd {
+		var text strings.Builder
+		if err := tmpl.Execute(&text, struct{ Address string }{address}); err != nil {
+			t.Fatalf("Caddyfile: %v", err)
+		}
+		cmd := exec.Command(binary, "run", "--adapter", "caddyfile", "--config", write(t, dir, "Caddyfile", text.String()))
+		cmd.Env = append(os.Environ(), "HOME="+dir, "XDG_DATA_HOME="+dir, "XDG_CONFIG_HOME="+dir)
+		return cmd
+	})
+}
+
+// PMTilesServer starts go-pmtiles as a tile server for the archives in a directory, and returns its URL.
+func PMTilesServer(t testing.TB, dir string) (url string) {
+	t.Helper()
+	binary := PMTiles(t)
+	return "http://" + run(t, "/", func(address string) *exec.Cmd {
+		host, port, _ := strings.Cut(address, ":")
+		return exec.Command(binary, "serve", dir, "--interface", host, "--port", port)
+	})
+}
