@@ -86,7 +86,7 @@ type meaning struct {
 // https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html
 var meanings = func() map[string]meaning {
 	var (
-		denied   = meaning{tile.ErrDenied, noRemedy, "the role, its session policy or the bucket's policy doesn't allow s3:GetObject here"}
+		denied   = meaning{tile.ErrDenied, noRemedy, "the role, its session policy or the bucket's policy doesn't allow s3:GetObject here; if its requester pays, set request_payer"}
 		rejected = meaning{tile.ErrNoCredentials, newCredentials, "these credentials are rejected; new ones are asked for"}
 		region   = meaning{tile.ErrBadAnswer, noRemedy, "the bucket is in another region: set aws.region"}
 		skewed   = meaning{tile.ErrDenied, noRemedy, "this machine's clock is wrong: set it, e.g. with chrony"}

@@ -1,6 +1,7 @@
 package origin
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/url"
@@ -18,13 +19,16 @@ type endpoint struct {
 	service, region string
 }
 
+// region is the bucket's.
+func (s *S3) region() string { return cmp.Or(s.Region, s.store.region()) }
+
 // resolve asks the SDK's rules for the endpoint of a bucket. It is called once for each source. It fails
 // for an invalid name, and for buckets that need another way of signing: directory buckets and
 // multi-region access points.
-func (a *AWS) resolve(ctx context.Context, bucket string) (endpoint, error) {
-	o := a.s3.Options()
+func (st *store) resolve(ctx context.Context, bucket, region string) (endpoint, error) {
+	o := st.s3.Options()
 	resolved, err := o.EndpointResolverV2.ResolveEndpoint(ctx, s3.EndpointParameters{
-		Bucket: &bucket, Region: &o.Region, Endpoint: o.BaseEndpoint, ForcePathStyle: &o.UsePathStyle,
+		Bucket: &bucket, Region: &region, Endpoint: o.BaseEndpoint, ForcePathStyle: &o.UsePathStyle,
 		UseFIPS:      aws.Bool(o.EndpointOptions.UseFIPSEndpoint == aws.FIPSEndpointStateEnabled),
 		UseDualStack: aws.Bool(o.EndpointOptions.UseDualStackEndpoint == aws.DualStackEndpointStateEnabled),
 		UseArnRegion: &o.UseARNRegion, DisableMultiRegionAccessPoints: aws.Bool(true),
@@ -32,7 +36,7 @@ func (a *AWS) resolve(ctx context.Context, bucket string) (endpoint, error) {
 	if err != nil {
 		return endpoint{}, fmt.Errorf("bucket %q: %w", bucket, err)
 	}
-	e := endpoint{url: resolved.URI, service: "s3", region: o.Region}
+	e := endpoint{url: resolved.URI, service: "s3", region: region}
 	e.url.Path = strings.TrimSuffix(e.url.Path, "/")
 	options, _ := smithyauth.GetAuthOptions(&resolved.Properties)
 	for _, option := range options {

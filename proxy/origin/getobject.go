@@ -7,6 +7,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"net/url"
 	"time"
 
 	"tilegate/internal/tile"
@@ -38,9 +39,7 @@ func (r *request) secrets() []string { return []string{r.creds.SecretAccessKey, 
 // send signs and sends a request once, and learns S3's clock from the answer. Every answer other than an
 // object becomes a fault.
 func (s *S3) send(ctx context.Context, r request) (*http.Response, *fault) {
-	u := s.endpoint.url
-	u.RawPath = u.EscapedPath() + "/" + httpbinding.EscapePath(r.name, false)
-	u.Path += "/" + r.name
+	u := s.objectURL(r.name)
 	header := http.Header{"User-Agent": userAgent, "X-Amz-Content-Sha256": {emptyPayload}}
 	if wanted := r.byteRange(); wanted != "" {
 		header["Range"] = []string{wanted}
@@ -53,27 +52,40 @@ func (s *S3) send(ctx context.Context, r request) (*http.Response, *fault) {
 	if r.cond.IfNoneMatch != "" {
 		header["If-None-Match"] = []string{r.cond.IfNoneMatch}
 	}
-	req := &http.Request{Method: http.MethodGet, URL: &u, Host: u.Host, Header: header, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1}
-	skew := s.aws.clockSkew()
-	if err := s.aws.signer.SignHTTP(ctx, r.creds.Credentials, req, emptyPayload, s.endpoint.service, s.endpoint.region, time.Now().Add(skew)); err != nil {
+	req := &http.Request{Method: http.MethodGet, URL: u, Host: u.Host, Header: header, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1}
+	if s.store.RequestPayer {
+		header["X-Amz-Request-Payer"] = []string{"requester"}
+	}
+	skew := s.store.clockSkew()
+	if r.creds.anonymous {
+		// Nothing is signed.
+	} else if err := s.store.signer.SignHTTP(ctx, r.creds.Credentials, req, emptyPayload, s.endpoint.service, s.endpoint.region, time.Now().Add(skew)); err != nil {
 		return nil, badAnswer("cannot sign: %s", sanitize(err.Error(), r.secrets()))
 	}
 	sent := time.Now()
-	resp, err := s.aws.client.do(ctx, req)
+	resp, err := s.store.client.do(ctx, req)
 	if err != nil {
 		return nil, classifyNoAnswer(ctx, err, r.secrets())
 	}
-	s.aws.noteClock(resp.Header, sent)
+	s.store.noteClock(resp.Header, sent)
 	switch {
 	case resp.StatusCode == http.StatusOK, resp.StatusCode == http.StatusPartialContent,
 		resp.StatusCode == http.StatusRequestedRangeNotSatisfiable && r.probe: // an empty object can be read
 		return resp, nil
 	}
 	f := errorDocument(ctx, resp, r.secrets())
-	if (f.code == "RequestTimeTooSkewed" || f.code == "SignatureDoesNotMatch") && (s.aws.clockSkew()-skew).Abs() >= noticeableSkew {
+	if (f.code == "RequestTimeTooSkewed" || f.code == "SignatureDoesNotMatch") && (s.store.clockSkew()-skew).Abs() >= noticeableSkew {
 		f.remedy = newSignature
 	}
 	return nil, f
+}
+
+// objectURL is where an object is.
+func (s *S3) objectURL(name string) *url.URL {
+	u := s.endpoint.url
+	u.RawPath = u.EscapedPath() + "/" + httpbinding.EscapePath(name, false)
+	u.Path += "/" + name
+	return &u
 }
 
 // errorDocument reads what S3 sends instead of an object. It reads to the end, so that the connection can
