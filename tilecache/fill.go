@@ -210,8 +210,12 @@ func (f *fill) load() (err error) {
 // ask fetches, conditionally where there is something to revalidate.
 func (f *fill) ask() (*tile.Object, error) {
 	var cond tile.Condition
-	if f.old != nil {
+	switch {
+	case f.old == nil:
+	case strong(f.old.etag):
 		cond.IfNoneMatch = f.old.etag
+	default: // services differ in how they compare weak ETags
+		cond.IfModifiedSince = f.old.lastModified
 	}
 	return f.cache.ask(f.ctx, f.key, cond, f.fetch)
 }

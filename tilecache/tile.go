@@ -153,7 +153,7 @@ type Tile struct {
 // sends without one.
 func (t Tile) Size() int64 { return t.entry.size }
 
-// ETag is the origin's strong validator with its quotes, or empty.
+// ETag is the origin's validator with its quotes, and W/ where it is weak, or empty.
 func (t Tile) ETag() string { return t.entry.etag }
 
 // LastModified is the origin's, or zero.

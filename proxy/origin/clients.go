@@ -47,6 +47,7 @@ func (st *store) newClients(cfg aws.Config) {
 		o.Retryer = aws.NopRetryer{}
 		o.RetryMaxAttempts = 0
 		o.UsePathStyle = st.PathStyle
+		o.UseARNRegion = true                                                     // an access point's ARN names its region
 		o.ResponseChecksumValidation = aws.ResponseChecksumValidationWhenRequired // a presigned URL cannot ask for a checksum
 		if st.Endpoint != "" {
 			o.BaseEndpoint = &st.Endpoint
@@ -55,6 +56,8 @@ func (st *store) newClients(cfg aws.Config) {
 			o.Region = cmp.Or(o.Region, "us-east-1") // the usual region of services other than AWS
 		}
 	})
+	// The SDK's option for GetObject. getobject.go makes that call, so it has to be honoured there.
+	st.noChecksums.Store(cfg.ResponseChecksumValidation == aws.ResponseChecksumValidationWhenRequired)
 	st.presign = s3.NewPresignClient(st.s3, func(o *s3.PresignOptions) { o.Presigner = backdater{st.signer, st.RequestPayer} })
 
 	stsTransport := transport.Clone()

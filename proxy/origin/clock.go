@@ -18,7 +18,8 @@ func (st *store) clockSkew() time.Duration {
 	return skew
 }
 
-// noteClock learns S3's clock from the Date of an answer to a request that was sent at the given time. S3
+// noteClock learns S3's clock from the Date of a refusal for skew, to a request that was sent at the given time. Any
+// other answer says nothing about the clock: an accepted signature proves that the clock is right enough. S3
 // wrote the Date, in whole seconds, at some time since then. A known skew that explains the Date is kept:
 // otherwise each slow answer would change it a little, and presigned URLs with it.
 func (st *store) noteClock(h http.Header, sent time.Time) {

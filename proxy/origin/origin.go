@@ -26,7 +26,8 @@ type S3 struct {
 	*Source
 	aws         *AWS
 	store       *store
-	endpoint    endpoint
+	endpoint    atomic.Pointer[endpoint]
+	moved       atomic.Bool // S3 has named another region
 	credentials *credentialCache
 	gate        gate
 	retries     retryBudget
@@ -81,7 +82,9 @@ func New(ctx context.Context, opt Options) (*AWS, error) {
 		if err != nil && st.region() != "" { // without a region no bucket has an endpoint
 			faults = append(faults, &SourceError{ID: src.ID, Field: "Bucket", Problem: err.Error()})
 		}
-		a.sources[src.ID] = &S3{Source: src, aws: a, store: st, endpoint: at, gate: gate{limit: maxConcurrency}, retries: retryBudget{left: retryBurst}}
+		s := &S3{Source: src, aws: a, store: st, gate: gate{limit: maxConcurrency}, retries: retryBudget{left: retryBurst}}
+		s.endpoint.Store(&at)
+		a.sources[src.ID] = s
 	}
 	for _, sources := range byIdentity(a.opt.Sources) {
 		st := a.stores[sources[0].Store]

@@ -34,7 +34,7 @@ type signature struct {
 // the same URL. In an anonymous store it is the object's plain URL. Its error is tile.ErrNoCredentials, also where the credentials expire within 20 s.
 func (s *S3) Presign(ctx context.Context, key tile.Key) (tile.Signed, error) {
 	if s.store.Anonymous {
-		return tile.Signed{URL: s.objectURL(s.Key(key)).String(), Expires: time.Now().Add(s.aws.opt.PresignExpires), Constant: s.aws.opt.PresignWindow}, nil
+		return tile.Signed{URL: s.endpoint.Load().object(s.Key(key)).String(), Expires: time.Now().Add(s.aws.opt.PresignExpires), Constant: s.aws.opt.PresignWindow}, nil
 	}
 	sig, err := s.signature(ctx)
 	if err != nil {
@@ -54,7 +54,7 @@ func (s *S3) Presign(ctx context.Context, key tile.Key) (tile.Signed, error) {
 		&s3.GetObjectInput{Bucket: &s.Bucket, Key: &name},
 		s3.WithPresignExpires(sig.expires.Sub(sig.begun)),
 		func(o *s3.PresignOptions) {
-			o.ClientOptions = append(o.ClientOptions, func(o *s3.Options) { o.Region = s.region() })
+			o.ClientOptions = append(o.ClientOptions, func(o *s3.Options) { o.Region = s.endpoint.Load().region })
 		})
 	if err != nil {
 		return tile.Signed{}, fmt.Errorf("presign s3://%s/%s: %w", s.Bucket, name, rootCause(err))

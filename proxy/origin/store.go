@@ -1,6 +1,7 @@
 package origin
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/http"
@@ -47,6 +48,10 @@ type store struct {
 	presign *s3.PresignClient
 	sts     *sts.Client
 	skew    atomic.Int64 // nanoseconds that S3's clock is ahead of this machine's
+
+	// noChecksums is true where requests do not ask for checksums: the store has refused that, or the standard
+	// variable AWS_RESPONSE_CHECKSUM_VALIDATION says when_required.
+	noChecksums atomic.Bool
 
 	base       *credentialCache // nil where every role has a token file
 	transports []*http.Transport
@@ -128,6 +133,9 @@ func (st *store) payer() types.RequestPayer {
 	}
 	return ""
 }
+
+// title names the store for people.
+func (st *store) title() string { return cmp.Or(st.Name, "default") }
 
 // qualified adds the store's name to a name that is fit for metrics and /ready.
 func (st *store) qualified(name string) string {
