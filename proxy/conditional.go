@@ -10,7 +10,7 @@ import (
 
 // validators are what a representation is known by (RFC 9110 section 8.8).
 type validators struct {
-	etag     string    // strong, with quotes; "" unknown
+	etag     string    // with quotes, and W/ where it is weak; "" unknown
 	modified time.Time // zero: unknown
 }
 
@@ -45,6 +45,7 @@ func dateIn(h http.Header, field string) (time.Time, bool) {
 // listed reports whether lists of entity tags hold ours, or "*", which stands for any. A weak comparison
 // also accepts tags that are marked as weak (RFC 9110 section 8.8.3.2).
 func (v validators) listed(lists []string, weak bool) bool {
+	opaque, oursIsWeak := strings.CutPrefix(v.etag, "W/")
 	for _, list := range lists {
 		for list = strings.TrimLeft(list, " \t,"); list != ""; list = strings.TrimLeft(list, " \t,") {
 			if textproto.TrimString(list) == "*" {
@@ -58,7 +59,7 @@ func (v validators) listed(lists []string, weak bool) bool {
 			if end < 0 {
 				break
 			}
-			if tag[:end+2] == v.etag && (weak || !isWeak) {
+			if tag[:end+2] == opaque && (weak || !isWeak && !oursIsWeak) {
 				return true
 			}
 			list = tag[end+2:]

@@ -113,7 +113,11 @@ func (p *Proxy) writeTile(x *exchange, r *http.Request, ts *tileset, edge bool, 
 	}
 	code, part := http.StatusOK, byteRange{0, size}
 	if size >= 0 {
-		x.Set("Content-Length", stored["Content-Length"])
+		length := stored["Content-Length"]
+		if length == nil { // the origin has not told it
+			length = []string{formatLength(size)}
+		}
+		x.Set("Content-Length", length)
 		if edge {
 			// nginx serves parts of what it caches only if the answer had this field. Others may ask for parts
 			// without it (RFC 9110 section 14.3), and a ninth field would double the cost of the header: Go's

@@ -7,6 +7,7 @@
 //	fill.go       a fill fetches a tile for everyone who waits
 //	source.go     a source reads an object, and resumes a body that broke off
 //	tile.go       an entry's bytes, as they grow, go to as many readers as there are
+//	collect.go    an object of unknown length is read before it is shared
 //	stream.go     an object too large to keep passes through to one reader
 //	refresh.go    a stale tile is served while one conditional fetch renews it
 //	budget.go     every byte is reserved before it is held; cost.go says what a tile costs

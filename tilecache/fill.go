@@ -89,16 +89,17 @@ func (f *fill) join() {
 	}
 }
 
-// wait returns the tile to one who has joined.
-func (f *fill) wait(ctx context.Context) (Tile, error) {
+// wait returns the tile to one who has joined. alone reports whether it took a fetch of its own, since the object
+// could not be shared.
+func (f *fill) wait(ctx context.Context) (t Tile, alone bool, err error) {
 	select {
 	case <-f.ready:
 	case <-ctx.Done():
 		f.leave()
-		return Tile{}, context.Cause(ctx)
+		return Tile{}, false, context.Cause(ctx)
 	}
 	if f.err != nil {
-		return Tile{}, f.err
+		return Tile{}, false, f.err
 	}
 	s := f.shard
 	s.mu.Lock()
@@ -107,14 +108,15 @@ func (f *fill) wait(ctx context.Context) (Tile, error) {
 		f.taken = true
 		s.mu.Unlock()
 		if !first {
-			return f.cache.streamAlone(ctx, f.key, f.hash, f.fetch)
+			t, err := f.cache.streamAlone(ctx, f.key, f.hash, f.fetch)
+			return t, true, err
 		}
-		return Tile{cache: f.cache, entry: f.entry}, nil
+		return Tile{cache: f.cache, entry: f.entry}, false, nil
 	}
 	s.lastID++
-	t := Tile{cache: f.cache, entry: f.entry, fill: f, id: s.lastID}
+	t = Tile{cache: f.cache, entry: f.entry, fill: f, id: s.lastID}
 	s.mu.Unlock()
-	return t, nil
+	return t, false, nil
 }
 
 // leave is what each waiter and each reader of a fill does once, at its end. The last one decides
@@ -172,8 +174,10 @@ func (f *fill) load() (err error) {
 		return tile.ErrMissing
 	case err != nil:
 		return err
-	case obj.Size < 0 || obj.Size > c.opts.MaxObject || c.entryCost(obj) > c.room.largest():
-		return f.passThrough(obj)
+	case obj.Size < 0:
+		return f.collect(obj)
+	case obj.Size > c.opts.MaxObject || c.entryCost(obj) > c.room.largest():
+		return f.passThrough(obj, 0)
 	}
 
 	src := c.newSource(f.ctx, f.key, f.fetch, obj)
@@ -210,8 +214,12 @@ func (f *fill) load() (err error) {
 // ask fetches, conditionally where there is something to revalidate.
 func (f *fill) ask() (*tile.Object, error) {
 	var cond tile.Condition
-	if f.old != nil {
+	switch {
+	case f.old == nil:
+	case strong(f.old.etag):
 		cond.IfNoneMatch = f.old.etag
+	default: // services differ in how they compare weak ETags
+		cond.IfModifiedSince = f.old.lastModified
 	}
 	return f.cache.ask(f.ctx, f.key, cond, f.fetch)
 }
@@ -252,14 +260,15 @@ func (f *fill) remember() {
 	}
 }
 
-// passThrough gives an object that cannot be kept to one of the waiters; the others ask on their own.
-func (f *fill) passThrough(obj *tile.Object) error {
+// passThrough gives an object that cannot be kept to one of the waiters; the others ask on their own. held is what has
+// been reserved for the object already, which its reader gives back if there is no error.
+func (f *fill) passThrough(obj *tile.Object, held int64) error {
 	c, s := f.cache, f.shard
 	if err := c.reserve(f.ctx, f.hash, streamCost, &f.patience); err != nil {
 		_ = obj.Body.Close() // unread
 		return err
 	}
-	e := c.openStream(f.ctx, func() { f.cancel(nil) }, f.key, f.hash, f.fetch, obj)
+	e := c.openStream(f.ctx, func() { f.cancel(nil) }, f.key, f.hash, f.fetch, obj, held)
 	s.mu.Lock()
 	s.drop(f.hash) // what is held is not what the origin has by now
 	s.forget(f)

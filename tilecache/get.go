@@ -23,8 +23,8 @@ type State uint8
 const (
 	Hit    State = iota // held and fresh, or remembered to be absent
 	Stale               // held and past its freshness
-	Miss                // this call began the fetch
-	Joined              // a fetch was under way, or had just failed
+	Miss                // this call began the fetch, or made one of its own
+	Joined              // a fetch was under way and shared, or had just failed
 )
 
 // Status is what happened to one Get.
@@ -96,7 +96,10 @@ func (c *Cache) Get(ctx context.Context, key tile.Key, p Policy, fetch tile.Fetc
 	f.join()
 	s.mu.Unlock()
 
-	t, err := f.wait(ctx)
+	t, alone, err := f.wait(ctx)
+	if alone {
+		st.State = Miss
+	}
 	if errors.Is(err, tile.ErrMissing) {
 		st.TTL = p.MissingFor
 	}

@@ -49,7 +49,7 @@ func (c *Cache) ask(ctx context.Context, key tile.Key, cond tile.Condition, fetc
 			_ = obj.Body.Close() // nobody waits for its verdict
 		}
 		return nil, context.Cause(ctx)
-	case errors.Is(err, tile.ErrNotModified) && cond.IfNoneMatch == "":
+	case errors.Is(err, tile.ErrNotModified) && cond.IfNoneMatch == "" && cond.IfModifiedSince.IsZero():
 		return nil, errors.New("tilecache: the origin answered 304 to an unconditional request")
 	case errors.Is(err, tile.ErrChanged) && cond.IfMatch == "":
 		return nil, errors.New("tilecache: the origin answered 412 to an unconditional request")

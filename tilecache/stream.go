@@ -21,12 +21,12 @@ type stream struct {
 	err    error // sticky
 }
 
-// openStream makes the entry for obj, of which the caller has reserved streamCost. It owns the
-// context from now on.
-func (c *Cache) openStream(ctx context.Context, cancel context.CancelFunc, key tile.Key, hash uint64, fetch tile.Fetch, obj *tile.Object) *entry {
+// openStream makes the entry for obj, of which the caller has reserved streamCost, and held for bytes that have been
+// read already. It owns the context from now on.
+func (c *Cache) openStream(ctx context.Context, cancel context.CancelFunc, key tile.Key, hash uint64, fetch tile.Fetch, obj *tile.Object, held int64) *entry {
 	e := c.newEntry(key, hash, obj)
 	e.through = &stream{source: c.newSource(ctx, key, fetch, obj), cancel: cancel, buf: make([]byte, 0, window)}
-	e.cost = streamCost
+	e.cost = streamCost + held
 	e.refs.Store(1)
 	c.stats.Streams.Add(1)
 	// Nobody else can ever be served from it: the budget may cut its reader from the start.
@@ -56,7 +56,7 @@ func (c *Cache) streamAlone(ctx context.Context, key tile.Key, hash uint64, fetc
 	if err != nil {
 		return Tile{}, err
 	}
-	e := c.openStream(own, func() { cancel(nil) }, key, hash, fetch, obj)
+	e := c.openStream(own, func() { cancel(nil) }, key, hash, fetch, obj, 0)
 	return Tile{cache: c, entry: e}, nil
 }
 

@@ -149,11 +149,11 @@ type Tile struct {
 	id    uint64
 }
 
-// Size is the length in bytes, -1 while it is unknown, which it stays for an object that the origin
-// sends without one.
+// Size is the length in bytes, -1 where it is unknown: of an object that the origin sends without one, and that is
+// too large to be kept.
 func (t Tile) Size() int64 { return t.entry.size }
 
-// ETag is the origin's strong validator with its quotes, or empty.
+// ETag is the origin's validator with its quotes, and W/ where it is weak, or empty.
 func (t Tile) ETag() string { return t.entry.etag }
 
 // LastModified is the origin's, or zero.

@@ -28,8 +28,8 @@ func originFaults(c *configs.Config, err error) (faults []configs.Fault, others 
 		var option *origin.OptionError
 		var source *origin.SourceError
 		switch {
-		case errors.As(fault, &option) && optionKeys[option.Field] != "":
-			faults = append(faults, c.Fault(optionKeys[option.Field], option.Problem, option.Hint))
+		case errors.As(fault, &option) && optionKey(option) != "":
+			faults = append(faults, c.Fault(optionKey(option), option.Problem, option.Hint))
 		case errors.As(fault, &source) && sourceKey(c, source) != "":
 			faults = append(faults, c.Fault(sourceKey(c, source), source.Problem, source.Hint))
 		default:
@@ -47,11 +47,30 @@ func joined(err error) []error {
 	return []error{err}
 }
 
-// optionKeys are the keys of the file that fields of origin.Options come from.
-var optionKeys = map[string]string{
-	"Region":         "aws.region",
-	"STSEndpoint":    "aws.sts_endpoint",
-	"PresignExpires": "presign.expires",
+// optionKey is the key of the file that a field of origin.Options or of an origin.Store comes from, "" where there is
+// none.
+func optionKey(e *origin.OptionError) string {
+	if e.Field == "PresignExpires" {
+		return "presign.expires"
+	}
+	key := storeKeys[e.Field]
+	switch {
+	case key == "":
+		return ""
+	case e.Store == "":
+		return "aws." + key
+	}
+	return "stores." + e.Store + "." + key
+}
+
+// storeKeys are the keys of a store, without its name, by the fields of origin.Store.
+var storeKeys = map[string]string{
+	"Region":          "region",
+	"STSEndpoint":     "sts_endpoint",
+	"Anonymous":       "anonymous",
+	"RequestPayer":    "request_payer",
+	"Profile":         "credentials.profile",
+	"SecretAccessKey": "credentials.secret_access_key",
 }
 
 // sourceKey is the key of the file that a field of an origin.Source comes from, "" where there is none.
@@ -63,6 +82,8 @@ func sourceKey(c *configs.Config, e *origin.SourceError) string {
 	switch e.Field {
 	case "Bucket":
 		return section + ".source"
+	case "Store":
+		return section + ".store"
 	case "Vend":
 		return section + ".vend"
 	case "Role.ScopeDown":

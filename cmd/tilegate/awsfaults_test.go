@@ -116,6 +116,7 @@ files:
 	}{
 		{&origin.OptionError{Field: "Region", Problem: "is wrong"}, `:2:11: aws.region "us-east-1": is wrong`},
 		{&origin.OptionError{Field: "STSEndpoint", Problem: "is required", Hint: "write it"}, `:1:1: aws.sts_endpoint: is required; write it`},
+		{&origin.OptionError{Store: "wasabi", Field: "Region", Problem: "is not set"}, `:1:1: stores.wasabi.region: is not set`},
 		{&origin.OptionError{Field: "PresignExpires", Problem: "is short"}, `:4:20: presign.expires "15m": is short`},
 		{&origin.SourceError{ID: "a", Field: "Bucket", Problem: "is no bucket"}, `:7:29: tilesets.a.source "s3://tiles/a/{z}/{x}/{y}.png": is no bucket`},
 		{&origin.SourceError{ID: "file:doc", Field: "Bucket", Problem: "is no bucket"}, `:10:17: files.doc.source "s3://docs/doc.pdf": is no bucket`},

@@ -34,7 +34,7 @@ func (s *service) vend(ctx context.Context, subject string, tilesets []string, u
 // originOptions converts the configuration of S3, STS, the tilesets and the files.
 func originOptions(c *configs.Config) origin.Options {
 	o := origin.Options{
-		Region: c.AWS.Region, Endpoint: c.AWS.Endpoint, STSEndpoint: c.AWS.STSEndpoint, PathStyle: c.AWS.PathStyle,
+		Store:     origin.Store{Region: c.AWS.Region, Endpoint: c.AWS.Endpoint, STSEndpoint: c.AWS.STSEndpoint, PathStyle: c.AWS.PathStyle},
 		FirstByte: c.AWS.Timeouts.FirstByte, Progress: c.AWS.Timeouts.Progress,
 		PresignExpires: c.Presign.Expires, PresignWindow: c.Presign.Window,
 	}

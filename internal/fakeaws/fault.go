@@ -192,8 +192,13 @@ func (c *call) begin(status int) {
 
 // respond sends status, headers and body, deformed by the request's fault, if it has one.
 func (c *call) respond(status int, body []byte) {
-	c.w.Header()["Content-Length"] = []string{strconv.Itoa(len(body))}
+	if !c.unsized {
+		c.w.Header()["Content-Length"] = []string{strconv.Itoa(len(body))}
+	}
 	c.begin(status)
+	if c.unsized {
+		c.flush() // or net/http tells the length of a short body
+	}
 	switch {
 	case c.Method == http.MethodHead:
 	case c.fault == nil:

@@ -160,13 +160,17 @@ func (s *Server) handleS3(c *call, op *operation, query url.Values) *apiError {
 	switch { // anybody may learn which buckets exist
 	case bucket != "" && !exists:
 		return refuse(http.StatusNotFound, "NoSuchBucket", "The specified bucket does not exist", [2]string{"BucketName", bucket})
+	case who == nil && s.opt.Service.Public:
+		who = &identity{arn: "*", policies: []*policy{publicPolicy}}
 	case who == nil:
 		return refuse(http.StatusForbidden, "AccessDenied", "Access Denied")
+	}
+	switch {
 	case op == nil:
 		return notImplemented(c.Method + " on this resource")
 	}
 	for name := range query {
-		if !strings.HasPrefix(name, "X-Amz-") && name != "x-id" && !slices.Contains(op.query, name) {
+		if !strings.HasPrefix(name, "X-Amz-") && name != "x-amz-request-payer" && name != "x-id" && !slices.Contains(op.query, name) {
 			return notImplemented("the query parameter " + name + " of " + op.name)
 		}
 	}
@@ -182,11 +186,16 @@ func (s *Server) handleS3(c *call, op *operation, query url.Values) *apiError {
 	if !who.allowed(wanted) {
 		return denied(who, wanted)
 	}
+	if refused := s.opt.Service.refusedBy(c); refused != nil {
+		return refused
+	}
 	if refused, answered := c.meetFault(); refused != nil || answered {
 		return refused
 	}
 	return op.run(s, c, query)
 }
+
+var publicPolicy, _ = parsePolicy(`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":["s3:GetObject","s3:ListBucket"],"Resource":"*"}]}`)
 
 func denied(who *identity, wanted action) *apiError {
 	return refuse(http.StatusForbidden, "AccessDenied",
@@ -241,17 +250,40 @@ func (s *Server) getObject(c *call, query url.Values) *apiError {
 	if c.fault != nil && c.fault.Mutate != nil {
 		s.Put(c.entry.Bucket, c.entry.Key, *c.fault.Mutate)
 	}
-	if condition := failedPrecondition(c.Header, o); condition != "" {
+	service := &s.opt.Service
+	if condition := failedPrecondition(c.Header, o); condition != "" && !service.IgnoreConditions {
 		return refuse(http.StatusPreconditionFailed, "PreconditionFailed", "At least one of the pre-conditions you specified did not hold", [2]string{"Condition", condition})
 	}
 	header := c.w.Header()
 	header["Etag"] = o.etagHeader
-	header["Last-Modified"] = o.modifiedHeader
-	if notModified(c.Header, o) || c.fault != nil && c.fault.NotModified {
+	if service.ETag != nil {
+		if header["Etag"] = []string{service.ETag(o.etag)}; header["Etag"][0] == "" {
+			delete(header, "Etag")
+		}
+	}
+	if !service.NoLastModified {
+		header["Last-Modified"] = o.modifiedHeader
+	}
+	switch {
+	case notModified(c.Header, o) && !service.IgnoreConditions && service.FailNotModified:
+		return refuse(http.StatusPreconditionFailed, "PreconditionFailed", "At least one of the pre-conditions you specified did not hold", [2]string{"Condition", "If-None-Match"})
+	case notModified(c.Header, o) && !service.IgnoreConditions, c.fault != nil && c.fault.NotModified:
 		c.begin(http.StatusNotModified)
 		return nil
 	}
-	first, end, status := byteRange(c.Header.Get("Range"), int64(len(o.body)))
+	if unpacked, ok := c.transcode(o); ok && service.Transcodes {
+		header["Content-Type"] = o.contentType
+		header["Warning"] = []string{"214 UploadServer gunzipped"}
+		header["Etag"] = []string{WeakETag(o.etag)}
+		c.unsized = true
+		c.respond(http.StatusOK, unpacked)
+		return nil
+	}
+	wanted := c.Header.Get("Range")
+	if service.IgnoreRange {
+		wanted = ""
+	}
+	first, end, status := byteRange(wanted, int64(len(o.body)))
 	if status == http.StatusRequestedRangeNotSatisfiable {
 		delete(header, "Etag")
 		delete(header, "Last-Modified")
@@ -273,6 +305,10 @@ func (s *Server) getObject(c *call, query url.Values) *apiError {
 	for _, name := range overrides(query) {
 		header.Set(strings.TrimPrefix(name, "response-"), query.Get(name))
 	}
+	if service.UntilClose {
+		header["Transfer-Encoding"] = []string{"identity"} // net/http's word for it
+	}
+	c.unsized = service.Unsized || service.UntilClose
 	c.respond(status, o.body[first:end])
 	return nil
 }

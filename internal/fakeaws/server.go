@@ -32,6 +32,8 @@ type Options struct {
 	Logger    *slog.Logger     // default: nothing is logged
 	Log       int              // how many requests Requests remembers; default 16384, negative: none
 
+	Service Service // how it differs from S3
+
 	// Lookup answers for keys that were never Put, so that a benchmark's million tiles need not be
 	// held; they are not listed, and their bucket has to exist. It is called from many goroutines;
 	// objects that bring their ETag, and want no checksum, cost little. Optional.
@@ -166,6 +168,8 @@ type call struct {
 	who   *identity // nil: anonymous
 	fault *activeFault
 	sent  int64 // of the body
+
+	unsized bool // the length of the body is not told
 }
 
 func (s *Server) serve(w http.ResponseWriter, r *http.Request) {

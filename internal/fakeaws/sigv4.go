@@ -70,10 +70,13 @@ func (s *Server) authenticate(c *call, service, payloadHash string, query url.Va
 	if sig.service != service {
 		return nil, refuse(http.StatusBadRequest, malformed, fmt.Sprintf("The authorization header is malformed; incorrect service %q. This endpoint belongs to %q.", sig.service, service))
 	}
-	if sig.region != s.opt.Region {
+	if want := s.regionOf(c.entry.Bucket); sig.region != want {
+		if want != s.opt.Region && sig.region == s.opt.Region {
+			return nil, c.wrongRegion(want)
+		}
 		return nil, refuse(http.StatusBadRequest, malformed,
-			fmt.Sprintf("The authorization header is malformed; the region '%s' is wrong; expecting '%s'", sig.region, s.opt.Region),
-			[2]string{"Region", s.opt.Region})
+			fmt.Sprintf("The authorization header is malformed; the region '%s' is wrong; expecting '%s'", sig.region, want),
+			[2]string{"Region", want})
 	}
 	if !strings.HasPrefix(sig.amzDate, sig.date) {
 		return nil, refuse(http.StatusForbidden, "SignatureDoesNotMatch", "Date in Credential scope does not match YYYYMMDD from ISO-8601 version of date from HTTP")

@@ -6,7 +6,8 @@ import "errors"
 var (
 	// ErrMissing says that there is no such tile. A cache may remember it.
 	ErrMissing = errors.New("no such tile")
-	// ErrNotModified says that the object still has the ETag of Condition.IfNoneMatch.
+	// ErrNotModified says that the object still has the ETag of Condition.IfNoneMatch, or is no newer than
+	// Condition.IfModifiedSince.
 	ErrNotModified = errors.New("object not modified")
 	// ErrChanged says that the object is not the one of Condition.IfMatch any more.
 	ErrChanged = errors.New("object changed while it was read")

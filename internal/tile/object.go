@@ -9,16 +9,17 @@ import (
 
 // Condition narrows a fetch. The zero value asks for the whole object, whatever it is by now.
 type Condition struct {
-	IfNoneMatch string // revalidate: the ETag as stored; Fetch answers ErrNotModified when it still holds
-	IfMatch     string // resume: Fetch answers ErrChanged when the object is another one by now
-	Offset      int64  // the first byte wanted, counted from the first byte of the tile, which may be a part of an object
+	IfNoneMatch     string    // revalidate: the ETag as stored; Fetch answers ErrNotModified when it still holds
+	IfModifiedSince time.Time // revalidate by the Last-Modified as stored, where there is no strong ETag; not both
+	IfMatch         string    // resume: Fetch answers ErrChanged when the object is another one by now
+	Offset          int64     // the first byte wanted, counted from the first byte of the tile, which may be a part of an object
 }
 
 // Object is an origin's answer. What it refers to must not change once Fetch has returned.
 type Object struct {
 	Body         io.ReadCloser // yields Size-Offset bytes; an error at its end (a checksum's) fails the tile
 	Size         int64         // the tile's whole length in bytes, whatever Offset is; -1 when unknown
-	ETag         string        // strong, with its quotes; empty when unknown
+	ETag         string        // with its quotes, and W/ where it is weak; empty when unknown
 	LastModified time.Time     // zero when unknown
 	Encoding     string        // the stored Content-Encoding: "" or "gzip"; of a part "" where it is not known
 	Header       http.Header   // kept with the tile for whoever serves it; counted against the cache's budget
@@ -31,6 +32,10 @@ type Object struct {
 	// Check compares these bytes with what the origin has said of the object. It is called when they came
 	// in several parts, of which Body's own check has seen one. Nil means that nothing is known.
 	Check func(whole []byte) error
+
+	// Reject tells the origin that the object cannot be served, and why. It is called instead of reading the
+	// Body to its end. Nil means that nobody wants to know.
+	Reject func(reason string)
 }
 
 // Fetch asks an origin. It answers ErrMissing for a proven absence, and ErrNotModified or ErrChanged

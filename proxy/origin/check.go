@@ -63,7 +63,7 @@ func (s *S3) check(ctx context.Context) Report {
 	if creds.CanExpire {
 		r.Expires = creds.Expires
 	}
-	r.Identity = s.aws.identity(ctx, creds)
+	r.Identity = s.store.identity(ctx, creds)
 	canary := s.Key(s.Canary)
 	f := s.probe(ctx, canary, creds)
 	if f == nil {
@@ -93,11 +93,11 @@ func (s *S3) check(ctx context.Context) Report {
 }
 
 // identity returns the ARN that the credentials stand for; empty where no STS can tell.
-func (a *AWS) identity(ctx context.Context, creds credentials) string {
-	if a.lacksSTS() {
+func (st *store) identity(ctx context.Context, creds credentials) string {
+	if st.lacksSTS() || creds.anonymous {
 		return ""
 	}
-	who, err := a.sts.GetCallerIdentity(withCredentials(ctx, creds.Credentials), &sts.GetCallerIdentityInput{})
+	who, err := st.sts.GetCallerIdentity(withCredentials(ctx, creds.Credentials), &sts.GetCallerIdentityInput{})
 	if err != nil {
 		return ""
 	}
@@ -110,7 +110,7 @@ func (s *S3) findObject(ctx context.Context, creds credentials) string {
 	if s.isFile() {
 		return "" // no other object will do
 	}
-	page, err := s.aws.s3.ListObjectsV2(withCredentials(ctx, creds.Credentials), &s3.ListObjectsV2Input{Bucket: &s.Bucket, Prefix: &s.Prefix, MaxKeys: aws.Int32(10)})
+	page, err := s.store.s3.ListObjectsV2(withCredentials(ctx, creds.Credentials), &s3.ListObjectsV2Input{Bucket: &s.Bucket, Prefix: &s.Prefix, MaxKeys: aws.Int32(10), RequestPayer: s.store.payer()})
 	if err != nil {
 		return ""
 	}

@@ -2,10 +2,12 @@ package origin
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
 	"net/http"
+	"net/url"
 	"regexp"
 	"strings"
 	"unicode"
@@ -24,6 +26,10 @@ type fault struct {
 	text   string // what happened, for the operator's log
 	hint   string // what to do about it; may be empty
 	remedy remedy
+
+	region      string // the bucket's, where S3 refuses another one
+	skewed      bool   // S3 refuses the time in the signature
+	unexplained bool   // the code says nothing about the cause
 }
 
 // remedy is what may make the same request succeed.
@@ -35,6 +41,10 @@ const (
 	trySlower             // likewise, and with fewer requests at once
 	newCredentials        // S3 has rejected those that the request was signed with
 	newSignature          // S3's answer has corrected the clock
+	newRegion             // S3's answer has named the bucket's region
+	noChecksum            // the store may not know x-amz-checksum-mode
+	noCondition           // the store answers 412 where 304 belongs
+	remedies              // the number of remedies
 )
 
 func (f *fault) Error() string { return f.class.Error() + ": " + f.detail() }
@@ -86,11 +96,12 @@ type meaning struct {
 // https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html
 var meanings = func() map[string]meaning {
 	var (
-		denied   = meaning{tile.ErrDenied, noRemedy, "the role, its session policy or the bucket's policy doesn't allow s3:GetObject here"}
+		denied   = meaning{tile.ErrDenied, noRemedy, "the role, its session policy or the bucket's policy doesn't allow s3:GetObject here; if its requester pays, set request_payer"}
 		rejected = meaning{tile.ErrNoCredentials, newCredentials, "these credentials are rejected; new ones are asked for"}
 		region   = meaning{tile.ErrBadAnswer, noRemedy, "the bucket is in another region: set aws.region"}
 		skewed   = meaning{tile.ErrDenied, noRemedy, "this machine's clock is wrong: set it, e.g. with chrony"}
 		slow     = meaning{tile.ErrSlowDown, trySlower, "S3 asks for fewer requests: raise cache.fresh and cache.memory, or spread the tileset over prefixes"}
+		customer = "the object is encrypted with a key of the customer (SSE-C), which tilegate does not have: copy it with SSE-S3 or SSE-KMS"
 		key      = meaning{tile.ErrDenied, noRemedy, "the KMS key that encrypts the object is not usable: allow kms:Decrypt in the role and in the key's policy, and look at the key's state"}
 	)
 	return map[string]meaning{
@@ -108,9 +119,13 @@ var meanings = func() map[string]meaning {
 		"SlowDown":                           slow, "ServiceUnavailable": slow, "Throttling": slow, "ThrottlingException": slow,
 		"RequestLimitExceeded": slow, "TooManyRequests": slow, "BandwidthLimitExceeded": slow,
 		"RequestTimeout":     {tile.ErrTimeout, tryAgain, ""},
-		"InvalidObjectState": {tile.ErrBadAnswer, noRemedy, "the object is archived: restore it or change its storage class"},
+		"InvalidObjectState": {tile.ErrBadAnswer, noRemedy, "the object is archived, in Glacier or a tier of Intelligent-Tiering: restore it, or change its storage class"},
 		"MethodNotAllowed":   {tile.ErrBadAnswer, noRemedy, "this is no S3 API: look at aws.endpoint"},
 		"KMS":                key,
+		"SSE-C":              {tile.ErrBadAnswer, noRemedy, customer},
+		"RequesterPays":      {tile.ErrDenied, noRemedy, "the bucket's requester pays: set request_payer: true in its store"},
+		"InvalidAccessPoint": {tile.ErrBadAnswer, noRemedy, "the access point doesn't exist: look at the account, region and name in its ARN"},
+		"NoSuchAccessPoint":  {tile.ErrBadAnswer, noRemedy, "the access point doesn't exist: look at the account, region and name in its ARN"},
 	}
 }()
 
@@ -120,16 +135,17 @@ func classify(ctx context.Context, err error, secrets ...string) *fault {
 	if ctx.Err() != nil || errors.Is(err, errStalled) || !errors.As(err, &answer) || answer.HTTPStatusCode() == 0 {
 		return classifyNoAnswer(ctx, err, secrets)
 	}
-	code, message, request := "", "", ""
+	var doc errorDoc
+	request := ""
 	var api smithy.APIError
 	if errors.As(err, &api) {
-		code, message = api.ErrorCode(), api.ErrorMessage()
+		doc.Code, doc.Message = api.ErrorCode(), api.ErrorMessage()
 	}
 	var identified interface{ ServiceRequestID() string }
 	if errors.As(err, &identified) {
 		request = identified.ServiceRequestID()
 	}
-	f := classifyAnswer(answer.HTTPStatusCode(), answer.Response.Header, code, message, request, secrets)
+	f := classifyAnswer(answer.HTTPStatusCode(), answer.Response.Header, doc, request, secrets)
 	var skewed interface{ RetryableError() bool } // the SDK's mark on an error that the Date header explains
 	if errors.As(err, &skewed) && skewed.RetryableError() {
 		f.remedy = newSignature
@@ -139,14 +155,12 @@ func classify(ctx context.Context, err error, secrets ...string) *fault {
 
 // classifyAnswer classifies an error that S3 or STS answers. The fault quotes the answer without control characters,
 // and without the secrets of the request, in case the answer echoes them.
-func classifyAnswer(status int, h http.Header, code, message, request string, secrets []string) *fault {
-	f := &fault{status: status, code: sanitize(code, secrets)}
-	message = sanitize(message, secrets)
-	said := f.code
-	if strings.HasPrefix(f.code, "KMS") || strings.Contains(message, "kms:") {
-		f.code = "KMS" // some have the code AccessDenied, but never mean a missing key
-	}
+func classifyAnswer(status int, h http.Header, doc errorDoc, request string, secrets []string) *fault {
+	said, message := sanitize(doc.Code, secrets), sanitize(doc.Message, secrets)
+	f := &fault{status: status, code: trueCode(said, message)}
 	m, known := meanings[f.code]
+	f.unexplained = !known
+	f.skewed = m == meanings["RequestTimeTooSkewed"] || status == http.StatusForbidden && aboutTime.MatchString(message)
 	switch {
 	case known:
 	case f.status == http.StatusServiceUnavailable, f.status == http.StatusTooManyRequests:
@@ -155,14 +169,21 @@ func classifyAnswer(status int, h http.Header, code, message, request string, se
 		m = meaning{tile.ErrUnreachable, tryAgain, ""}
 	case f.status == http.StatusForbidden, f.status == http.StatusUnauthorized:
 		m = meaning{tile.ErrDenied, noRemedy, "that isn't how S3 refuses: look at aws.endpoint and at what stands before it"}
-	case f.status == http.StatusMovedPermanently:
-		m = meanings["PermanentRedirect"]
+	case f.status == http.StatusProxyAuthRequired:
+		m = meaning{tile.ErrUnreachable, noRemedy, "a proxy on the way wants credentials: look at HTTP_PROXY and HTTPS_PROXY"}
+	case f.status >= http.StatusMultipleChoices && f.status < http.StatusBadRequest && f.status != http.StatusNotModified:
+		m = meaning{tile.ErrBadAnswer, noRemedy, "the answer redirects" + redirectedTo(h) + ": look at aws.endpoint and aws.region"}
+		if f.region = rightRegion(h, doc); f.region != "" {
+			m = meanings["PermanentRedirect"]
+		}
 	default:
 		m = meaning{tile.ErrBadAnswer, noRemedy, ""}
 	}
 	f.class, f.remedy, f.hint = m.class, m.remedy, m.hint
 	if m == meanings["PermanentRedirect"] {
-		f.hint += rightRegion(h, message)
+		if f.region = rightRegion(h, doc); f.region != "" {
+			f.hint += " to " + f.region
+		}
 	}
 	f.text = answerText(f.status, said, message, sanitize(request, secrets))
 	return f
@@ -172,7 +193,6 @@ func classifyAnswer(status int, h http.Header, code, message, request string, se
 func classifyNoAnswer(ctx context.Context, err error, secrets []string) *fault {
 	f := &fault{text: sanitize(rootCause(err).Error(), secrets)}
 	var network net.Error
-	var host *net.DNSError
 	switch cause := ctx.Err(); {
 	case errors.Is(err, errStalled):
 		f.class, f.text = tile.ErrTimeout, "no byte of the body for longer than aws.timeouts.progress"
@@ -180,8 +200,8 @@ func classifyNoAnswer(ctx context.Context, err error, secrets []string) *fault {
 		f.class, f.text = tile.ErrTimeout, "the caller's time ran out"
 	case cause != nil:
 		f.class, f.text = cause, "the caller left"
-	case errors.As(err, &host) && host.IsNotFound:
-		f.class, f.hint = tile.ErrUnreachable, "look at aws.region and aws.endpoint"
+	case connectionHint(err) != "":
+		f.class, f.hint = tile.ErrUnreachable, connectionHint(err)
 	case errors.As(err, &network) && network.Timeout():
 		f.class = tile.ErrTimeout
 		if notSent(err) {
@@ -221,16 +241,84 @@ func answerText(status int, code, message, request string) string {
 // expecting finds the right region in the message of AuthorizationHeaderMalformed.
 var expecting = regexp.MustCompile(`expecting '([a-z0-9-]{1,32})'`)
 
-// rightRegion is the end of the hint about a wrong region: " to " and the right one, or "" where S3 does not tell it.
-func rightRegion(h http.Header, message string) string {
-	region := sanitize(h.Get("X-Amz-Bucket-Region"), nil)
-	if found := expecting.FindStringSubmatch(message); region == "" && found != nil {
-		region = found[1]
+// regional finds the region in an endpoint of S3's.
+var regional = regexp.MustCompile(`(?:^|[./])s3[.-]([a-z0-9-]{1,32})\.amazonaws\.com`)
+
+// validRegion keeps a region that S3 names within one label of a host name.
+var validRegion = regexp.MustCompile(`^[a-z0-9-]{1,32}$`)
+
+// rightRegion is the region that S3 names in its refusal of another one, "" where it names none.
+func rightRegion(h http.Header, doc errorDoc) string {
+	said := []string{h.Get("X-Amz-Bucket-Region"), doc.Region}
+	for _, found := range [][]string{
+		expecting.FindStringSubmatch(doc.Message), regional.FindStringSubmatch(doc.Endpoint), regional.FindStringSubmatch(h.Get("Location")),
+	} {
+		if found != nil {
+			said = append(said, found[1])
+		}
 	}
-	if region == "" {
+	for _, region := range said {
+		if validRegion.MatchString(region) {
+			return region
+		}
+	}
+	return ""
+}
+
+// redirectedTo is the end of a sentence about a redirect. It leaves out the path and the query.
+func redirectedTo(h http.Header) string {
+	u, err := url.Parse(h.Get("Location"))
+	if err != nil || u.Host == "" {
 		return ""
 	}
-	return " to " + region
+	return sanitize(" to "+u.Scheme+"://"+u.Host, nil)
+}
+
+var (
+	// ownNames are the names in a message that S3's users choose. They may contain any word.
+	ownNames = regexp.MustCompile(`arn:[a-z-]+:(?:s3|sts|iam)[^\s"]*`)
+
+	aboutKMS   = regexp.MustCompile(`(?i)\bkms\b|customer master key|ciphertext`)
+	aboutSSEC  = regexp.MustCompile(`(?i)\bSSE-C\b|form of server.side encryption|customer.(?:provided|supplied) (?:encryption )?key`)
+	aboutPayer = regexp.MustCompile(`(?i)requester.?pays|request-payer`)
+	aboutTime  = regexp.MustCompile(`(?i)difference between the request time|signature (?:expired|not yet current)|request.{0,20}time.{0,20}skew|clock.{0,10}skew|skewed clock`)
+)
+
+// trueCode is the code of an error, or a code of this package's where the message tells the cause and the code does
+// not. S3 often says AccessDenied where it does not mean a missing key.
+func trueCode(code, message string) string {
+	message = ownNames.ReplaceAllString(message, "")
+	switch {
+	case strings.HasPrefix(code, "KMS"), aboutKMS.MatchString(message):
+		return "KMS"
+	case aboutSSEC.MatchString(message):
+		return "SSE-C"
+	case aboutPayer.MatchString(message):
+		return "RequesterPays"
+	}
+	return code
+}
+
+// connectionHint says what to do about a connection that cannot work, "" where it may work later.
+func connectionHint(err error) string {
+	var host *net.DNSError
+	var authority x509.UnknownAuthorityError
+	var name x509.HostnameError
+	var operation *net.OpError
+	var proxy *proxyRefusal
+	switch {
+	case errors.As(err, &proxy):
+		return "look at HTTPS_PROXY and NO_PROXY, and at what the proxy allows"
+	case errors.As(err, &operation) && operation.Op == "proxyconnect":
+		return "the proxy can't be reached: look at HTTP_PROXY, HTTPS_PROXY and NO_PROXY"
+	case errors.As(err, &host) && host.IsNotFound:
+		return "look at aws.region and aws.endpoint; set aws.path_style: true where buckets have no host name of their own"
+	case errors.As(err, &authority):
+		return "set AWS_CA_BUNDLE to a file with the certificate of that authority"
+	case errors.As(err, &name):
+		return "set aws.path_style: true where the certificate is not for the bucket's host name, as with dots in it"
+	}
+	return ""
 }
 
 // rootCause strips what the SDK wraps around a network error.

@@ -37,9 +37,9 @@ func TestFailuresAreToldApart(t *testing.T) {
 		{400, "ExpiredToken", tile.ErrNoCredentials, 2, ""},
 		{400, "InvalidToken", tile.ErrNoCredentials, 2, ""},
 		{403, "InvalidAccessKeyId", tile.ErrNoCredentials, 2, ""},
-		{301, "PermanentRedirect", tile.ErrBadAnswer, 1, "set aws.region to eu-north-1"},
+		{301, "PermanentRedirect", tile.ErrBadAnswer, 1, "set aws.region to us-east-1"},
 		{307, "TemporaryRedirect", tile.ErrBadAnswer, 1, "another region"},
-		{400, "AuthorizationHeaderMalformed", tile.ErrBadAnswer, 1, "set aws.region to eu-north-1"},
+		{407, "", tile.ErrUnreachable, 1, "HTTPS_PROXY"},
 		{503, "SlowDown", tile.ErrSlowDown, 3, "fewer requests"},
 		{503, "ServiceUnavailable", tile.ErrSlowDown, 3, "fewer requests"},
 		{429, "Whatever", tile.ErrSlowDown, 3, "fewer requests"},
@@ -52,7 +52,7 @@ func TestFailuresAreToldApart(t *testing.T) {
 		t.Run(fmt.Sprintf("%d %s", tc.status, tc.code), func(t *testing.T) {
 			inBubble(t, func(t *testing.T, w *world) {
 				w.waitReady(t)
-				w.Inject(fakeaws.Fault{Op: "GetObject", Status: tc.status, Code: tc.code, Header: http.Header{"X-Amz-Bucket-Region": {"eu-north-1"}}})
+				w.Inject(fakeaws.Fault{Op: "GetObject", Status: tc.status, Code: tc.code, Header: http.Header{"X-Amz-Bucket-Region": {"us-east-1"}}})
 				text := w.mustFail(t, tc.want)
 				if n := w.Count("GetObject", "", ""); n != tc.requests {
 					t.Errorf("%d requests, want %d", n, tc.requests)
@@ -75,6 +75,11 @@ func TestMessagesThatMatter(t *testing.T) {
 		says          string
 	}{
 		"KMS behind AccessDenied": {"AccessDenied", "User: arn:aws:sts::1:assumed-role/a/b is not authorized to perform: kms:Decrypt on the resource", tile.ErrDenied, "kms:Decrypt in the role"},
+		"KMS without its prefix":  {"AccessDenied", "The ciphertext refers to a customer master key that does not exist, does not exist in this region, or you are not allowed to access.", tile.ErrDenied, "kms:Decrypt in the role"},
+		"KMS in words":            {"AccessDenied", "Access to AWS KMS is denied", tile.ErrDenied, "kms:Decrypt in the role"},
+		"a key's state":           {"InvalidRequest", "arn:aws:kms:eu-central-1:1:key/1 is pending deletion (KMS)", tile.ErrDenied, "kms:Decrypt in the role"},
+		"a customer's key":        {"InvalidRequest", "The object was stored using a form of Server Side Encryption. The correct parameters must be provided to retrieve the object.", tile.ErrBadAnswer, "SSE-C"},
+		"requester pays":          {"AccessDenied", "Bucket is requester pays bucket but no x-amz-request-payer header provided", tile.ErrDenied, "request_payer: true"},
 		"region in the message":   {"AuthorizationHeaderMalformed", "The authorization header is malformed; the region 'us-east-1' is wrong; expecting 'ap-south-1'", tile.ErrBadAnswer, "set aws.region to ap-south-1"},
 	} {
 		t.Run(name, func(t *testing.T) {

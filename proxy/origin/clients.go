@@ -15,48 +15,62 @@ import (
 	"github.com/aws/smithy-go/logging"
 )
 
-// loadConfig reads the standard AWS variables and files, unless Options.Base replaces them.
-func loadConfig(ctx context.Context, opt Options) (aws.Config, error) {
-	client := newHTTPClient(opt.FirstByte, opt.Dial)
-	if opt.Base != nil {
-		return aws.Config{Region: opt.Region, HTTPClient: client, Logger: logging.Nop{}}, nil
+// loadConfig reads the standard AWS variables and files, unless Store.Base replaces them.
+func (st *store) loadConfig(ctx context.Context) (aws.Config, error) {
+	client := newHTTPClient(st.aws.opt.FirstByte, st.aws.opt.Dial)
+	if st.Base != nil {
+		return aws.Config{Region: st.Region, HTTPClient: client, Logger: logging.Nop{}}, nil
 	}
-	return config.LoadDefaultConfig(ctx, config.WithHTTPClient(client), config.WithRegion(opt.Region), config.WithLogger(logging.Nop{}))
+	return config.LoadDefaultConfig(ctx, append(st.loadOptions(), config.WithHTTPClient(client))...)
+}
+
+// loadOptions are what the store adds to the standard variables and files.
+func (st *store) loadOptions() []func(*config.LoadOptions) error {
+	return []func(*config.LoadOptions) error{
+		config.WithRegion(st.Region), config.WithSharedConfigProfile(st.Profile), config.WithLogger(logging.Nop{}),
+	}
 }
 
 // newClients makes the clients of S3 and STS. The SDK's own retries are off: fetch.go and credentials.go
 // retry within bounds that are stated in this package's comment.
-func (a *AWS) newClients(cfg aws.Config) {
+func (st *store) newClients(cfg aws.Config) {
 	transport := cfg.HTTPClient.(*awshttp.BuildableClient).GetTransport()
-	a.client = &httpClient{transport: transport, progress: a.opt.Progress, document: a.opt.FirstByte}
-	a.signer = v4.NewSigner(func(o *v4.SignerOptions) { o.DisableURIPathEscaping = true }) // S3 escapes paths once, not twice
-	a.s3 = s3.NewFromConfig(cfg, func(o *s3.Options) {
-		o.HTTPClient = a.client
+	opt := &st.aws.opt
+	st.client = &httpClient{transport: transport, progress: opt.Progress, document: opt.FirstByte}
+	st.signer = v4.NewSigner(func(o *v4.SignerOptions) { o.DisableURIPathEscaping = true }) // S3 escapes paths once, not twice
+	st.s3 = s3.NewFromConfig(cfg, func(o *s3.Options) {
+		o.HTTPClient = st.client
 		o.Credentials = aws.CredentialsProviderFunc(credentialsFrom)
+		if st.Anonymous {
+			o.Credentials = aws.AnonymousCredentials{}
+		}
 		o.Retryer = aws.NopRetryer{}
 		o.RetryMaxAttempts = 0
-		o.UsePathStyle = a.opt.PathStyle
+		o.UsePathStyle = st.PathStyle
+		o.UseARNRegion = true                                                     // an access point's ARN names its region
 		o.ResponseChecksumValidation = aws.ResponseChecksumValidationWhenRequired // a presigned URL cannot ask for a checksum
-		if a.opt.Endpoint != "" {
-			o.BaseEndpoint = &a.opt.Endpoint
+		if st.Endpoint != "" {
+			o.BaseEndpoint = &st.Endpoint
 		}
 		if o.BaseEndpoint != nil {
 			o.Region = cmp.Or(o.Region, "us-east-1") // the usual region of services other than AWS
 		}
 	})
-	a.presign = s3.NewPresignClient(a.s3, func(o *s3.PresignOptions) { o.Presigner = backdater{a.signer} })
+	// The SDK's option for GetObject. getobject.go makes that call, so it has to be honoured there.
+	st.noChecksums.Store(cfg.ResponseChecksumValidation == aws.ResponseChecksumValidationWhenRequired)
+	st.presign = s3.NewPresignClient(st.s3, func(o *s3.PresignOptions) { o.Presigner = backdater{st.signer, st.RequestPayer} })
 
 	stsTransport := transport.Clone()
 	stsTransport.ResponseHeaderTimeout = 0 // refreshTimeout and vendTimeout bound the call
-	a.transports = []*http.Transport{transport, stsTransport}
-	a.sts = sts.NewFromConfig(cfg, func(o *sts.Options) {
-		o.HTTPClient = &httpClient{transport: stsTransport, progress: a.opt.Progress, document: a.opt.FirstByte}
+	st.transports = []*http.Transport{transport, stsTransport}
+	st.sts = sts.NewFromConfig(cfg, func(o *sts.Options) {
+		o.HTTPClient = &httpClient{transport: stsTransport, progress: opt.Progress, document: opt.FirstByte}
 		o.Credentials = aws.CredentialsProviderFunc(credentialsFrom)
 		o.Retryer = aws.NopRetryer{}
 		o.RetryMaxAttempts = 0
-		o.Region = a.s3.Options().Region
-		if a.opt.STSEndpoint != "" {
-			o.BaseEndpoint = &a.opt.STSEndpoint
+		o.Region = st.s3.Options().Region
+		if st.STSEndpoint != "" {
+			o.BaseEndpoint = &st.STSEndpoint
 		}
 	})
 }

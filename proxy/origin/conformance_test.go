@@ -90,7 +90,7 @@ func putter(server *testenv.S3) func(*testing.T, string, string, string, []byte)
 
 // options are for the sources, read with the backend's role.
 func (b backend) options(sources ...origin.Source) origin.Options {
-	opt := origin.Options{Region: "us-east-1", Endpoint: b.endpoint, PathStyle: true, Base: static(b.key, b.secret), Sources: sources}
+	opt := origin.Options{Store: origin.Store{Region: "us-east-1", Endpoint: b.endpoint, PathStyle: true, Base: static(b.key, b.secret)}, Sources: sources}
 	for i := range opt.Sources {
 		opt.Sources[i].Role = b.role
 	}
@@ -364,9 +364,11 @@ func TestWebIdentityOnMinIO(t *testing.T) {
 	putter(server)(t, "tiles", "secret/1/0/1.png", "", content(2))
 	role := origin.Role{ARN: "arn:minio:iam:::role/any", WebIdentityTokenFile: tokenFile(t, iss), ScopeDown: true}
 	a := open(t, origin.Options{
-		Region: "us-east-1", Endpoint: server.Endpoint, STSEndpoint: server.Endpoint, PathStyle: true,
-		Base: func(context.Context) (aws.Credentials, error) {
-			return aws.Credentials{}, errors.New("nobody asks for these")
+		Store: origin.Store{
+			Region: "us-east-1", Endpoint: server.Endpoint, STSEndpoint: server.Endpoint, PathStyle: true,
+			Base: func(context.Context) (aws.Credentials, error) {
+				return aws.Credentials{}, errors.New("nobody asks for these")
+			},
 		},
 		Sources: []origin.Source{
 			{ID: "base", Bucket: "tiles", Prefix: "base/", Key: keyOf("base/"), Role: role},

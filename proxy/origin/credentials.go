@@ -51,6 +51,7 @@ type credentialCache struct {
 type credentials struct {
 	aws.Credentials
 	rejection *atomic.Bool // true once S3 or STS has rejected them; nil without keys
+	anonymous bool         // there are no keys, and requests are not signed
 }
 
 // rejected reports whether S3 or STS has called them expired or invalid. Anything newer is better.
@@ -64,6 +65,14 @@ func sameCredentials(a, b credentials) bool {
 type refresh struct {
 	begun time.Time
 	done  chan struct{}
+}
+
+// anonymousCredentials are held forever. Nothing refreshes them.
+func anonymousCredentials() *credentialCache {
+	return &credentialCache{
+		name: "anonymous", changed: make(chan struct{}),
+		held: credentials{Credentials: aws.Credentials{Source: "none: anonymous"}, anonymous: true},
+	}
 }
 
 func newCredentialCache(name string, fetch func(context.Context) (aws.Credentials, error), log *slog.Logger, observe func(string, error)) *credentialCache {
@@ -130,12 +139,15 @@ func (c *credentialCache) look(maxWait time.Duration) (credentials, refresh, err
 }
 
 func (c *credentialCache) valid(now time.Time) bool {
-	return c.held.HasKeys() && (!c.held.CanExpire || now.Before(c.held.Expires))
+	return c.held.anonymous || c.held.HasKeys() && (!c.held.CanExpire || now.Before(c.held.Expires))
 }
 
 // reportRejected notes that S3 or STS called creds expired or invalid. It forces a refresh, which all that
 // report the same credentials share and wait for.
 func (c *credentialCache) reportRejected(creds credentials) {
+	if creds.anonymous {
+		return
+	}
 	creds.rejection.Store(true)
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -150,6 +162,9 @@ func (c *credentialCache) reportRejected(creds credentials) {
 // reportDenied notes that S3 answered AccessDenied. It forces a refresh, for which no request waits: new
 // credentials help where a session was revoked or its role was made anew.
 func (c *credentialCache) reportDenied(creds credentials) {
+	if creds.anonymous {
+		return
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	now := time.Now()

@@ -2,10 +2,10 @@
 // needed. It tells failures apart, makes presigned URLs that stay the same for a while, and issues credentials
 // for a caller's own use.
 //
-// An AWS is what all sources share, and an S3 is one source: a tileset's tiles, or a file. New makes both from
-// Options, Run keeps the credentials fresh, and S3.Fetch is the tile.Fetch that a cache calls.
+// An AWS is what all sources share, and an S3 is one source: a tileset's tiles, or a file. A Store is where a source
+// is: AWS in one region, or another service. New makes all of them from Options, Run keeps the credentials fresh, and S3.Fetch is the tile.Fetch that a cache calls.
 //
-//	a, err := origin.New(ctx, origin.Options{Region: "eu-central-1", Sources: []origin.Source{basemap}})
+//	a, err := origin.New(ctx, origin.Options{Store: origin.Store{Region: "eu-central-1"}, Sources: sources})
 //	…
 //	go a.Run(ctx)
 //	object, err := a.Source("basemap").Fetch(ctx, tile.Key{Z: 7, X: 66, Y: 44, Scale: 1}, tile.Condition{})

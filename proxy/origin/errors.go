@@ -1,13 +1,19 @@
 package origin
 
-// OptionError is a fault in a field of Options that holds for all sources.
+// OptionError is a fault in a field of Options or of one of its stores.
 type OptionError struct {
-	Field   string // of Options, such as Region
+	Store   string // the name of the store whose field it is; "" is the default store, or no store
+	Field   string // such as Region
 	Problem string // e.g. "is not set"
 	Hint    string // what to do about it; may be empty
 }
 
-func (e *OptionError) Error() string { return faultText(e.Field, e.Problem, e.Hint) }
+func (e *OptionError) Error() string {
+	if e.Store != "" {
+		return faultText(e.Store+": "+e.Field, e.Problem, e.Hint)
+	}
+	return faultText(e.Field, e.Problem, e.Hint)
+}
 
 // SourceError is a fault in the Source of that ID. Where several sources share it, such as a session policy for
 // all sources of a role, it is reported once, for the first of them.

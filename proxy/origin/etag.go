@@ -19,7 +19,8 @@ import (
 // So a body whose MD5 is not its ETag is only suspect: the object is read a second time before judgeMismatch
 // decides. A store whose ETags are no MD5s never causes an error, and costs one more request once.
 
-// maxVerified is the largest object whose MD5 is compared with its ETag, since a mismatch reads it again.
+// maxVerified is the largest object whose MD5 is compared with its ETag, since a mismatch reads it again. Where the
+// answer tells no length, a longer body counts as one that cannot be read again.
 const maxVerified = 64 << 20
 
 // etagMeaning is what the ETags of a source have turned out to be.
@@ -33,7 +34,7 @@ const (
 
 // md5Of returns the MD5 that the ETag of a whole object should be, nil where it is known to be something else.
 func (s *S3) md5Of(resp *http.Response) []byte {
-	if resp.ContentLength < 0 || resp.ContentLength > maxVerified || s.etags.Load() == etagIsOther || fips140.Enforced() {
+	if resp.ContentLength > maxVerified || s.etags.Load() == etagIsOther || fips140.Enforced() {
 		return nil
 	}
 	for name := range resp.Header {
@@ -46,8 +47,8 @@ func (s *S3) md5Of(resp *http.Response) []byte {
 	default:
 		return nil // SSE-KMS and its like
 	}
-	etag := resp.Header.Get("Etag")
-	if len(etag) != 2*md5.Size+2 || strongETag(etag) == "" || strings.ToLower(etag) != etag {
+	etag := etagOf(resp.Header)
+	if len(etag) != 2*md5.Size+2 || strings.HasPrefix(etag, "W/") || strings.ToLower(etag) != etag {
 		return nil // with a hyphen: a multipart upload's
 	}
 	sum, err := hex.DecodeString(etag[1 : len(etag)-1])

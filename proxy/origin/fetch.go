@@ -2,6 +2,7 @@ package origin
 
 import (
 	"context"
+	"net/http"
 	"time"
 
 	"tilegate/internal/tile"
@@ -22,10 +23,14 @@ func (s *S3) get(ctx context.Context, r request) (*tile.Object, error) {
 	if err != nil {
 		return nil, err
 	}
-	renewed, resigned := false, false
+	renewed := false
+	var tried [remedies]bool
 	for n := 1; ; n++ {
 		r.creds = creds
 		object, f := s.attempt(ctx, r)
+		if r.plain && (f == nil || f.status < http.StatusInternalServerError && !f.unexplained && f.status > 0) {
+			s.store.noteNoChecksums(s.ID)
+		}
 		if f == nil {
 			return object, nil
 		}
@@ -38,8 +43,14 @@ func (s *S3) get(ctx context.Context, r request) (*tile.Object, error) {
 				renewed, retry = true, err == nil && !sameCredentials(newer, creds)
 				creds = newer
 			}
-		case newSignature:
-			retry, resigned = !resigned, true
+		case newSignature, newRegion, noChecksum, noCondition:
+			retry, tried[f.remedy] = !tried[f.remedy], true
+			switch f.remedy {
+			case noChecksum:
+				r.plain = true
+			case noCondition:
+				r.cond.IfNoneMatch, r.cond.IfModifiedSince = "", time.Time{}
+			}
 		case tryAgain, trySlower:
 			retry = n < s.aws.attempts && s.retries.spend() && backoff(ctx, n)
 		}
@@ -82,4 +93,11 @@ func (s *S3) attempt(ctx context.Context, r request) (*tile.Object, *fault) {
 		s.reportSuccess(r.name)
 	}
 	return object, f
+}
+
+// noteNoChecksums remembers that the store refuses requests that ask for a checksum.
+func (st *store) noteNoChecksums(source string) {
+	if st.noChecksums.CompareAndSwap(false, true) {
+		st.aws.opt.Logger.Info("the store refuses x-amz-checksum-mode: bodies are compared with their ETags only", "store", st.title(), "source", source)
+	}
 }

@@ -10,8 +10,6 @@ import (
 	"time"
 
 	"tilegate/internal/tile"
-
-	"github.com/aws/smithy-go/encoding/httpbinding"
 )
 
 // GetObject is the one call that every miss makes. The SDK's version costs as much as all the rest of a
@@ -30,64 +28,99 @@ type request struct {
 	span  span   // the part of the object that is wanted
 	cond  tile.Condition
 	probe bool // asks for the first byte alone, to learn whether the object can be read; see drainProbe
+	plain bool // does not ask for a checksum, since the store refused that
 	creds credentials
+}
+
+// conditional reports whether the answer may be 304.
+func (r *request) conditional() bool {
+	return r.cond.IfNoneMatch != "" || !r.cond.IfModifiedSince.IsZero()
 }
 
 func (r *request) secrets() []string { return []string{r.creds.SecretAccessKey, r.creds.SessionToken} }
 
-// send signs and sends a request once, and learns S3's clock from the answer. Every answer other than an
-// object becomes a fault.
+// acceptGzip keeps Google's service from unpacking what is stored gzipped: unpacked objects have no length, no
+// strong ETag and no ranges. The header is not signed, as Google's front ends change it.
+// https://docs.cloud.google.com/storage/docs/transcoding
+var acceptGzip = []string{"gzip"}
+
+// send signs and sends a request once, and learns from a refusal how it has to be sent. Every answer other than
+// an object becomes a fault.
 func (s *S3) send(ctx context.Context, r request) (*http.Response, *fault) {
-	u := s.endpoint.url
-	u.RawPath = u.EscapedPath() + "/" + httpbinding.EscapePath(r.name, false)
-	u.Path += "/" + r.name
+	at := s.endpoint.Load()
+	u := at.object(r.name)
 	header := http.Header{"User-Agent": userAgent, "X-Amz-Content-Sha256": {emptyPayload}}
+	checked := false
 	if wanted := r.byteRange(); wanted != "" {
-		header["Range"] = []string{wanted}
-	} else {
-		header["X-Amz-Checksum-Mode"] = []string{"ENABLED"} // S3 keeps no checksums of ranges
+		header["Range"] = []string{wanted} // S3 keeps no checksums of ranges
+	} else if checked = !r.plain && !s.store.noChecksums.Load(); checked {
+		header["X-Amz-Checksum-Mode"] = []string{"ENABLED"}
 	}
 	if r.cond.IfMatch != "" {
 		header["If-Match"] = []string{r.cond.IfMatch}
 	}
 	if r.cond.IfNoneMatch != "" {
 		header["If-None-Match"] = []string{r.cond.IfNoneMatch}
+	} else if !r.cond.IfModifiedSince.IsZero() {
+		header["If-Modified-Since"] = []string{r.cond.IfModifiedSince.UTC().Format(http.TimeFormat)}
 	}
-	req := &http.Request{Method: http.MethodGet, URL: &u, Host: u.Host, Header: header, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1}
-	skew := s.aws.clockSkew()
-	if err := s.aws.signer.SignHTTP(ctx, r.creds.Credentials, req, emptyPayload, s.endpoint.service, s.endpoint.region, time.Now().Add(skew)); err != nil {
+	req := &http.Request{Method: http.MethodGet, URL: u, Host: u.Host, Header: header, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1}
+	if s.store.RequestPayer {
+		header["X-Amz-Request-Payer"] = []string{"requester"}
+	}
+	skew := s.store.clockSkew()
+	if r.creds.anonymous {
+		// Nothing is signed.
+	} else if err := s.store.signer.SignHTTP(ctx, r.creds.Credentials, req, emptyPayload, at.service, at.region, time.Now().Add(skew)); err != nil {
 		return nil, badAnswer("cannot sign: %s", sanitize(err.Error(), r.secrets()))
 	}
+	header["Accept-Encoding"] = acceptGzip
 	sent := time.Now()
-	resp, err := s.aws.client.do(ctx, req)
+	resp, err := s.store.client.do(ctx, req)
 	if err != nil {
 		return nil, classifyNoAnswer(ctx, err, r.secrets())
 	}
-	s.aws.noteClock(resp.Header, sent)
 	switch {
 	case resp.StatusCode == http.StatusOK, resp.StatusCode == http.StatusPartialContent,
 		resp.StatusCode == http.StatusRequestedRangeNotSatisfiable && r.probe: // an empty object can be read
 		return resp, nil
 	}
 	f := errorDocument(ctx, resp, r.secrets())
-	if (f.code == "RequestTimeTooSkewed" || f.code == "SignatureDoesNotMatch") && (s.aws.clockSkew()-skew).Abs() >= noticeableSkew {
-		f.remedy = newSignature
+	switch {
+	case f.skewed:
+		s.store.noteClock(resp.Header, sent)
+		if (s.store.clockSkew() - skew).Abs() >= noticeableSkew {
+			f.remedy = newSignature
+		}
+	case f.region != "":
+		if s.learnRegion(ctx, f.region); s.endpoint.Load().region != at.region {
+			f.remedy = newRegion
+		}
+	case checked && f.unexplained && (f.status == http.StatusBadRequest || f.status == http.StatusNotImplemented):
+		f.remedy = noChecksum
+	case f.status == http.StatusPreconditionFailed && r.cond.IfMatch == "" && r.conditional():
+		f.remedy = noCondition
 	}
 	return nil, f
 }
+
+// errorDoc is what S3 says in an error document.
+type errorDoc struct{ Code, Message, Region, Endpoint string }
 
 // errorDocument reads what S3 sends instead of an object. It reads to the end, so that the connection can
 // be used again.
 func errorDocument(ctx context.Context, resp *http.Response, secrets []string) *fault {
 	defer func() { _ = resp.Body.Close() }()
-	var doc struct{ Code, Message string }
+	var doc errorDoc
 	_ = xml.NewDecoder(resp.Body).Decode(&doc) // a document that is not S3's has no code
 	_, err := io.Copy(io.Discard, resp.Body)
 	left := ctx.Err() // looked at once: the caller may leave right after it
 	if left != nil || errors.Is(err, errStalled) {
 		return classifyNoAnswer(ctx, cmp.Or(left, err), secrets)
 	}
-	return classifyAnswer(resp.StatusCode, resp.Header, doc.Code, doc.Message, resp.Header.Get("X-Amz-Request-Id"), secrets)
+	f := classifyAnswer(resp.StatusCode, resp.Header, doc, resp.Header.Get("X-Amz-Request-Id"), secrets)
+	f.unexplained = f.unexplained && err == nil // the rest may have told more
+	return f
 }
 
 // drainProbe reads the body of a probe to its end, so that the connection can be used again. A store that

@@ -70,8 +70,9 @@ func startServer(t testing.TB, of fakeaws.Options, changes ...change) *world {
 	w := &world{Server: server, log: &logBuffer{}, seen: &observed{}}
 	role := fakeaws.Role{ARN: roleARN, Policy: readAndList, TrustedUsers: []string{"AKIAUSER"}, MaxDuration: 12 * time.Hour}
 	opt := origin.Options{
-		Region: "us-east-1", Endpoint: server.URL(), STSEndpoint: server.URL(), PathStyle: true,
-		Base: static("AKIAUSER", "user-secret"),
+		Store: origin.Store{
+			Region: "us-east-1", Endpoint: server.URL(), STSEndpoint: server.URL(), PathStyle: true, Base: static("AKIAUSER", "user-secret"),
+		},
 		Sources: []origin.Source{{
 			ID: "base", Bucket: "tiles", Prefix: "base/", Key: keyOf("base/"), Canary: tile.Key{},
 			Role: origin.Role{ARN: roleARN},
@@ -241,7 +242,7 @@ func stub(t testing.TB, answer http.HandlerFunc, changes ...func(*origin.Options
 	t.Helper()
 	server := httptest.NewServer(answer)
 	opt := origin.Options{
-		Endpoint: server.URL, PathStyle: true, Base: static("AKIAUSER", "user-secret"),
+		Store:   origin.Store{Endpoint: server.URL, PathStyle: true, Base: static("AKIAUSER", "user-secret")},
 		Sources: []origin.Source{{ID: "base", Bucket: "tiles", Prefix: "base/", Key: keyOf("base/"), MissingOn403: origin.Never}},
 	}
 	for _, c := range changes {

@@ -11,7 +11,7 @@ import (
 // conditional gives the answers to conditions and ranges their meaning (RFC 9110 sections 13 and 14).
 func conditional(f *fault, r request) *fault {
 	switch {
-	case f.status == http.StatusNotModified && r.cond.IfNoneMatch != "":
+	case f.status == http.StatusNotModified && r.conditional():
 		f.class = tile.ErrNotModified
 	case f.status == http.StatusPreconditionFailed && r.cond.IfMatch != "",
 		f.status == http.StatusRequestedRangeNotSatisfiable && (r.cond.IfMatch != "" || r.cond.Offset > 0): // it has become shorter
@@ -29,7 +29,7 @@ func (s *S3) object(ctx context.Context, resp *http.Response, r request) (*tile.
 	modified, _ := http.ParseTime(h.Get("Last-Modified")) // zero where S3 does not tell
 	b := &body{ReadCloser: resp.Body, s: s, ctx: ctx, name: r.name}
 	o := &tile.Object{
-		Body: b, Size: resp.ContentLength, ETag: strongETag(h.Get("Etag")), LastModified: modified,
+		Body: b, Size: resp.ContentLength, ETag: etagOf(h), LastModified: modified,
 		Encoding: storedEncoding(h.Get("Content-Encoding")),
 	}
 	switch {
@@ -46,13 +46,27 @@ func (s *S3) object(ctx context.Context, resp *http.Response, r request) (*tile.
 	return o, nil
 }
 
-// strongETag returns an ETag that conditions may be built on: quoted and not weak (RFC 9110 section
-// 8.8.3). For any other it returns "".
-func strongETag(etag string) string {
-	if len(etag) < 2 || etag[0] != '"' || etag[len(etag)-1] != '"' || strings.Contains(etag[1:len(etag)-1], `"`) {
+// etagOf returns an answer's ETag, strong or weak (RFC 9110 section 8.8.3). Some services leave the quotes out; they
+// are added. For anything else it returns "".
+func etagOf(h http.Header) string {
+	etag := h.Get("Etag")
+	weak, opaque := "", etag
+	if rest, ok := strings.CutPrefix(etag, "W/"); ok {
+		weak, opaque = "W/", rest
+	}
+	if inner, quoted := strings.CutPrefix(opaque, `"`); quoted {
+		if opaque, quoted = strings.CutSuffix(inner, `"`); !quoted {
+			return ""
+		}
+	} else if weak != "" || opaque == "" {
 		return ""
 	}
-	return etag
+	for i := range len(opaque) {
+		if c := opaque[i]; c <= ' ' || c == '"' || c == 0x7f {
+			return ""
+		}
+	}
+	return weak + `"` + opaque + `"`
 }
 
 // storedEncoding drops aws-chunked from a Content-Encoding. Some uploaders leave it behind, but it described

@@ -12,18 +12,12 @@ import (
 	"time"
 
 	"tilegate/internal/tile"
-
-	"github.com/aws/aws-sdk-go-v2/aws"
 )
 
-// Options of an AWS. A field that is zero has the default that its comment states. Where an option says
-// nothing, the standard AWS variables and files decide (AWS_REGION, AWS_ENDPOINT_URL_S3, AWS_CA_BUNDLE,
-// AWS_MAX_ATTEMPTS, …).
+// Options of an AWS. A field that is zero has the default that its comment states.
 type Options struct {
-	Region      string // default: the region of AWS_REGION; us-east-1 where Endpoint is set
-	Endpoint    string // URL of an S3-compatible service; default: AWS
-	STSEndpoint string // URL; default: AWS. Required where Endpoint is set and a source has a role
-	PathStyle   bool   // the bucket is in the path of URLs, not in the host name
+	Store          // the default one
+	Stores []Store // the others
 
 	FirstByte time.Duration // longest wait for S3's headers, and for a whole error document; default 30 s
 	Progress  time.Duration // longest wait for the next byte of a body; default 10 s
@@ -35,17 +29,16 @@ type Options struct {
 	Logger  *slog.Logger // default: nothing is logged
 	Observe Observer
 
-	// Base returns the credentials that need no role. Default: the SDK's default chain, which is read anew
-	// at each call. With Base, the standard variables and files are not read.
-	Base func(context.Context) (aws.Credentials, error)
 	// Dial opens connections to S3 and STS. Default: the network.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 }
 
 // Source says where the bytes of one tileset or file are.
 type Source struct {
-	ID           string // of the tileset, or "file:" and the file's; logs, metrics and errors name the source by it
-	Bucket       string
+	ID           string                // of the tileset, or "file:" and the file's; logs, metrics and errors name the source by it
+	Store        string                // the name of its store; "" is the default one
+	Region       string                // of the bucket, where it is not the store's
+	Bucket       string                // its name, or the ARN or alias of an access point
 	Prefix       string                // of every key: the part before the first placeholder; the whole key of a file
 	Key          func(tile.Key) string // the key of a tile's object
 	Canary       tile.Key              // a tile that likely exists: one at minzoom
@@ -85,7 +78,10 @@ type Role struct {
 
 func (r Role) isZero() bool { return r.ARN == "" }
 
-// id is equal for equal roles. Sources with equal roles share their credentials.
+// identity is equal for sources that share their credentials: those of one store with equal roles.
+func (src *Source) identity() string { return fmt.Sprintf("%q %s", src.Store, src.Role.id()) }
+
+// id is equal for equal roles.
 func (r Role) id() string {
 	var tags strings.Builder
 	for _, k := range slices.Sorted(maps.Keys(r.Tags)) {
@@ -110,7 +106,7 @@ func withDefaults(opt Options) Options {
 	opt.Progress = cmp.Or(opt.Progress, 10*time.Second)
 	opt.PresignExpires = cmp.Or(opt.PresignExpires, 15*time.Minute)
 	opt.PresignWindow = cmp.Or(opt.PresignWindow, 5*time.Minute)
-	opt.Sources = slices.Clone(opt.Sources)
+	opt.Sources, opt.Stores = slices.Clone(opt.Sources), slices.Clone(opt.Stores)
 	if opt.Logger == nil {
 		opt.Logger = slog.New(slog.DiscardHandler)
 	}

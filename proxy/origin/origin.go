@@ -5,39 +5,29 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
 	"slices"
 	"sync"
 	"sync/atomic"
-
-	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
-	"github.com/aws/aws-sdk-go-v2/service/s3"
-	"github.com/aws/aws-sdk-go-v2/service/sts"
 )
 
-// AWS is what all sources share: clients, credentials, and what has been learnt about S3.
+// AWS is what all sources share: stores, with their credentials and what has been learnt about them.
 type AWS struct {
 	opt      Options
-	attempts int         // most attempts of one request, the first included
-	client   *httpClient // to S3
-	signer   *v4.Signer
-	s3       *s3.Client // for all calls but GetObject, which getobject.go makes
-	presign  *s3.PresignClient
-	sts      *sts.Client
-	skew     atomic.Int64       // nanoseconds that S3's clock is ahead of this machine's
-	base     *credentialCache   // nil where every role has a token file
-	caches   []*credentialCache // all of them, base included
+	attempts int               // most attempts of one request, the first included
+	stores   map[string]*store // by name
+	caches   []*credentialCache
 	sources  map[string]*S3
 
-	transports []*http.Transport
-	vendSlots  chan struct{} // holds one element for each Vend under way
+	vendSlots chan struct{} // holds one element for each Vend under way
 }
 
 // S3 is the origin of one source's tiles. Its methods may be called from several goroutines at once.
 type S3 struct {
 	*Source
 	aws         *AWS
-	endpoint    endpoint
+	store       *store
+	endpoint    atomic.Pointer[endpoint]
+	moved       atomic.Bool // S3 has named another region
 	credentials *credentialCache
 	gate        gate
 	retries     retryBudget
@@ -52,29 +42,56 @@ type S3 struct {
 // the options, with errors.Join. Where the AWS environment variables and files cannot be read, that is its error.
 func New(ctx context.Context, opt Options) (*AWS, error) {
 	opt = withDefaults(opt)
-	cfg, err := loadConfig(ctx, opt)
-	if err != nil {
-		return nil, fmt.Errorf("the AWS environment variables and files: %w", err)
-	}
 	a := &AWS{
 		opt:       opt,
-		attempts:  cmp.Or(cfg.RetryMaxAttempts, maxAttempts),
+		stores:    make(map[string]*store, 1+len(opt.Stores)),
 		sources:   make(map[string]*S3, len(opt.Sources)),
 		vendSlots: make(chan struct{}, maxVending),
 	}
-	a.newClients(cfg)
-	faults := a.checkOptions()
-	for i := range opt.Sources {
-		src := &opt.Sources[i]
+	var faults []error
+	for i := -1; i < len(opt.Stores); i++ {
+		s := &a.opt.Store
+		if i >= 0 {
+			s = &a.opt.Stores[i]
+		}
+		if a.stores[s.Name] != nil {
+			faults = append(faults, &OptionError{s.Name, "Name", "is another store's, too", ""})
+			continue
+		}
+		st, cfg, err := a.newStore(ctx, s)
+		if err != nil {
+			return nil, err
+		}
+		if i < 0 {
+			a.attempts = cmp.Or(cfg.RetryMaxAttempts, maxAttempts)
+		}
+		a.stores[s.Name] = st
+		if i >= 0 || len(opt.Stores) == 0 || a.uses(s.Name) {
+			faults = append(faults, st.check()...)
+		}
+	}
+	faults = append(faults, a.checkOptions()...)
+	for i := range a.opt.Sources {
+		src := &a.opt.Sources[i]
 		faults = append(faults, a.checkSource(src)...)
-		at, err := a.resolve(ctx, src.Bucket)
-		if err != nil && a.region() != "" { // without a region no bucket has an endpoint
+		st := a.stores[src.Store]
+		if st == nil {
+			continue
+		}
+		at, err := st.resolve(ctx, src.Bucket, cmp.Or(src.Region, st.region()))
+		if err != nil && st.region() != "" { // without a region no bucket has an endpoint
 			faults = append(faults, &SourceError{ID: src.ID, Field: "Bucket", Problem: err.Error()})
 		}
-		a.sources[src.ID] = &S3{Source: src, aws: a, endpoint: at, gate: gate{limit: maxConcurrency}, retries: retryBudget{left: retryBurst}}
+		s := &S3{Source: src, aws: a, store: st, gate: gate{limit: maxConcurrency}, retries: retryBudget{left: retryBurst}}
+		s.endpoint.Store(&at)
+		a.sources[src.ID] = s
 	}
-	for _, sources := range byRole(opt.Sources) {
-		cache, err := a.cacheForRole(sources)
+	for _, sources := range byIdentity(a.opt.Sources) {
+		st := a.stores[sources[0].Store]
+		if st == nil {
+			continue
+		}
+		cache, err := st.cacheForRole(sources)
 		if err != nil {
 			faults = append(faults, err)
 			continue
@@ -89,21 +106,14 @@ func New(ctx context.Context, opt Options) (*AWS, error) {
 	return a, nil
 }
 
-func (a *AWS) region() string { return a.s3.Options().Region }
+// uses reports whether a source is in the store of that name.
+func (a *AWS) uses(store string) bool {
+	return slices.ContainsFunc(a.opt.Sources, func(src Source) bool { return src.Store == store })
+}
 
 func (a *AWS) checkOptions() (faults []error) {
-	if a.region() == "" {
-		faults = append(faults, &OptionError{"Region", "is not set, nor is AWS_REGION, nor a region in the shared files' profile", "write eu-central-1"})
-	}
-	hasRole := func(src Source) bool { return !src.Role.isZero() }
-	if a.lacksSTS() && slices.ContainsFunc(a.opt.Sources, hasRole) {
-		faults = append(faults, &OptionError{
-			"STSEndpoint", "is required by a role where S3 is not AWS's",
-			"often it is the same URL; write https://sts.REGION.amazonaws.com when the endpoint leads to AWS after all",
-		})
-	}
 	if a.opt.PresignExpires < a.opt.PresignWindow+minURLLife {
-		faults = append(faults, &OptionError{"PresignExpires", fmt.Sprintf("is %s, less than PresignWindow (%s) and %s more", a.opt.PresignExpires, a.opt.PresignWindow, minURLLife), ""})
+		faults = append(faults, &OptionError{Field: "PresignExpires", Problem: fmt.Sprintf("is %s, less than PresignWindow (%s) and %s more", a.opt.PresignExpires, a.opt.PresignWindow, minURLLife)})
 	}
 	return faults
 }
@@ -116,6 +126,9 @@ func (a *AWS) checkSource(src *Source) (faults []error) {
 	if a.sources[src.ID] != nil {
 		fault("ID", "is another source's, too")
 	}
+	if a.stores[src.Store] == nil {
+		fault("Store", fmt.Sprintf("%q is no store", src.Store))
+	}
 	if src.Vend && src.Role.isZero() {
 		fault("Vend", "needs a role to assume for the caller")
 	}
@@ -125,12 +138,13 @@ func (a *AWS) checkSource(src *Source) (faults []error) {
 	return faults
 }
 
-// byRole groups the sources that share a role. The groups, and the sources of each, are in the given order.
-func byRole(sources []Source) [][]*Source {
+// byIdentity groups the sources that share a store and a role. The groups, and the sources of each, are in the
+// given order.
+func byIdentity(sources []Source) [][]*Source {
 	var groups [][]*Source
 	index := map[string]int{}
 	for i := range sources {
-		id := sources[i].Role.id()
+		id := sources[i].identity()
 		n, known := index[id]
 		if !known {
 			n = len(groups)
@@ -149,8 +163,10 @@ func (a *AWS) Source(id string) *S3 { return a.sources[id] }
 // Ready can tell whether S3 answers.
 func (a *AWS) Run(ctx context.Context) {
 	defer func() {
-		for _, t := range a.transports {
-			t.CloseIdleConnections()
+		for _, st := range a.stores {
+			for _, t := range st.transports {
+				t.CloseIdleConnections()
+			}
 		}
 	}()
 	var wg sync.WaitGroup

@@ -104,7 +104,7 @@ func TestScopedDownCredentialsReadNothingElse(t *testing.T) {
 }
 
 func TestPolicyThatIsTooLongIsRefusedAtStart(t *testing.T) {
-	opt := origin.Options{Region: "us-east-1", Base: static("A", "B")}
+	opt := origin.Options{Store: origin.Store{Region: "us-east-1", Base: static("A", "B")}}
 	for i := range 40 {
 		opt.Sources = append(opt.Sources, source(fmt.Sprintf("t%02d", i), "tiles", strings.Repeat("long", 10)+fmt.Sprint(i)+"/"))
 	}
@@ -132,20 +132,20 @@ func TestPackedPolicyTooLargeIsExplained(t *testing.T) {
 
 func TestFaultsInTheOptionsAreAllTold(t *testing.T) {
 	_, err := origin.New(t.Context(), origin.Options{
-		Base: static("A", "B"), PresignExpires: 5 * 60e9, PresignWindow: 5 * 60e9,
+		Store: origin.Store{Base: static("A", "B")}, PresignExpires: 5 * 60e9, PresignWindow: 5 * 60e9,
 		Sources: []origin.Source{{ID: "a", Vend: true}, {ID: "a"}},
 	})
 	if got, want := faultyFields(err), []string{"Region", "PresignExpires", "a Vend", "a Literals", "a ID"}; !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q: %v", got, want, err)
 	}
 	_, err = origin.New(t.Context(), origin.Options{
-		Base: static("A", "B"), Endpoint: "http://127.0.0.1:9000",
+		Store:   origin.Store{Base: static("A", "B"), Endpoint: "http://127.0.0.1:9000"},
 		Sources: []origin.Source{{ID: "a", Bucket: "tiles", Role: origin.Role{ARN: roleARN}}, {ID: "b", Bucket: "tiles", Role: origin.Role{ARN: roleARN}}},
 	})
 	if got := faultyFields(err); !slices.Equal(got, []string{"STSEndpoint"}) {
 		t.Errorf("a role on a custom endpoint: got %q, %v", got, err)
 	}
-	_, err = origin.New(t.Context(), origin.Options{Region: "us-east-1", Base: static("A", "B"), Sources: []origin.Source{{ID: "a", Bucket: "tiles--use1-az4--x-s3"}, {ID: "b", Bucket: "tiles"}}})
+	_, err = origin.New(t.Context(), origin.Options{Store: origin.Store{Region: "us-east-1", Base: static("A", "B")}, Sources: []origin.Source{{ID: "a", Bucket: "tiles--use1-az4--x-s3"}, {ID: "b", Bucket: "tiles"}}})
 	if got := faultyFields(err); !slices.Equal(got, []string{"a Bucket"}) {
 		t.Errorf("a directory bucket: got %q, %v", got, err)
 	}

@@ -124,11 +124,11 @@ func (s *S3) probeReadable(ctx context.Context, creds credentials) string {
 }
 
 // probe asks for an object's first byte, and returns nil where it can be read. It bypasses the gate and the
-// retries, but is signed a second time where S3's answer has corrected the clock.
+// retries, but is signed a second time where S3's answer has corrected the clock or the region.
 func (s *S3) probe(ctx context.Context, name string, creds credentials) *fault {
 	r := request{name: name, probe: true, creds: creds}
 	resp, f := s.send(ctx, r)
-	if f != nil && f.remedy == newSignature {
+	if f != nil && (f.remedy == newSignature || f.remedy == newRegion) {
 		resp, f = s.send(ctx, r)
 	}
 	if f == nil {

@@ -71,7 +71,7 @@ func (c *credentialCache) refresh(ctx context.Context) time.Duration {
 		return never // run ends; this is no failure of STS
 	}
 	now := time.Now()
-	creds := credentials{fetched, new(atomic.Bool)}
+	creds := credentials{Credentials: fetched, rejection: new(atomic.Bool)}
 	if sameCredentials(creds, c.held) {
 		creds.rejection = c.held.rejection
 	}

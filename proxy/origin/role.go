@@ -12,21 +12,23 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/config"
-	"github.com/aws/smithy-go/logging"
 )
 
 // cacheForRole makes the credential cache of sources that share a role.
-func (a *AWS) cacheForRole(sources []*Source) (*credentialCache, error) {
+func (st *store) cacheForRole(sources []*Source) (*credentialCache, error) {
+	if st.Anonymous {
+		return anonymousCredentials(), nil
+	}
 	role := sources[0].Role
-	if (role.isZero() || role.WebIdentityTokenFile == "") && a.base == nil {
-		a.base = a.newCache("default credential chain", a.baseCredentials)
+	if (role.isZero() || role.WebIdentityTokenFile == "") && st.base == nil {
+		st.base = st.aws.newCache(st.baseName(), st.baseCredentials)
 	}
 	if role.isZero() {
-		return a.base, nil
+		return st.base, nil
 	}
 	policy := ""
 	if role.ScopeDown {
-		if policy = sessionPolicy(partition(role.ARN), sources, false, a.usesKMS()); len(policy) > maxPolicy {
+		if policy = sessionPolicy(partition(role.ARN), sources, false, st.usesKMS()); len(policy) > maxPolicy {
 			return nil, &SourceError{
 				sources[0].ID, "Role.ScopeDown",
 				fmt.Sprintf("the session policy for %s takes %d characters of %d that AWS allows; the longest prefix is s3://%s", idsOf(sources), len(policy), maxPolicy, longestPrefix(sources)),
@@ -36,8 +38,8 @@ func (a *AWS) cacheForRole(sources []*Source) (*credentialCache, error) {
 	}
 	duration := cmp.Or(role.Duration, time.Hour)
 	session := cmp.Or(role.SessionName, "tilegate")
-	return a.newCache("role "+a.roleName(role), func(ctx context.Context) (aws.Credentials, error) {
-		return a.assume(ctx, a.base.RetrieveLate, role, session, policy, duration)
+	return st.aws.newCache("role "+st.aws.roleName(role), func(ctx context.Context) (aws.Credentials, error) {
+		return st.assume(ctx, st.base.RetrieveLate, role, session, policy, duration)
 	}), nil
 }
 
@@ -58,24 +60,28 @@ func (a *AWS) roleName(r Role) string {
 	return unique
 }
 
-// lacksSTS reports whether S3 is another service's while no STS of it is known. AWS's own STS knows nothing of
-// that service's users.
-func (a *AWS) lacksSTS() bool {
-	return a.s3.Options().BaseEndpoint != nil && a.sts.Options().BaseEndpoint == nil
+// baseName is the name of the base credentials, fit for a metric's label and for /ready.
+func (st *store) baseName() string {
+	switch {
+	case st.Profile != "":
+		return st.qualified("profile " + st.Profile)
+	case st.AccessKeyID != "":
+		return st.qualified("configured keys")
+	}
+	return st.qualified("default credential chain")
 }
-
-// usesKMS reports whether objects may be encrypted with a KMS key. Only AWS's own S3 decrypts with KMS, and
-// MinIO refuses a policy that names it.
-func (a *AWS) usesKMS() bool { return a.s3.Options().BaseEndpoint == nil }
 
 // baseCredentials reads the SDK's chain anew at each call: environment, shared files, SSO, container and
 // instance metadata. It caches nothing, as the credentialCache does that; so a change by an operator counts.
 // https://docs.aws.amazon.com/sdkref/latest/guide/standardized-credentials.html
-func (a *AWS) baseCredentials(ctx context.Context) (aws.Credentials, error) {
-	if a.opt.Base != nil {
-		return a.opt.Base(ctx)
+func (st *store) baseCredentials(ctx context.Context) (aws.Credentials, error) {
+	switch {
+	case st.Base != nil:
+		return st.Base(ctx)
+	case st.AccessKeyID != "":
+		return aws.Credentials{AccessKeyID: st.AccessKeyID, SecretAccessKey: st.SecretAccessKey, SessionToken: st.SessionToken, Source: "configuration"}, nil
 	}
-	cfg, err := config.LoadDefaultConfig(ctx, config.WithRegion(a.opt.Region), config.WithLogger(logging.Nop{}))
+	cfg, err := config.LoadDefaultConfig(ctx, st.loadOptions()...)
 	if err != nil {
 		return aws.Credentials{}, &fault{class: tile.ErrNoCredentials, text: sanitize(err.Error(), nil)}
 	}

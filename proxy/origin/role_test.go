@@ -185,7 +185,7 @@ func TestStandardVariablesAndFilesMeanWhatTheyAlwaysMean(t *testing.T) {
 			withoutAWS(t)
 			set(t)
 			t.Setenv("AWS_ENDPOINT_URL_S3", w.URL())
-			a := open(t, origin.Options{PathStyle: true, Sources: []origin.Source{{ID: "base", Bucket: "tiles", Prefix: "base/", Key: keyOf("base/")}}})
+			a := open(t, origin.Options{Store: origin.Store{PathStyle: true}, Sources: []origin.Source{{ID: "base", Bucket: "tiles", Prefix: "base/", Key: keyOf("base/")}}})
 			if _, body, err := read(a.Source("base").Fetch(t.Context(), tile101, tile.Condition{})); err != nil || !bytes.Equal(body, content(1)) {
 				t.Errorf("got %d bytes, error %v", len(body), err)
 			}
@@ -195,7 +195,7 @@ func TestStandardVariablesAndFilesMeanWhatTheyAlwaysMean(t *testing.T) {
 
 func TestNoCredentialsAnywhere(t *testing.T) {
 	withoutAWS(t)
-	a := open(t, origin.Options{Region: "eu-central-1", Sources: []origin.Source{{ID: "base", Bucket: "tiles", Prefix: "base/", Key: keyOf("base/")}}})
+	a := open(t, origin.Options{Store: origin.Store{Region: "eu-central-1"}, Sources: []origin.Source{{ID: "base", Bucket: "tiles", Prefix: "base/", Key: keyOf("base/")}}})
 	_, err := a.Source("base").Fetch(t.Context(), tile101, tile.Condition{})
 	if !errors.Is(err, tile.ErrNoCredentials) || !strings.Contains(err.Error(), "set AWS_ACCESS_KEY_ID") {
 		t.Errorf("got %v", err)

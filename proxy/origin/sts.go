@@ -29,10 +29,10 @@ type provider func(context.Context) (credentials, error)
 
 // assume calls STS for a role's credentials, a second time where the first answer has corrected the clock. An
 // empty policy is none.
-func (a *AWS) assume(ctx context.Context, base provider, role Role, session, policy string, d time.Duration) (aws.Credentials, error) {
-	call := func() (aws.Credentials, error) { return a.assumeRole(ctx, base, role, session, policy, d) }
+func (st *store) assume(ctx context.Context, base provider, role Role, session, policy string, d time.Duration) (aws.Credentials, error) {
+	call := func() (aws.Credentials, error) { return st.assumeRole(ctx, base, role, session, policy, d) }
 	if role.WebIdentityTokenFile != "" {
-		call = func() (aws.Credentials, error) { return a.assumeRoleWithWebIdentity(ctx, role, session, policy, d) }
+		call = func() (aws.Credentials, error) { return st.assumeRoleWithWebIdentity(ctx, role, session, policy, d) }
 	}
 	creds, err := call()
 	var f *fault
@@ -42,7 +42,7 @@ func (a *AWS) assume(ctx context.Context, base provider, role Role, session, pol
 	return creds, err
 }
 
-func (a *AWS) assumeRole(ctx context.Context, base provider, role Role, session, policy string, d time.Duration) (aws.Credentials, error) {
+func (st *store) assumeRole(ctx context.Context, base provider, role Role, session, policy string, d time.Duration) (aws.Credentials, error) {
 	creds, err := base(ctx)
 	if err != nil {
 		return aws.Credentials{}, err
@@ -54,11 +54,11 @@ func (a *AWS) assumeRole(ctx context.Context, base provider, role Role, session,
 	for _, k := range slices.Sorted(maps.Keys(role.Tags)) {
 		in.Tags = append(in.Tags, types.Tag{Key: aws.String(k), Value: aws.String(role.Tags[k])})
 	}
-	out, err := a.sts.AssumeRole(withCredentials(ctx, creds.Credentials), in)
+	out, err := st.sts.AssumeRole(withCredentials(ctx, creds.Credentials), in)
 	if err != nil {
 		f := stsFault(ctx, err, assumeRoleHints, creds.SecretAccessKey, creds.SessionToken)
 		if f.remedy == newCredentials {
-			a.base.reportRejected(creds)
+			st.base.reportRejected(creds)
 		}
 		return aws.Credentials{}, f
 	}
@@ -67,7 +67,7 @@ func (a *AWS) assumeRole(ctx context.Context, base provider, role Role, session,
 
 // assumeRoleWithWebIdentity needs no AWS credentials: a token proves who this is, which the platform keeps
 // fresh in a file.
-func (a *AWS) assumeRoleWithWebIdentity(ctx context.Context, role Role, session, policy string, d time.Duration) (aws.Credentials, error) {
+func (st *store) assumeRoleWithWebIdentity(ctx context.Context, role Role, session, policy string, d time.Duration) (aws.Credentials, error) {
 	token, err := os.ReadFile(role.WebIdentityTokenFile)
 	if err == nil && len(token) > maxTokenFile {
 		err = fmt.Errorf("%s is too long for a token", role.WebIdentityTokenFile)
@@ -79,7 +79,7 @@ func (a *AWS) assumeRoleWithWebIdentity(ctx context.Context, role Role, session,
 		RoleArn: &role.ARN, RoleSessionName: &session, DurationSeconds: seconds(d),
 		Policy: optional(policy), WebIdentityToken: aws.String(strings.TrimSpace(string(token))),
 	}
-	out, err := a.sts.AssumeRoleWithWebIdentity(ctx, in)
+	out, err := st.sts.AssumeRoleWithWebIdentity(ctx, in)
 	if err != nil {
 		return aws.Credentials{}, stsFault(ctx, err, webIdentityHints, *in.WebIdentityToken)
 	}

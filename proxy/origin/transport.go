@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptrace"
+	"net/url"
 	"time"
 
 	"tilegate/internal/tile"
@@ -52,11 +53,27 @@ func newHTTPClient(firstByte time.Duration, dial func(context.Context, string, s
 		t.ForceAttemptHTTP2 = false // S3 speaks HTTP/1.1 alone
 		t.DisableCompression = true // objects that are stored gzipped are passed on as they are
 		t.MaxResponseHeaderBytes = 64 << 10
+		t.OnProxyConnectResponse = func(_ context.Context, proxy *url.URL, _ *http.Request, answer *http.Response) error {
+			if answer.StatusCode != http.StatusOK {
+				return &proxyRefusal{proxy.Host, answer.StatusCode}
+			}
+			return nil
+		}
 	})
 }
 
+// proxyRefusal says that an HTTP proxy does not connect to S3.
+type proxyRefusal struct {
+	host   string
+	status int
+}
+
+func (e *proxyRefusal) Error() string {
+	return fmt.Sprintf("the proxy %s answered %d", e.host, e.status)
+}
+
 // httpClient sends requests to S3 or STS. It follows no redirects: a signature holds for one host, and S3's
-// 301 names another region, which the operator has to configure.
+// 301 names another region, which endpoint.go learns.
 type httpClient struct {
 	transport *http.Transport
 	progress  time.Duration // longest wait for the next byte of a body

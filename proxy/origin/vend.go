@@ -54,8 +54,8 @@ func (a *AWS) Vend(ctx context.Context, subject string, ids []string, d time.Dur
 		if s == nil || !s.Vend {
 			return Vended{}, fmt.Errorf("%w for %q", ErrCannotVend, id)
 		}
-		if sources[i] = s.Source; s.Role.id() != sources[0].Role.id() {
-			return Vended{}, fmt.Errorf("%w for %s and %s together: they are read with different roles", ErrCannotVend, ids[0], id)
+		if sources[i] = s.Source; s.identity() != sources[0].identity() {
+			return Vended{}, fmt.Errorf("%w for %s and %s together: they are read with different roles or from different stores", ErrCannotVend, ids[0], id)
 		}
 		for _, other := range s.Overlaps {
 			if !slices.Contains(ids, other) {
@@ -64,8 +64,8 @@ func (a *AWS) Vend(ctx context.Context, subject string, ids []string, d time.Dur
 			}
 		}
 	}
-	role := sources[0].Role
-	policy := sessionPolicy(partition(role.ARN), sources, true, a.usesKMS())
+	role, st := sources[0].Role, a.stores[sources[0].Store]
+	policy := sessionPolicy(partition(role.ARN), sources, true, st.usesKMS())
 	if len(policy) > maxPolicy {
 		return Vended{}, fmt.Errorf("%w for %d tilesets at once: the policy gets too long", ErrCannotVend, len(ids))
 	}
@@ -77,7 +77,7 @@ func (a *AWS) Vend(ctx context.Context, subject string, ids []string, d time.Dur
 	case <-ctx.Done():
 		return Vended{}, fmt.Errorf("%w: too many ask for credentials", tile.ErrSlowDown)
 	}
-	creds, err := a.assume(ctx, a.base.Retrieve, role, sessionName(subject), policy, min(d, maxVended).Truncate(time.Second))
+	creds, err := st.assume(ctx, st.base.Retrieve, role, sessionName(subject), policy, min(d, maxVended).Truncate(time.Second))
 	var f *fault
 	if errors.As(err, &f) && f.code == "PackedPolicyTooLarge" { // another try will not help
 		return Vended{}, fmt.Errorf("%w for %d tilesets at once: %s", ErrCannotVend, len(ids), f.text)
