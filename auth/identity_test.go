@@ -226,14 +226,11 @@ func TestSecretBesideAKeySetNeverMix(t *testing.T) {
 			"HS512, which is not listed":                 signer{alg: "HS512", private: secret}.token(current()),
 			"a signature that says HS256":                raw(`{"alg":"HS256","kid":"k"}`, asJSON(current())) + "." + base64.RawURLEncoding.EncodeToString(key.signature(raw(`{"alg":"HS256","kid":"k"}`, asJSON(current())))),
 		} {
-			_, err := a.Authenticate(bearer(token), "")
-			wantInvalid(t, err, unverifiable)
-			if err == nil {
-				t.Errorf("%s is accepted", name)
+			var invalid *auth.InvalidError
+			if _, err := a.Authenticate(bearer(token), ""); !errors.As(err, &invalid) || !strings.Contains(invalid.Description, unverifiable) {
+				t.Errorf("%s: got %v", name, err)
 			}
 		}
-		// Without the key set, the secret still works, and nothing else takes its place.
-		k.serve(jwksURL, `{"keys":[]}`)
 	})
 }
 
