@@ -76,6 +76,17 @@ func (a *Authenticator) find(r *http.Request, inPath string) (Kind, string, erro
 	return Session, token, err
 }
 
+// QueryCredential returns the credential in the query parameter if it is the one that decides for r, else "".
+func (a *Authenticator) QueryCredential(r *http.Request, inPath string) string {
+	if a.queryParameter == "" || inPath != "" {
+		return ""
+	}
+	if kind, _, err := a.findHeader(r.Header); err != nil || kind != 0 {
+		return ""
+	}
+	return r.URL.Query().Get(a.queryParameter)
+}
+
 // findHeader looks in the headers but the cookie. Two tokens in headers are refused, whichever headers those
 // are: which one is meant is not clear. The kind is 0 if there is none.
 func (a *Authenticator) findHeader(h http.Header) (Kind, string, error) {

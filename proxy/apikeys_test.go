@@ -196,3 +196,22 @@ func TestTileJSONOfAPIKeyIsClipped(t *testing.T) {
 		}
 	}
 }
+
+// What a client is told to follow carries the key of its query on, and no credential that did not decide.
+func TestQueryKeyIsCarriedOn(t *testing.T) {
+	keys, change := withAPIKeys(t, auth.APIKey{Limits: grantsOf("basemap")}, auth.APIKey{Limits: grantsOf("basemap")})
+	w := start(t, change)
+	w.origin.put("basemap", 3, 4, 2, tilePNG)
+	got := w.tileJSON("/tiles/basemap.json?key=" + keys[0]).Tiles[0]
+	if !strings.HasSuffix(got, "&key="+keys[0]) {
+		t.Errorf("got %q", got)
+	}
+	if tile := w.follow(at(got, "3/4/2")); tile.status != 200 {
+		t.Errorf("following it: got %d", tile.status)
+	}
+	for name, header := range map[string][]string{"X-API-Key": {"X-API-Key", keys[1]}, "Basic": {"Authorization", basic("any", keys[1])}} {
+		if got := w.tileJSON("/tiles/basemap.json?key="+keys[0], header...).Tiles[0]; strings.Contains(got, "tg_") {
+			t.Errorf("beside %s: got %q", name, got)
+		}
+	}
+}

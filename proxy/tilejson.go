@@ -98,15 +98,14 @@ func (ts *tileset) template(base, pathToken, queryToken string) string {
 // queryToken is the query parameter that carried the credential, as name=value, for URLs that the same client is to
 // follow: one that sends its token in the query can do no other. "" where another credential decided, or none.
 func (p *Proxy) queryToken(r *http.Request, grant *auth.Grant, pathToken string) string {
-	name := p.opt.QueryParameter
-	if name == "" || grant == nil || pathToken != "" || r.Header["Authorization"] != nil {
+	if grant == nil {
 		return ""
 	}
-	values := r.URL.Query()[name]
-	if len(values) == 0 {
+	token := p.opt.Auth.QueryCredential(r, pathToken)
+	if token == "" {
 		return ""
 	}
-	return url.QueryEscape(name) + "=" + url.QueryEscape(values[0])
+	return url.QueryEscape(p.opt.QueryParameter) + "=" + url.QueryEscape(token)
 }
 
 // catalogEntry is one line of the catalogue.
