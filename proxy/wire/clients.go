@@ -246,7 +246,7 @@ func (of *client) flooding(now time.Time, limit int) bool {
 	if now.UnixNano() >= of.flood.Load() {
 		return false
 	}
-	if limit > 0 && of.requests.Load() >= int64(limit/2) {
+	if limit > 0 && of.requests.Load() >= int64(max(1, limit/2)) {
 		of.flood.Store(max(of.flood.Load(), now.Add(floodFor).UnixNano()))
 	}
 	return true
