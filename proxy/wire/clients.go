@@ -29,15 +29,21 @@ const (
 	modest = 32
 	// changedBy is the number of connections, or of requests, of which Changed is told.
 	changedBy = 256
+	// replaced is how many connections of one client may make room for new ones within a second.
+	replaced = 64
 	// compared is how many of a client's connections are looked at to find an idle one.
 	compared = 64
 	// floodAfter is how many requests of one client are refused before it counts as a flood; where those of
 	// all clients are too many, floodEarly. Then new connections of that client are closed, and those on which
 	// it goes on asking: a refusal costs a good part of what an answer does. A flood ends floodFor after it
-	// began, or after the client's latest attempt that found it with half of what it may have under way.
+	// began, or after the client's latest attempt that found it with half of what it may have under way. Each
+	// flood lasts twice as long as the one before.
 	floodAfter = 128
 	floodEarly = 16
 	floodFor   = 10 * time.Second
+	maxDoubled = 3
+	// remembered bounds how many clients without a connection are kept because of a flood, for each shard.
+	remembered = 1024
 	// idleAfter is how long a connection has had no request when it counts as idle.
 	idleAfter = time.Second
 
@@ -86,6 +92,7 @@ type Clients struct {
 type clientShard struct {
 	mu      sync.Mutex
 	clients map[netip.Addr]*client
+	without int // of them, those that are kept without a reference
 }
 
 type client struct {
@@ -93,10 +100,13 @@ type client struct {
 	refs     int // connections and forwarded requests; guarded by the shard's lock
 	requests atomic.Int64
 	refusals atomic.Int64 // since the last flood
+	floods   atomic.Int64 // so far
 	flood    atomic.Int64 // Unix nanoseconds: until when it is one
 
 	mu          sync.Mutex
 	connections map[*connection]struct{}
+	second      int64 // Unix seconds
+	replaced    int   // connections that made room for others in that second
 }
 
 // gauge is a number that tells when it has changed a lot.
@@ -179,9 +189,22 @@ func (c *Clients) release(of *client) {
 	s := c.shard(of.address)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if of.refs--; of.refs == 0 {
-		delete(s.clients, of.address)
+	if of.refs--; of.refs > 0 {
+		return
 	}
+	left := time.Until(time.Unix(0, of.flood.Load()))
+	if left <= 0 || s.without >= remembered {
+		delete(s.clients, of.address)
+		return
+	}
+	s.without++
+	of.refs++
+	time.AfterFunc(left+floodFor, func() { // so that the next flood knows of this one
+		s.mu.Lock()
+		s.without--
+		s.mu.Unlock()
+		c.release(of)
+	})
 }
 
 // connect counts a new connection. When its client has too many, an idle one of them is closed, which
@@ -207,7 +230,7 @@ func (c *Clients) connect(socket net.Conn, conn *connection) {
 	of := c.acquire(address)
 	conn.client.Store(of)
 	now := time.Now()
-	if of.floods(now, c.limits.ClientRequests) {
+	if of.flooding(now, c.limits.ClientRequests) {
 		_ = conn.socket.Close() // net/http sees that at once
 		c.refuse(of.address, limitClientRequests)
 		return
@@ -218,27 +241,28 @@ func (c *Clients) connect(socket net.Conn, conn *connection) {
 	}
 }
 
-// floods reports whether a client goes on after many refusals.
-func (of *client) floods(now time.Time, limit int) bool {
+// flooding reports whether a client goes on after many refusals.
+func (of *client) flooding(now time.Time, limit int) bool {
 	if now.UnixNano() >= of.flood.Load() {
 		return false
 	}
-	if limit > 0 && of.requests.Load() >= int64(limit/2) {
-		of.flood.Store(now.Add(floodFor).UnixNano())
+	if limit > 0 && of.requests.Load() >= int64(max(1, limit/2)) {
+		of.flood.Store(max(of.flood.Load(), now.Add(floodFor).UnixNano()))
 	}
 	return true
 }
 
 // refused counts a refusal. It reports whether the client now floods.
 func (of *client) refused(now time.Time, limit int, after int64) bool {
-	if of.floods(now, limit) {
+	if of.flooding(now, limit) {
 		return true
 	}
 	if of.refusals.Add(1) <= after {
 		return false
 	}
 	of.refusals.Store(0)
-	of.flood.Store(now.Add(floodFor).UnixNano())
+	doubled := min(of.floods.Add(1)-1, maxDoubled)
+	of.flood.Store(now.Add(floodFor << doubled).UnixNano())
 	return true
 }
 
@@ -251,10 +275,17 @@ func (of *client) connect(conn *connection, limit int, now time.Time) (surplus *
 		return nil
 	}
 	surplus = conn
+	if second := now.Unix(); second != of.second {
+		of.second, of.replaced = second, 0
+	}
 	n := 0
 	for other := range of.connections { // in random order
+		if of.replaced == replaced {
+			break
+		}
 		if other != conn && other.idle(now, idleAfter) {
 			surplus = other
+			of.replaced++
 			break
 		}
 		if n++; n == compared {

@@ -406,3 +406,94 @@ func TestManyRequestsAreTold(t *testing.T) {
 		t.Errorf("%d requests are left", requests)
 	}
 }
+
+// A client that floods is shut out for a while, although all of its connections have been closed, and for
+// longer when it does so again.
+func TestFloodIsRememberedWithoutAConnection(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		clients := wire.NewClients(wire.ClientLimits{ClientRequests: 1})
+		l := newPipes()
+		stop := counted(t, l, clients, 100, time.Minute)
+		isOpen := func() bool { // whether a new connection is served
+			conn := l.dialFrom("192.0.2.1")
+			defer func() {
+				_ = conn.Close()
+				synctest.Wait()
+			}()
+			synctest.Wait()
+			_, err := io.WriteString(conn, "GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+			return err == nil
+		}
+		flood := func() {
+			conn := l.dialFrom("192.0.2.1")
+			c := newStreams(t, conn, 0, 1<<20)
+			frames := c.frames()
+			for n := 0; c.tryGet("/") == nil; n++ {
+				if synctest.Wait(); n > 1000 {
+					t.Fatal("a thousand requests are not taken for a flood")
+				}
+			}
+			for range frames { // until the connection is closed
+				continue
+			}
+			_ = conn.Close()
+			synctest.Wait()
+		}
+		for _, lasts := range []time.Duration{10 * time.Second, 20 * time.Second} {
+			if !isOpen() {
+				t.Fatal("refused before the flood")
+			}
+			flood()
+			time.Sleep(lasts - time.Second)
+			if isOpen() {
+				t.Errorf("served %s after a flood", lasts-time.Second)
+			}
+			time.Sleep(2 * time.Second)
+			if !isOpen() {
+				t.Errorf("refused %s after a flood", lasts+time.Second)
+			}
+		}
+		stop()
+	})
+}
+
+// Connections that come and go by the thousand do not replace each other: that would cost more than to
+// hold them.
+func TestFewConnectionsAreReplacedInASecond(t *testing.T) {
+	const limit, replaced = 200, 64
+	synctest.Test(t, func(t *testing.T) {
+		clients := wire.NewClients(wire.ClientLimits{ClientConnections: limit})
+		l := newPipes()
+		stop := counted(t, l, clients, 100, time.Minute)
+		var open, closed int
+		ended := make(chan string, 3*limit)
+		dial := func(name string) {
+			conn := l.dialFrom("192.0.2.1")
+			go func() {
+				_, _ = io.Copy(io.Discard, conn) // until it is closed
+				ended <- name
+			}()
+			synctest.Wait()
+		}
+		for range limit {
+			dial("old")
+		}
+		time.Sleep(1500 * time.Millisecond)
+		for range limit {
+			dial("new")
+		}
+		for range limit {
+			switch <-ended {
+			case "old":
+				open++
+			default:
+				closed++
+			}
+		}
+		if open != replaced || closed != limit-replaced {
+			t.Errorf("%d made room, and %d new ones were closed, want %d and %d", open, closed, replaced, limit-replaced)
+		}
+		time.Sleep(10 * time.Minute)
+		stop()
+	})
+}
