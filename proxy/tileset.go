@@ -83,13 +83,11 @@ func (ts *tileset) fetch(ctx context.Context, key tile.Key, cond tile.Condition)
 			o.Encoding = "gzip"
 		}
 	default:
-		_ = o.Body.Close()
-		return nil, fmt.Errorf("%w: stored with Content-Encoding %q; only gzip is understood", tile.ErrBadAnswer, o.Encoding)
+		return nil, reject(o, "stored with Content-Encoding %q; only gzip is understood", o.Encoding)
 	}
 	if o.Encoding == "" {
 		if what := ts.format.Contradiction(head); what != "" {
-			_ = o.Body.Close()
-			return nil, fmt.Errorf("%w: the object begins like %s, but the tileset's format is %s", tile.ErrBadAnswer, what, ts.format.Name)
+			return nil, reject(o, "the object begins like %s, but the tileset's format is %s", what, ts.format.Name)
 		}
 	}
 	o.Body = struct {
@@ -107,6 +105,16 @@ func (ts *tileset) fetch(ctx context.Context, key tile.Key, cond tile.Condition)
 		o.Header["Content-Length"] = []string{formatLength(o.Size)}
 	}
 	return o, nil
+}
+
+// reject closes an object that cannot be served, and tells its origin why.
+func reject(o *tile.Object, format string, args ...any) error {
+	_ = o.Body.Close()
+	reason := fmt.Sprintf(format, args...)
+	if o.Reject != nil {
+		o.Reject(reason)
+	}
+	return fmt.Errorf("%w: %s", tile.ErrBadAnswer, reason)
 }
 
 // open fetches an object and returns its first bytes as well. A body that breaks off within them cannot be

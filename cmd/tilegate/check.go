@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -34,8 +33,8 @@ func (cmd checkCommand) Run(ctx context.Context, c *console) error {
 	}
 	cmd.print(c, config.Notes)
 	// The parts are made as serve makes them, so that check finds what serve would. They run only with --online.
-	quiet := slog.New(slog.DiscardHandler)
-	if _, err := newService(ctx, config, noLog(), extras{}); err != nil {
+	s, err := newService(ctx, config, noLog(), extras{})
+	if err != nil {
 		return describe(err)
 	}
 	if !cmd.Online {
@@ -44,7 +43,7 @@ func (cmd checkCommand) Run(ctx context.Context, c *console) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, onlineTimeout)
 	defer cancel()
-	return checkOnline(ctx, c.out, config, quiet)
+	return s.checkOnline(ctx, c.out)
 }
 
 func (cmd checkCommand) print(c *console, notes []configs.Note) {
@@ -56,20 +55,15 @@ func (cmd checkCommand) print(c *console, notes []configs.Note) {
 // errOffline is the failure of check --online. The table says what failed.
 var errOffline = errors.New("not everything works; see the table")
 
-func checkOnline(ctx context.Context, out io.Writer, config *configs.Config, logger *slog.Logger) error {
-	originOptions := originOptions(config)
-	originOptions.Logger = logger
-	origins, err := origin.New(ctx, originOptions)
-	if err != nil {
-		return describe(originError(config, err))
-	}
+func (s *service) checkOnline(ctx context.Context, out io.Writer) error {
 	running, stop := context.WithCancel(ctx)
 	defer stop()
-	go origins.Run(running)
+	go s.origins.Run(running)
 
 	var t table
 	t.row("SOURCE", "RESULT", "CREDENTIALS", "UNTIL", "IDENTITY", "READ", "A MISSING KEY")
-	for _, r := range origins.Check(ctx) {
+	reports := s.origins.Check(ctx, s.proxy.Examine)
+	for _, r := range reports {
 		until := "never expire"
 		if !r.Expires.IsZero() {
 			until = r.Expires.UTC().Format(time.RFC3339)
@@ -80,7 +74,8 @@ func checkOnline(ctx context.Context, out io.Writer, config *configs.Config, log
 		t.row(r.Source, okOrFailed(r.Faults), r.Credentials, until, r.Identity, r.Object, r.Missing)
 		t.beneath(r.Faults)
 	}
-	sets, err := checkKeySets(ctx, config)
+	t.stores(s.origins.CheckStores(ctx, reports))
+	sets, err := checkKeySets(ctx, s.config)
 	if err != nil {
 		return describe(err)
 	}
@@ -112,6 +107,7 @@ type table struct {
 
 func (t *table) row(cells ...string) { t.rows = append(t.rows, strings.Join(cells, "\t")) }
 
+// beneath adds faults to the latest row.
 func (t *table) beneath(faults []string) {
 	t.failed = t.failed || len(faults) > 0
 	t.note(faults)
@@ -123,6 +119,34 @@ func (t *table) note(lines []string) {
 		t.lines = map[int][]string{}
 	}
 	t.lines[len(t.rows)] = append(t.lines[len(t.rows)], lines...)
+}
+
+// stores prints what each store knows of S3's protocol, and what follows where it does not. That is no fault.
+func (t *table) stores(reports []origin.StoreReport) {
+	columns := 0
+	for _, r := range reports {
+		if r.Source == "" {
+			continue // the sources' rows say why
+		}
+		heads, cells := []string{"STORE", "TRIED WITH"}, []string{r.Store, r.Source}
+		var effects []string
+		for _, f := range r.Features {
+			heads = append(heads, strings.ToUpper(f.Name))
+			if f.Works {
+				cells = append(cells, "yes")
+				continue
+			}
+			cells = append(cells, "no")
+			effects = append(effects, f.Name+": "+f.Effect)
+		}
+		if len(heads) != columns { // a store that has files alone is tried for less
+			columns = len(heads)
+			t.row()
+			t.row(heads...)
+		}
+		t.row(cells...)
+		t.note(effects)
+	}
 }
 
 func (t *table) print(out io.Writer) error {

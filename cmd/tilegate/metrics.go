@@ -26,7 +26,7 @@ func newOriginMetrics(r prometheus.Registerer) *originMetrics {
 	}
 	m := &originMetrics{
 		requests: counter("tilegate_origin_requests_total", "Requests to S3 by tileset or file, and outcome.", "tileset", "class"),
-		bodies:   counter("tilegate_origin_bodies_failed_total", "S3 bodies that broke off, by tileset and cause.", "tileset", "class"),
+		bodies:   counter("tilegate_origin_bodies_failed_total", "S3 bodies that broke off or cannot be served, by tileset and cause.", "tileset", "class"),
 		duration: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name:    "tilegate_origin_request_duration_seconds",
 			Help:    "Until S3's headers are there.",

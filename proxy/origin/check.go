@@ -28,8 +28,8 @@ type Report struct {
 }
 
 // Check tries every source: credentials, identity, an object, a missing key. Run must be under way. The
-// reports are sorted by source.
-func (a *AWS) Check(ctx context.Context) []Report {
+// reports are sorted by source. examine says why an object cannot be served, and closes it; nil examines nothing.
+func (a *AWS) Check(ctx context.Context, examine func(ctx context.Context, source string, o *tile.Object) error) []Report {
 	reports := make([]Report, 0, len(a.sources))
 	var mu sync.Mutex
 	var wg sync.WaitGroup
@@ -38,7 +38,7 @@ func (a *AWS) Check(ctx context.Context) []Report {
 		wg.Go(func() {
 			slots <- struct{}{}
 			defer func() { <-slots }()
-			r := s.check(ctx)
+			r := s.check(ctx, examine)
 			mu.Lock()
 			defer mu.Unlock()
 			reports = append(reports, r)
@@ -49,7 +49,7 @@ func (a *AWS) Check(ctx context.Context) []Report {
 	return reports
 }
 
-func (s *S3) check(ctx context.Context) Report {
+func (s *S3) check(ctx context.Context, examine func(context.Context, string, *tile.Object) error) Report {
 	r := Report{Source: s.ID}
 	fail := func(what string) Report {
 		r.Faults = append(r.Faults, what)
@@ -70,6 +70,21 @@ func (s *S3) check(ctx context.Context) Report {
 		r.Object = canary
 	} else if r.Object = s.findObject(ctx, creds); r.Object == "" {
 		fail("no object could be read; " + canary + ": " + f.detail())
+	}
+	if r.Object != "" {
+		// A probe asks for one byte. This is what serving asks for.
+		object, err := s.get(ctx, request{name: r.Object, trial: true})
+		switch {
+		case err != nil:
+			fail(err.Error())
+		case examine == nil || s.isFile():
+			_ = object.Body.Close()
+		default:
+			object.Reject = nil
+			if err := examine(ctx, s.ID, object); err != nil {
+				fail(r.Object + ": " + err.Error())
+			}
+		}
 	}
 	if s.isFile() {
 		return r // a session policy allows its one key, so that every other key is a 403

@@ -56,7 +56,7 @@ func TestCheckTellsWhatWorks(t *testing.T) {
 				if tc.prepare != nil {
 					tc.prepare(w)
 				}
-				reports := w.origin.Check(t.Context())
+				reports := w.origin.Check(t.Context(), nil)
 				if len(reports) != 1 || reports[0].Source != "base" || !tc.want(reports[0]) {
 					t.Errorf("got %+v", reports)
 				}
@@ -77,7 +77,7 @@ func TestCheckOfAFile(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			inBubble(t, func(t *testing.T, w *world) {
 				w.Put("docs", "2026/report.pdf", fakeaws.Object{Body: []byte("%PDF")})
-				got := w.origin.Check(t.Context())[0]
+				got := w.origin.Check(t.Context(), nil)[0]
 				if got.Source != tc.want.Source || got.Object != tc.want.Object || got.Missing != "" ||
 					!strings.HasPrefix(strings.Join(got.Faults, "\n"), strings.Join(tc.want.Faults, "\n")) || len(got.Faults) != len(tc.want.Faults) {
 					t.Errorf("got %+v, want %+v", got, tc.want)
@@ -99,7 +99,7 @@ func TestCheckCorrectsAWrongClock(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				w := startSkewed(t, 3*time.Hour, func(_ *fakeaws.Role, o *origin.Options) { o.Sources[0].Role = tc.role })
-				if r := w.origin.Check(t.Context())[0]; len(r.Faults) > 0 || r.Object == "" {
+				if r := w.origin.Check(t.Context(), nil)[0]; len(r.Faults) > 0 || r.Object == "" {
 					t.Errorf("got %+v", r)
 				}
 			})
@@ -112,7 +112,7 @@ func TestCheckOfAnotherServiceAsksNobodyElse(t *testing.T) {
 	var mu sync.Mutex
 	dialled := map[string]bool{}
 	inBubble(t, func(t *testing.T, w *world) {
-		if r := w.origin.Check(t.Context())[0]; len(r.Faults) > 0 || r.Identity != "" {
+		if r := w.origin.Check(t.Context(), nil)[0]; len(r.Faults) > 0 || r.Identity != "" {
 			t.Errorf("got %+v", r)
 		}
 		mu.Lock()
@@ -148,7 +148,7 @@ func TestSlowBaseChainIsWaitedFor(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			inBubble(t, func(t *testing.T, w *world) {
-				r := w.origin.Check(t.Context())[0]
+				r := w.origin.Check(t.Context(), nil)[0]
 				if len(r.Faults) > 0 != (tc.says != "") || !strings.Contains(strings.Join(r.Faults, "\n"), tc.says) {
 					t.Errorf("got %+v", r)
 				}
@@ -185,7 +185,7 @@ func TestCheckWaitsForASlowSTS(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world) {
 		w.Inject(fakeaws.Fault{Op: "AssumeRole", Delay: 20 * time.Second})
 		w.restart(t)
-		if r := w.origin.Check(t.Context()); len(r[0].Faults) != 0 {
+		if r := w.origin.Check(t.Context(), nil); len(r[0].Faults) != 0 {
 			t.Errorf("got %+v", r)
 		}
 	})

@@ -203,7 +203,7 @@ func conform(t *testing.T, b backend) {
 	})
 	t.Run("presigned", func(t *testing.T) { conformPresign(t, b, a) })
 	t.Run("check", func(t *testing.T) {
-		for _, r := range a.Check(t.Context()) {
+		for _, r := range a.Check(t.Context(), nil) {
 			if r.Source == "base" && (len(r.Faults) > 0 || r.Object != "conform/base/0/0/0.png" || !strings.HasPrefix(r.Missing, "404") || b.identifies != (r.Identity != "")) {
 				t.Errorf("got %+v", r)
 			}

@@ -89,7 +89,10 @@ func (s *S3) attempt(ctx context.Context, r request) (*tile.Object, *fault) {
 	if !r.probe {
 		s.aws.opt.Observe.Request(s.ID, outcome(f), took)
 	}
-	if f == nil {
+	switch {
+	case f == nil && r.trial:
+		s.reportSuccess("")
+	case f == nil:
 		s.reportSuccess(r.name)
 	}
 	return object, f

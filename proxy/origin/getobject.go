@@ -28,6 +28,7 @@ type request struct {
 	span  span   // the part of the object that is wanted
 	cond  tile.Condition
 	probe bool // asks for the first byte alone, to learn whether the object can be read; see drainProbe
+	trial bool // the object may be another source's, so that having read it says nothing about this source
 	plain bool // does not ask for a checksum, since the store refused that
 	creds credentials
 }

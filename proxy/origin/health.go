@@ -21,6 +21,7 @@ const (
 type health struct {
 	answered atomic.Bool             // S3 has answered once
 	failing  atomic.Pointer[failure] // nil while the latest request succeeded
+	rejected atomic.Pointer[failure] // of the latest object that could not be served; other objects do not end it
 
 	mu         sync.Mutex
 	logged     map[error]time.Time // last log line, by class
@@ -38,8 +39,11 @@ func (s *S3) reportSuccess(name string) {
 	if !s.health.answered.Load() {
 		s.health.answered.Store(true)
 	}
-	if name != "" && s.readable.Load() == nil {
-		s.readable.Store(&name)
+	if name != "" {
+		if s.readable.Load() == nil {
+			s.readable.Store(&name)
+		}
+		s.probes.objectRead()
 	}
 	if f := s.health.failing.Load(); f != nil && s.health.failing.CompareAndSwap(f, nil) {
 		s.aws.opt.Logger.Info("origin is healthy again", "source", s.ID, "was", f.class.Error(), "since", f.since.UTC().Format(time.RFC3339))
@@ -70,6 +74,24 @@ func (s *S3) reportFailure(name string, f *fault) error {
 			"class", outcome(f), "detail", f.detail(), "skipped", skipped)
 	}
 	return fmt.Errorf("%w: GET s3://%s/%s: %s", f.class, s.Bucket, name, f.detail())
+}
+
+// errRejected is the class of objects that the proxy refuses to serve.
+var errRejected = errors.New("objects that cannot be served")
+
+// reportRejected notes and logs that an object which S3 sent as it should cannot be served.
+func (s *S3) reportRejected(name, reason string) {
+	now := time.Now()
+	since := now
+	if earlier := s.health.rejected.Load(); earlier != nil && now.Sub(earlier.last) < failureShown {
+		since = earlier.since
+	}
+	s.health.rejected.Store(&failure{errRejected, since, now})
+	s.aws.opt.Observe.Body(s.ID, outcome(badAnswer("")))
+	if skipped, ok := s.health.mayLog(errRejected, now); ok {
+		s.aws.opt.Logger.Warn("an object cannot be served", "source", s.ID, "bucket", s.Bucket, "key", name,
+			"class", outcome(badAnswer("")), "reason", sanitize(reason, nil), "skipped", skipped)
+	}
 }
 
 // mayLog reports whether a failure of this class is to be logged, which is so once in logPause, and how many

@@ -32,6 +32,7 @@ func (s *S3) object(ctx context.Context, resp *http.Response, r request) (*tile.
 		Body: b, Size: resp.ContentLength, ETag: etagOf(h), LastModified: modified,
 		Encoding: storedEncoding(h.Get("Content-Encoding")),
 	}
+	o.Reject = func(reason string) { s.reportRejected(r.name, reason) }
 	switch {
 	case r.cond.IfMatch != "" && o.ETag != r.cond.IfMatch:
 		return nil, &fault{class: tile.ErrChanged, text: "another ETag than If-Match asked for"}

@@ -96,7 +96,7 @@ func (r Role) id() string {
 // timeout and cancelled.
 type Observer struct {
 	Request func(source, outcome string, took time.Duration) // after each request for a tile, up to S3's headers; probes are not counted
-	Body    func(source, outcome string)                     // after a body that failed
+	Body    func(source, outcome string)                     // after a body that failed, or that cannot be served
 	Retry   func(source string)                              // before a request is sent again
 	Refresh func(credentials string, ok bool)                // after each call for credentials
 }

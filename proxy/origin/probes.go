@@ -8,6 +8,7 @@ import (
 	"path"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"tilegate/internal/tile"
@@ -22,6 +23,19 @@ const (
 type probes struct {
 	mu     sync.Mutex
 	latest *probeResult
+	denied atomic.Bool // latest says that access is denied
+}
+
+// objectRead ends a standing result that access is denied: an object has been read meanwhile.
+func (p *probes) objectRead() {
+	if !p.denied.Load() {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.denied.Swap(false) {
+		p.latest = nil
+	}
 }
 
 // probeResult says what a 403 means for these credentials. missing and reason may be read once done is closed.
@@ -74,11 +88,17 @@ func (s *S3) probeResult(ctx context.Context, name string, creds credentials) *p
 	}
 	result := &probeResult{begun: time.Now(), creds: creds, done: make(chan struct{})}
 	p.latest = result
+	p.denied.Store(false)
 	go func() {
 		defer close(result.done)
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), probesTimeout)
 		defer cancel()
 		result.missing, result.reason = s.runProbes(ctx, name, creds)
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		if p.latest == result {
+			p.denied.Store(!result.missing)
+		}
 	}()
 	return result
 }

@@ -48,8 +48,10 @@ func (a *AWS) Degraded() []string {
 	}
 	failing := map[string][]string{} // IDs by class
 	for id, s := range a.sources {
-		if f := s.health.failing.Load(); f != nil && time.Since(f.last) < failureShown {
-			failing[f.class.Error()] = append(failing[f.class.Error()], id)
+		for _, f := range []*failure{s.health.failing.Load(), s.health.rejected.Load()} {
+			if f != nil && time.Since(f.last) < failureShown {
+				failing[f.class.Error()] = append(failing[f.class.Error()], id)
+			}
 		}
 	}
 	for class, ids := range failing {

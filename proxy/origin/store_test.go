@@ -128,7 +128,7 @@ func TestRequesterPays(t *testing.T) {
 		if got := get(t, signed.URL); !bytes.Equal(got, content(1)) {
 			t.Errorf("%s has %d bytes: %s", signed.URL, len(got), got)
 		}
-		if r := w.origin.Check(t.Context())[0]; len(r.Faults) > 0 {
+		if r := w.origin.Check(t.Context(), nil)[0]; len(r.Faults) > 0 {
 			t.Errorf("check: %q", r.Faults)
 		}
 	}
