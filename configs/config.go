@@ -18,6 +18,7 @@ type Config struct {
 	Server   Server    `yaml:"server"`
 	Logging  Logging   `yaml:"logging"`
 	AWS      AWS       `yaml:"aws"`
+	Stores   []Store   `yaml:"stores"` // a mapping by id in the file; in the file's order
 	Cache    Cache     `yaml:"cache"`
 	Auth     Auth      `yaml:"auth"`
 	CDN      CDN       `yaml:"cdn"`
@@ -86,14 +87,32 @@ type Logging struct {
 	Access bool       `yaml:"access" default:"true"`
 }
 
-// AWS says how to reach S3 and STS.
+// AWS is the default store, and what all stores share.
 type AWS struct {
-	Region      string   `yaml:"region"` // "": AWS_REGION and the shared files decide
-	Endpoint    string   `yaml:"endpoint"`
-	PathStyle   bool     `yaml:"path_style"`
-	STSEndpoint string   `yaml:"sts_endpoint"`
-	Role        Role     `yaml:"role"`
-	Timeouts    Timeouts `yaml:"timeouts"`
+	Store    `yaml:",inline"`
+	Timeouts Timeouts `yaml:"timeouts"`
+}
+
+// Store says how to reach S3 and STS, or a service that speaks their protocols, and as whom.
+type Store struct {
+	ID           string      `yaml:"-"`      // "" of the default store
+	Region       string      `yaml:"region"` // "": AWS_REGION and the shared files decide
+	Endpoint     string      `yaml:"endpoint"`
+	PathStyle    bool        `yaml:"path_style"`
+	STSEndpoint  string      `yaml:"sts_endpoint"`
+	Anonymous    bool        `yaml:"anonymous"`
+	RequestPayer bool        `yaml:"request_payer"`
+	Credentials  Credentials `yaml:"credentials"`
+	Role         Role        `yaml:"role"`
+}
+
+// Credentials are those that need no role: a profile's of the shared files, or an access key. Without either, the
+// default chain has them.
+type Credentials struct {
+	Profile         string `yaml:"profile"`
+	AccessKeyID     Secret `yaml:"access_key_id"`
+	SecretAccessKey Secret `yaml:"secret_access_key"`
+	SessionToken    Secret `yaml:"session_token"`
 }
 
 // Role is an IAM role to assume. Without an ARN the credentials of the default chain are used as they are.
@@ -239,6 +258,8 @@ type Tileset struct {
 	MissingOn403 string        `yaml:"missing_on_403" default:"auto"` // auto, true or false
 	Browser      string        `yaml:"browser" default:"balanced"`    // strict, balanced, immutable or a Cache-Control value
 	Cache        Freshness     `yaml:"cache"`                         // the effective one
+	Store        string        `yaml:"store"`                         // "": the default one
+	Region       string        `yaml:"region"`                        // "": the store's
 	Role         Role          `yaml:"role"`                          // the effective one
 	Vend         bool          `yaml:"vend"`
 	Public       bool          `yaml:"public"`
@@ -257,6 +278,9 @@ type VectorLayer struct {
 type File struct {
 	ID     string `yaml:"-"`
 	Source Source `yaml:"source"` // without placeholders
+	Store  string `yaml:"store"`  // "": the default one
+	Region string `yaml:"region"` // "": the store's
+	Role   Role   `yaml:"role"`   // the effective one
 }
 
 // Presign says how long presigned URLs live, and how long they stay the same. S3 accepts a week at most:
@@ -264,6 +288,19 @@ type File struct {
 type Presign struct {
 	Expires time.Duration `yaml:"expires" default:"15m" max:"168h"`
 	Window  time.Duration `yaml:"window" default:"5m" min:"1s"`
+}
+
+// Store returns the store with that id, the default one for "", and nil when there is none.
+func (c *Config) Store(id string) *Store {
+	if id == "" {
+		return &c.AWS.Store
+	}
+	for i := range c.Stores {
+		if c.Stores[i].ID == id {
+			return &c.Stores[i]
+		}
+	}
+	return nil
 }
 
 // SecureCookie reports whether the session cookie is __Host-tilegate with Secure. Otherwise it is tilegate

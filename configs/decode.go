@@ -91,7 +91,7 @@ func (d *decoder) value(n *yaml.Node, key string, into reflect.Value) {
 func (d *decoder) isSupported(n *yaml.Node, key string) bool {
 	switch {
 	case n.Kind == yaml.AliasNode, n.Anchor != "":
-		d.addUnread(key, "YAML anchors and aliases are not read", "write the value out; tilesets inherit cache and aws.role")
+		d.addUnread(key, "YAML anchors and aliases are not read", "write the value out; tilesets inherit cache and the role of their store")
 	case n.Style&yaml.TaggedStyle != 0:
 		d.addUnread(key, "YAML tags are not read", "leave out the !tag")
 	default:
@@ -164,7 +164,7 @@ func (d *decoder) entries(n *yaml.Node, key string, known func(name string) bool
 		case name.Kind != yaml.ScalarNode:
 			d.addUnread(path, "a key must be a plain word", "")
 		case name.Value == "<<":
-			d.addUnread(path, "YAML merge keys are not read", "write the keys out; tilesets inherit cache and aws.role")
+			d.addUnread(path, "YAML merge keys are not read", "write the keys out; tilesets inherit cache and the role of their store")
 		case twice:
 			d.addUnread(path, fmt.Sprintf("is set a second time; the first is on line %d", first.line), "keep one of them")
 			d.positions[path] = first
@@ -224,7 +224,7 @@ func (d *decoder) box(n *yaml.Node, key string, into *tile.Box) {
 
 // isByID reports whether a slice of such elements is a mapping by id in the file.
 func isByID(t reflect.Type) bool {
-	return t == reflect.TypeFor[Tileset]() || t == reflect.TypeFor[File]()
+	return t == reflect.TypeFor[Tileset]() || t == reflect.TypeFor[File]() || t == reflect.TypeFor[Store]()
 }
 
 // byID reads a mapping by id into a slice, in the order of the file.
@@ -238,9 +238,25 @@ func (d *decoder) byID(n *yaml.Node, key string, into reflect.Value) {
 	for i, id := range ids {
 		item := into.Index(i)
 		d.config.elementDefaults(item)
+		d.config.inheritRole(item.Addr().Interface(), d.storeOf(values[id]))
 		item.FieldByName("ID").SetString(id)
 		d.value(values[id], child(key, id), item)
 	}
+}
+
+// storeOf returns what a tileset or file says of its store. That is read before its other keys, because the role's
+// defaults depend on it.
+func (d *decoder) storeOf(n *yaml.Node) string {
+	if n.Kind != yaml.MappingNode {
+		return ""
+	}
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		if v := n.Content[i+1]; n.Content[i].Value == "store" && v.Kind == yaml.ScalarNode && !isNull(v) {
+			name, _ := expand(v.Value, d.lookupEnv) // reported when the key itself is read
+			return name
+		}
+	}
+	return ""
 }
 
 // pairs reads a mapping with free keys.

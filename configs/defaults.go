@@ -47,8 +47,24 @@ func (c *Config) elementDefaults(element reflect.Value) {
 		e.MaxZoom = tile.MaxZoom
 		e.Bounds = tile.World
 		e.Cache = c.Cache.Freshness
-		e.Role = c.AWS.Role
-		e.Role.Tags = maps.Clone(c.AWS.Role.Tags)
+	case *Store:
+		e.Role.Tags = map[string]string{}
+	}
+}
+
+// inheritRole gives a tileset or file the role of its store. A store that does not exist is a fault of its own.
+func (c *Config) inheritRole(element any, store string) {
+	from := c.Store(store)
+	if from == nil {
+		from = &c.AWS.Store
+	}
+	role := from.Role
+	role.Tags = maps.Clone(role.Tags)
+	switch e := element.(type) {
+	case *Tileset:
+		e.Role = role
+	case *File:
+		e.Role = role
 	}
 }
 
@@ -58,6 +74,12 @@ func (c *Config) derive(dir string) {
 		c.Server.PublicURL = u
 	}
 	paths := []*string{&c.Server.TLS.CertFile, &c.Server.TLS.KeyFile, &c.AWS.Role.WebIdentityTokenFile, &c.Auth.APIKeys.File}
+	for i := range c.Stores {
+		paths = append(paths, &c.Stores[i].Role.WebIdentityTokenFile)
+	}
+	for i := range c.Files {
+		paths = append(paths, &c.Files[i].Role.WebIdentityTokenFile)
+	}
 	for i := range c.Tilesets {
 		t := &c.Tilesets[i]
 		paths = append(paths, &t.Role.WebIdentityTokenFile)

@@ -80,9 +80,9 @@ func (v *validator) notes() []Note {
 			add("auth.api_keys.file", "does not exist yet, so there are no API keys; tilegate key create makes it")
 		}
 	}
-	for key, role := range v.roles() {
-		if role.ARN != "" && role.Duration > time.Hour && role.WebIdentityTokenFile == "" && v.owns(key, "duration") {
-			add(child(key, "duration"), roleChaining)
+	for role := range v.roles() {
+		if role.ARN != "" && role.Duration > time.Hour && role.WebIdentityTokenFile == "" && v.owns(role, "duration") {
+			add(child(role.key, "duration"), roleChaining)
 		}
 	}
 	for _, t := range v.Tilesets {

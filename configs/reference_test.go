@@ -66,6 +66,7 @@ func TestExampleHasEveryKey(t *testing.T) {
 	}
 	full := regexp.MustCompile(`(?m)^( *)#(\S)`).ReplaceAllString(string(example), "$1$2")
 	parse(t, full,
+		"ACCESS_KEY_ID=a", "SECRET_ACCESS_KEY=b", "SESSION_TOKEN=c",
 		"ADMIN_TOKEN=0123456789abcdef", "ORIGIN_SECRET=0123456789abcdef", "HS_SECRET=0123456789abcdef0123456789abcdef")
 
 	var document yaml.Node
@@ -100,7 +101,7 @@ files: {ID: {source: s3://acme/a}}
 		"auth.issuers[].allow":          "none", "auth.issuers[].allow.tilesets": "none",
 		"tilesets.ID.source": "required", "tilesets.ID.vector_layers[].id": "required", "files.ID.source": "required",
 		"tilesets.ID.format": "from the source's extension", "tilesets.ID.name": "the id",
-		"tilesets.ID.cache": "from `cache`", "tilesets.ID.role": "from `aws.role`", "tilesets.ID.vector_layers": "`[]`",
+		"tilesets.ID.cache": "from `cache`", "tilesets.ID.role": "from the store's `role`", "files.ID.role": "from the store's `role`", "tilesets.ID.vector_layers": "`[]`",
 	}
 	for _, key := range keys() {
 		want := words[key]
@@ -142,7 +143,8 @@ func reference(t *testing.T) string {
 }
 
 // keys lists the keys of Config in the documentation's spelling: tilesets.ID.source,
-// auth.issuers[].issuer. A section of the same type as an earlier one is listed without its keys.
+// auth.issuers[].issuer. A section of the same type as an earlier one is listed without its keys, and so is a
+// store, which has those of aws.
 func keys() []string {
 	var all []string
 	seen := map[reflect.Type]bool{}
@@ -161,7 +163,7 @@ func keys() []string {
 			}
 			return
 		}
-		key = strings.NewReplacer("tilesets[]", "tilesets.ID", "files[]", "files.ID").Replace(key)
+		key = strings.NewReplacer("tilesets[]", "tilesets.ID", "files[]", "files.ID", "stores[]", "stores.ID").Replace(key)
 		if key != "" && !strings.HasSuffix(key, "ID") && !strings.HasSuffix(key, "[]") {
 			all = append(all, key)
 		}
@@ -177,7 +179,9 @@ func keys() []string {
 		}
 	}
 	walk(reflect.TypeFor[configs.Config](), "")
-	return slices.DeleteFunc(all, func(key string) bool { return key == "tilesets" || key == "files" || key == "auth.issuers" })
+	return slices.DeleteFunc(all, func(key string) bool {
+		return key == "tilesets" || key == "files" || key == "stores" || key == "auth.issuers"
+	})
 }
 
 // isSection reports whether a type is read as keys, and not as one value.
@@ -214,7 +218,7 @@ func leaves(c *configs.Config) map[string]string {
 			}
 			return
 		}
-		key = strings.NewReplacer("tilesets[]", "tilesets.ID", "files[]", "files.ID").Replace(key)
+		key = strings.NewReplacer("tilesets[]", "tilesets.ID", "files[]", "files.ID", "stores[]", "stores.ID").Replace(key)
 		if !isSection(v.Type()) {
 			all[key] = show(v)
 			return
@@ -273,7 +277,7 @@ func collect(n *yaml.Node, key string, into map[string]bool) {
 	case yaml.MappingNode:
 		for i := 0; i < len(n.Content); i += 2 {
 			name := n.Content[i].Value
-			if key == "tilesets" || key == "files" {
+			if key == "tilesets" || key == "files" || key == "stores" {
 				name = "ID"
 			}
 			path := strings.TrimPrefix(key+"."+name, ".")

@@ -66,6 +66,7 @@ func (v *validator) files() {
 	for _, f := range v.Files {
 		key := child("files", f.ID)
 		v.id(key, f.ID)
+		v.location(key, f.Store, f.Region, f.Role)
 		switch {
 		case f.Source.Bucket == "":
 			v.fault(child(key, "source"), "is required", "write s3://bucket/key")

@@ -23,47 +23,144 @@ var (
 const roleChaining = "AWS caps it at 1h when the base credentials are themselves a role's"
 
 func (v *validator) aws() {
-	if v.AWS.Region != "" && !region.MatchString(v.AWS.Region) {
-		v.fault("aws.region", "is not a region", "write eu-central-1")
+	v.store("aws", &v.AWS.Store)
+	for i := range v.Stores {
+		s := &v.Stores[i]
+		key := child("stores", s.ID)
+		v.id(key, s.ID)
+		if s.ID == "aws" || s.ID == "default" {
+			v.add(key, "is the name of the store that the section aws describes", "choose another, or write the keys under aws")
+		}
+		v.store(key, s)
 	}
-	if v.AWS.Endpoint != "" {
-		v.url("aws.endpoint", v.AWS.Endpoint)
-	}
-	if v.AWS.STSEndpoint != "" {
-		v.url("aws.sts_endpoint", v.AWS.STSEndpoint)
-	}
-	for key, role := range v.roles() {
-		v.role(key, role)
+	for role := range v.roles() {
+		v.role(role)
 	}
 }
 
-// roles yields each role that the file sets, with its key.
-func (v *validator) roles() iter.Seq2[string, Role] {
-	return func(yield func(string, Role) bool) {
-		if v.written("aws.role") && !yield("aws.role", v.AWS.Role) {
+func (v *validator) store(key string, s *Store) {
+	v.region(child(key, "region"), s.Region)
+	if s.Endpoint != "" {
+		v.url(child(key, "endpoint"), s.Endpoint)
+	}
+	if s.STSEndpoint != "" {
+		v.url(child(key, "sts_endpoint"), s.STSEndpoint)
+	}
+	v.credentials(key, s)
+	switch {
+	case !s.Anonymous:
+	case s.RequestPayer:
+		v.fault(child(key, "anonymous"), "excludes request_payer: somebody must pay", "drop the one or the other")
+	case s.Role.ARN != "":
+		v.fault(child(key, "anonymous"), "excludes a role, which signs requests", "drop the one or the other")
+	case s.Credentials.given():
+		v.fault(child(key, "anonymous"), "excludes credentials, which sign requests", "drop the one or the other")
+	}
+}
+
+// given reports whether any credential is written down.
+func (c Credentials) given() bool {
+	return c.Profile != "" || c.AccessKeyID.IsSet() || c.SecretAccessKey.IsSet() || c.SessionToken.IsSet()
+}
+
+func (v *validator) region(key, name string) {
+	if name != "" && !region.MatchString(name) {
+		v.fault(key, "is not a region", "write eu-central-1")
+	}
+}
+
+// credentials refuses what is given in two ways, or only in part.
+func (v *validator) credentials(store string, s *Store) {
+	c, key := s.Credentials, child(store, "credentials")
+	id, secret, token := child(key, "access_key_id"), child(key, "secret_access_key"), child(key, "session_token")
+	switch hasID, hasSecret := c.AccessKeyID.IsSet(), c.SecretAccessKey.IsSet(); {
+	case c.Profile != "" && (hasID || hasSecret || c.SessionToken.IsSet()):
+		v.fault(child(key, "profile"), "excludes an access key", "drop the one or the other")
+	case hasID && !hasSecret:
+		v.fault(secret, "is required with access_key_id", referenceHint, id)
+	case hasSecret && !hasID:
+		v.fault(id, "is required with secret_access_key", referenceHint, secret)
+	case c.SessionToken.IsSet() && !hasID:
+		v.fault(id, "is required with session_token", referenceHint, token)
+	}
+}
+
+// location checks what a tileset or file says of its store, its bucket's region and its role.
+func (v *validator) location(key, store, region string, role Role) {
+	v.region(child(key, "region"), region)
+	s := v.Store(store)
+	if s == nil {
+		known := make([]string, len(v.Stores))
+		for i := range v.Stores {
+			known[i] = v.Stores[i].ID
+		}
+		hint := nearestHint(store, known)
+		if store == "aws" || store == "default" {
+			hint = "leave it out for the store that the section aws describes"
+		}
+		v.fault(child(key, "store"), "is not under stores", hint)
+		return
+	}
+	if s.Anonymous && role.ARN != "" && v.written(child(key, "role")) {
+		v.fault(child(key, "role"), "needs a store that is not anonymous", "")
+	}
+}
+
+// setRole is a role that the file sets, wholly or in part.
+type setRole struct {
+	Role
+	key   string // where the file sets it
+	store *Store // where it is assumed
+	from  *Role  // what it takes its other keys from; nil for a store's own
+}
+
+// roles yields each role that the file sets: those of the stores, then those of tilesets and files.
+func (v *validator) roles() iter.Seq[setRole] {
+	return func(yield func(setRole) bool) {
+		ofStore := func(key string, s *Store) bool {
+			key = child(key, "role")
+			return !v.written(key) || yield(setRole{s.Role, key, s, nil})
+		}
+		ofSource := func(key, store string, role Role) bool {
+			s := v.Store(store)
+			key = child(key, "role")
+			return s == nil || !v.written(key) || yield(setRole{role, key, s, &s.Role})
+		}
+		if !ofStore("aws", &v.AWS.Store) {
 			return
 		}
+		for i := range v.Stores {
+			if !ofStore(child("stores", v.Stores[i].ID), &v.Stores[i]) {
+				return
+			}
+		}
 		for _, t := range v.Tilesets {
-			if key := child(child("tilesets", t.ID), "role"); v.written(key) && !yield(key, t.Role) {
+			if !ofSource(child("tilesets", t.ID), t.Store, t.Role) {
+				return
+			}
+		}
+		for _, f := range v.Files {
+			if !ofSource(child("files", f.ID), f.Store, f.Role) {
 				return
 			}
 		}
 	}
 }
 
-// owns reports whether a role's key is its own, and not inherited from aws.role.
-func (v *validator) owns(role, name string) bool {
-	return role == "aws.role" || v.written(child(role, name))
+// owns reports whether a role's key is its own, and not inherited from its store's role.
+func (v *validator) owns(r setRole, name string) bool {
+	return r.from == nil || v.written(child(r.key, name))
 }
 
-// role checks the keys that one role sets itself. Those that it inherits are checked at aws.role.
-func (v *validator) role(key string, r Role) {
-	own := func(name string) bool { return v.owns(key, name) }
-	if r.ARN == "" && !v.isTemplate(key) {
-		v.unusedRole(key, r)
+// role checks the keys that one role sets itself. Those that it inherits are checked at the store's role.
+func (v *validator) role(r setRole) {
+	key := r.key
+	own := func(name string) bool { return v.owns(r, name) }
+	if r.ARN == "" && !v.isTemplate(r) {
+		v.unusedRole(r)
 		return
 	}
-	isAWS := v.AWS.Endpoint == "" && v.AWS.STSEndpoint == ""
+	isAWS := r.store.Endpoint == "" && r.store.STSEndpoint == ""
 	if own("arn") && r.ARN != "" && (isAWS && !roleARN.MatchString(r.ARN) || !anyARN.MatchString(r.ARN)) {
 		v.fault(child(key, "arn"), "is not a role's ARN", "write arn:aws:iam::123456789012:role/tiles-reader")
 	}
@@ -88,20 +185,22 @@ func (v *validator) role(key string, r Role) {
 	}
 }
 
-// isTemplate reports whether a role is aws.role without an ARN, from which the roles of tilesets inherit.
-func (v *validator) isTemplate(key string) bool {
-	return key == "aws.role" && slices.ContainsFunc(v.Tilesets, func(t Tileset) bool { return t.Role.ARN != "" })
+// isTemplate reports whether a role is a store's without an ARN, from which the roles of tilesets and files inherit.
+func (v *validator) isTemplate(r setRole) bool {
+	return r.from == nil &&
+		(slices.ContainsFunc(v.Tilesets, func(t Tileset) bool { return t.Store == r.store.ID && t.Role.ARN != "" }) ||
+			slices.ContainsFunc(v.Files, func(f File) bool { return f.Store == r.store.ID && f.Role.ARN != "" }))
 }
 
 // unusedRole refuses the keys of a role without an ARN, which is never assumed.
-func (v *validator) unusedRole(key string, r Role) {
-	unset := v.AWS.Role
-	unset.ARN = ""
-	if key == "aws.role" {
-		unset = defaults().AWS.Role
+func (v *validator) unusedRole(r setRole) {
+	unset := defaults().AWS.Role
+	if r.from != nil {
+		unset = *r.from
+		unset.ARN = ""
 	}
-	if !reflect.DeepEqual(r, unset) {
-		v.fault(child(key, "arn"), "is required by the other keys of the role", "write arn:aws:iam::123456789012:role/tiles-reader")
+	if !reflect.DeepEqual(r.Role, unset) {
+		v.fault(child(r.key, "arn"), "is required by the other keys of the role", "write arn:aws:iam::123456789012:role/tiles-reader")
 	}
 }
 

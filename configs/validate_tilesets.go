@@ -49,6 +49,7 @@ func (v *validator) archives() {
 
 func (v *validator) tileset(key string, t *Tileset) {
 	v.source(key, t)
+	v.location(key, t.Store, t.Region, t.Role)
 	if t.Format != "" {
 		v.oneOf(child(key, "format"), t.Format, tile.FormatNames()...)
 	}
@@ -73,7 +74,7 @@ func (v *validator) tileset(key string, t *Tileset) {
 	switch {
 	case !t.Vend:
 	case t.Role.ARN == "":
-		v.fault(child(key, "vend"), "needs a role that callers' credentials are made from", "set aws.role.arn, or this tileset's role")
+		v.fault(child(key, "vend"), "needs a role that callers' credentials are made from", "set the role of its store, or its own")
 	default:
 		v.vend(child(key, "vend"), t)
 	}

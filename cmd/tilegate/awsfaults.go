@@ -82,6 +82,8 @@ func sourceKey(c *configs.Config, e *origin.SourceError) string {
 	switch e.Field {
 	case "Bucket":
 		return section + ".source"
+	case "Region":
+		return section + ".region"
 	case "Store":
 		return section + ".store"
 	case "Vend":
@@ -92,12 +94,27 @@ func sourceKey(c *configs.Config, e *origin.SourceError) string {
 	return ""
 }
 
-// roleKey is the key that the role of a source comes from: the tileset's own, or the one for all.
+// roleKey is the key that the role of a source comes from: its own, or that of its store.
 func roleKey(c *configs.Config, id string) string {
 	for _, t := range c.Tilesets {
-		if t.ID == id && !reflect.DeepEqual(t.Role, c.AWS.Role) {
-			return "tilesets." + id + ".role"
+		if t.ID == id {
+			return roleKeyOf(c, "tilesets."+id, t.Store, t.Role)
 		}
+	}
+	for _, f := range c.Files {
+		if "file:"+f.ID == id {
+			return roleKeyOf(c, "files."+f.ID, f.Store, f.Role)
+		}
+	}
+	return "aws.role"
+}
+
+func roleKeyOf(c *configs.Config, section, store string, role configs.Role) string {
+	switch s := c.Store(store); {
+	case s == nil || !reflect.DeepEqual(role, s.Role):
+		return section + ".role"
+	case store != "":
+		return "stores." + store + ".role"
 	}
 	return "aws.role"
 }

@@ -103,8 +103,12 @@ auth: {issuers: [{issuer: "https://id.example.com/", audience: [tiles], algorith
 tilesets:
   a: {public: true, source: "s3://tiles/a/{z}/{x}/{y}.png"}
   b: {public: true, source: "s3://tiles/b/{z}/{x}/{y}.png", vend: true, role: {arn: "arn:aws:iam::123456789012:role/other"}}
+  w: {public: true, source: "s3://tiles/w/{z}/{x}/{y}.png", store: wasabi}
 files:
   doc: {source: "s3://docs/doc.pdf"}
+  own: {source: "s3://docs/own.pdf", role: {arn: "arn:aws:iam::123456789012:role/own"}}
+stores:
+  wasabi: {credentials: {profile: w}, role: {arn: "arn:aws:iam::123456789012:role/w"}}
 `)
 	config, err := configs.Load(path, func(string) (string, bool) { return "", false })
 	if err != nil {
@@ -116,10 +120,13 @@ files:
 	}{
 		{&origin.OptionError{Field: "Region", Problem: "is wrong"}, `:2:11: aws.region "us-east-1": is wrong`},
 		{&origin.OptionError{Field: "STSEndpoint", Problem: "is required", Hint: "write it"}, `:1:1: aws.sts_endpoint: is required; write it`},
-		{&origin.OptionError{Store: "wasabi", Field: "Region", Problem: "is not set"}, `:1:1: stores.wasabi.region: is not set`},
+		{&origin.OptionError{Store: "wasabi", Field: "Region", Problem: "is not set"}, `:14:3: stores.wasabi.region: is not set`},
+		{&origin.OptionError{Store: "wasabi", Field: "Profile", Problem: "is unknown"}, `:14:35: stores.wasabi.credentials.profile "w": is unknown`},
+		{&origin.SourceError{ID: "w", Field: "Role.ScopeDown", Problem: "is too long"}, `:14:39: stores.wasabi.role.scope_down: is too long`},
+		{&origin.SourceError{ID: "file:own", Field: "Role.ScopeDown", Problem: "is too long"}, `:12:38: files.own.role.scope_down: is too long`},
 		{&origin.OptionError{Field: "PresignExpires", Problem: "is short"}, `:4:20: presign.expires "15m": is short`},
 		{&origin.SourceError{ID: "a", Field: "Bucket", Problem: "is no bucket"}, `:7:29: tilesets.a.source "s3://tiles/a/{z}/{x}/{y}.png": is no bucket`},
-		{&origin.SourceError{ID: "file:doc", Field: "Bucket", Problem: "is no bucket"}, `:10:17: files.doc.source "s3://docs/doc.pdf": is no bucket`},
+		{&origin.SourceError{ID: "file:doc", Field: "Bucket", Problem: "is no bucket"}, `:11:17: files.doc.source "s3://docs/doc.pdf": is no bucket`},
 		{&origin.SourceError{ID: "b", Field: "Vend", Problem: "needs a role"}, `:8:67: tilesets.b.vend "true": needs a role`},
 		{&origin.SourceError{ID: "a", Field: "Role.ScopeDown", Problem: "is too long"}, `:3:3: aws.role.scope_down: is too long`},
 		{&origin.SourceError{ID: "file:doc", Field: "Role.ScopeDown", Problem: "is too long"}, `:3:3: aws.role.scope_down: is too long`},

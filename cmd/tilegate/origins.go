@@ -34,13 +34,16 @@ func (s *service) vend(ctx context.Context, subject string, tilesets []string, u
 // originOptions converts the configuration of S3, STS, the tilesets and the files.
 func originOptions(c *configs.Config) origin.Options {
 	o := origin.Options{
-		Store:     origin.Store{Region: c.AWS.Region, Endpoint: c.AWS.Endpoint, STSEndpoint: c.AWS.STSEndpoint, PathStyle: c.AWS.PathStyle},
+		Store:     originStore(&c.AWS.Store),
 		FirstByte: c.AWS.Timeouts.FirstByte, Progress: c.AWS.Timeouts.Progress,
 		PresignExpires: c.Presign.Expires, PresignWindow: c.Presign.Window,
 	}
+	for i := range c.Stores {
+		o.Stores = append(o.Stores, originStore(&c.Stores[i]))
+	}
 	for _, t := range served(c) {
 		o.Sources = append(o.Sources, origin.Source{
-			ID: t.ID, Bucket: t.Source.Bucket, Prefix: t.Source.Prefix(),
+			ID: t.ID, Store: t.Store, Region: t.Region, Bucket: t.Source.Bucket, Prefix: t.Source.Prefix(),
 			Key:    func(k tile.Key) string { return t.Source.Object(k.Z, k.X, k.Y, k.Scale) },
 			Canary: canary(t), MissingOn403: missingOn403[t.MissingOn403],
 			Role: originRole(t.Role),
@@ -49,12 +52,21 @@ func originOptions(c *configs.Config) origin.Options {
 	}
 	for _, f := range c.Files {
 		o.Sources = append(o.Sources, origin.Source{
-			ID: "file:" + f.ID, Bucket: f.Source.Bucket, Prefix: f.Source.Key,
+			ID: "file:" + f.ID, Store: f.Store, Region: f.Region, Bucket: f.Source.Bucket, Prefix: f.Source.Key,
 			Key:  func(tile.Key) string { return f.Source.Key },
-			Role: originRole(c.AWS.Role),
+			Role: originRole(f.Role),
 		})
 	}
 	return o
+}
+
+func originStore(s *configs.Store) origin.Store {
+	return origin.Store{
+		Name: s.ID, Region: s.Region, Endpoint: s.Endpoint, STSEndpoint: s.STSEndpoint, PathStyle: s.PathStyle,
+		Anonymous: s.Anonymous, RequestPayer: s.RequestPayer, Profile: s.Credentials.Profile,
+		AccessKeyID: string(s.Credentials.AccessKeyID.Bytes()), SecretAccessKey: string(s.Credentials.SecretAccessKey.Bytes()),
+		SessionToken: string(s.Credentials.SessionToken.Bytes()),
+	}
 }
 
 var missingOn403 = map[string]origin.MissingOn403{"auto": origin.Auto, "true": origin.Always, "false": origin.Never}
