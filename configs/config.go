@@ -246,7 +246,7 @@ type Tileset struct {
 	ID           string        `yaml:"-"`
 	Default      bool          `yaml:"default"`
 	Source       Source        `yaml:"source"`
-	Format       string        `yaml:"format"` // png, jpg, webp, avif, mvt or json; "" for an archive, which holds its own
+	Format       string        `yaml:"format"` // png, jpg, webp, avif, mvt, mlt, json or auto; "" for an archive, which holds its own
 	Version      string        `yaml:"version"`
 	MinZoom      uint8         `yaml:"minzoom"`
 	MaxZoom      uint8         `yaml:"maxzoom"`

@@ -304,7 +304,7 @@ func TestFaults(t *testing.T) {
 		{"zooms", tileset("    minzoom: 9 # !\n    maxzoom: 8"), "tilesets.basemap.minzoom", "minzoom (9) is beyond maxzoom (8)"},
 		{"bounds", tileset("    bounds: [10, 0, -10, 1] # !"), "tilesets.basemap.bounds", "never cross the antimeridian"},
 		{"bounds off the globe", tileset("    bounds: [10, -91, 20, 1] # !"), "tilesets.basemap.bounds[1]", "is not within -90 to 90"},
-		{"vector layers of pictures", tileset("    vector_layers: [{id: a}] # !"), "tilesets.basemap.vector_layers", "format mvt only"},
+		{"vector layers of pictures", tileset("    vector_layers: [{id: a}] # !"), "tilesets.basemap.vector_layers", "format mvt or mlt only"},
 		{"vector layer without id", tileset("    format: mvt\n    vector_layers: [{description: a}] # !"), "tilesets.basemap.vector_layers[0].id", "is required"},
 		{"vector layer twice", tileset("    format: mvt\n    vector_layers: [{id: a}, {id: a}] # !"), "tilesets.basemap.vector_layers[1].id", "another layer's already"},
 		{"vector layer's zooms", tileset("    format: mvt\n    vector_layers: [{id: a, minzoom: 2, maxzoom: 1}] # !"), "tilesets.basemap.vector_layers[0].minzoom", "is beyond maxzoom"},

@@ -129,8 +129,8 @@ const (
 )
 
 func (v *validator) vectorLayers(key string, t *Tileset) {
-	if len(t.VectorLayers) > 0 && t.Format != "mvt" && !t.Source.Archive {
-		v.fault(key, "are for tilesets of format mvt only", "")
+	if f := tile.FormatNamed(t.Format); len(t.VectorLayers) > 0 && (f == nil || !f.Vector) && !t.Source.Archive {
+		v.fault(key, "are for tilesets of format mvt or mlt only", "")
 	}
 	var ids []string
 	for i, layer := range t.VectorLayers {

@@ -104,7 +104,11 @@ func (p *Proxy) writeTile(x *exchange, r *http.Request, ts *tileset, edge bool, 
 		x.WriteHeader(http.StatusNotModified)
 		return nil
 	}
-	x.Set("Content-Type", ts.contentType)
+	if ts.contentType != nil {
+		x.Set("Content-Type", ts.contentType)
+	} else {
+		x.Set("Content-Type", stored["Content-Type"])
+	}
 	if unpack {
 		return p.writeUnpacked(x, r, t)
 	}

@@ -62,6 +62,7 @@ func TestContentTypeIsTheFormatsNeverTheObjects(t *testing.T) {
 		{"webp", "RIFF\x10\x00\x00\x00WEBPVP8 " + filler(100), "image/webp"},
 		{"avif", "\x00\x00\x00\x1cftypavif" + filler(100), "image/avif"},
 		{"mvt", "\x1a" + filler(100), "application/vnd.mapbox-vector-tile"},
+		{"mlt", "\x1a" + filler(100), "application/vnd.maplibre-tile"},
 		{"json", `{"type":"FeatureCollection","features":[]}`, "application/json"},
 	} {
 		t.Run(test.format, func(t *testing.T) {

@@ -21,6 +21,7 @@ type tileJSON3 struct {
 	MaxZoom      uint8           `json:"maxzoom"`
 	Bounds       [4]float64      `json:"bounds"`
 	VectorLayers json.RawMessage `json:"vector_layers,omitempty"`
+	Encoding     string          `json:"encoding,omitempty"` // of vector tiles that are not MVT, as MapLibre has it
 }
 
 // tileJSON describes the part of a tileset that the caller may see.
@@ -59,7 +60,16 @@ func (p *Proxy) tileJSON(x *exchange, r *http.Request, id, pathToken string) err
 		MaxZoom:      zooms.Max,
 		Bounds:       bounds.Degrees(),
 		VectorLayers: layers,
+		Encoding:     vectorEncoding(ts.format),
 	})
+}
+
+// vectorEncoding is what a vector source of MapLibre's style specification calls encoding; mvt is its default.
+func vectorEncoding(f *tile.Format) string {
+	if f.Vector && f.Name != "mvt" {
+		return f.Name
+	}
+	return ""
 }
 
 // visible is the part of the tileset that a grant admits. Nil is the grant of a public tileset: all of it.
@@ -75,13 +85,13 @@ func (ts *tileset) visible(grant *auth.Grant) (zooms tile.ZoomRange, bounds tile
 	return grant.Clip(ts.ID, zooms, bounds)
 }
 
-// template is a tileset's URL template: absolute, with the extension, and with the token that was the credential,
+// template is a tileset's URL template: absolute, with the extension if all tiles have one, and with the token that was the credential,
 // in the path or in the query. The version is in it, so that raising it bypasses every cache.
 func (ts *tileset) template(base, pathToken, queryToken string) string {
 	if pathToken != "" {
 		base += "/t/" + pathToken
 	}
-	s := base + "/tiles/" + ts.ID + "/{z}/{x}/{y}." + ts.format.Name
+	s := base + "/tiles/" + ts.ID + "/{z}/{x}/{y}" + ts.format.Extension()
 	var query []string
 	if ts.Version != "" {
 		query = append(query, "v="+url.QueryEscape(ts.Version))

@@ -27,7 +27,7 @@ type Tileset struct {
 	ID           string // [a-z0-9][a-z0-9_-]{0,63}
 	Default      bool   // also served as /tiles/{z}/{x}/{y}
 	Version      string // names the data's generation; part of the cache key
-	Format       string // png, jpg, webp, avif, mvt or json
+	Format       string // png, jpg, webp, avif, mvt, mlt, json, or auto for mixed images
 	Scalable     bool   // the source has {scale}: "@2x" means something
 	MinZoom      uint8
 	MaxZoom      uint8
@@ -49,7 +49,7 @@ type tileset struct {
 	Tileset
 	format                        *tile.Format
 	area                          tile.Area // of the bounds
-	contentType                   []string
+	contentType                   []string  // nil of format auto: the tile's header has it
 	cacheControl                  []string
 	missingCacheControl           []string
 	sharedCacheControl            []string
@@ -95,6 +95,13 @@ func (ts *tileset) fetch(ctx context.Context, key tile.Key, cond tile.Condition)
 		io.Closer
 	}{body, o.Body}
 	o.Header = http.Header{}
+	if ts.format.Auto() {
+		format := ts.format.Of(head)
+		if format == nil {
+			return nil, reject(o, "the object begins like no image")
+		}
+		o.Header["Content-Type"] = []string{format.MediaType}
+	}
 	if o.ETag != "" {
 		o.Header["Etag"] = []string{o.ETag}
 	}
@@ -165,11 +172,15 @@ func (p *Proxy) prepare(t Tileset) (*tileset, error) {
 	absent := fmt.Sprintf("private, max-age=%d", int(t.Freshness.MissingFor.Seconds()))
 	one := func(s string) []string { return []string{s} }
 	maxAge := func(d time.Duration) []string { return one(fmt.Sprintf("max-age=%d", int(d.Seconds()))) }
+	var mediaType []string
+	if !f.Auto() {
+		mediaType = one(f.MediaType)
+	}
 	ts := &tileset{
 		Tileset:                   t,
 		format:                    f,
 		area:                      tile.NewArea(&t.Bounds),
-		contentType:               one(f.MediaType),
+		contentType:               mediaType,
 		cacheControl:              one(browser),
 		missingCacheControl:       one(absent),
 		sharedCacheControl:        one(sharedCacheControl(browser, p.opt.Edge.TTL)),
@@ -189,10 +200,10 @@ func (ts *tileset) key(want tilePath) tile.Key {
 	return tile.Key{Tileset: ts.ID, Version: ts.Version, Z: want.z, X: want.x, Y: want.y, Scale: want.scale}
 }
 
-// offers reports whether a path's extension is that of the tileset's format, and whether its source has the
+// offers reports whether a path's extension is one of the tileset's format, and whether its source has the
 // path's scale.
 func (ts *tileset) offers(want tilePath) bool {
-	return (want.ext == "" || want.ext == ts.format.Name) && (want.scale == 1 || ts.Scalable)
+	return (want.ext == "" || ts.format.HasExtension(want.ext)) && (want.scale == 1 || ts.Scalable)
 }
 
 // covers reports whether a tile lies within the tileset's zooms and shares area with its bounds.

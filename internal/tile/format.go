@@ -8,11 +8,11 @@ import (
 
 // Format is what the tiles of a tileset are.
 type Format struct {
-	Name      string // its name in the configuration, and its extension in paths
-	MediaType string
+	Name      string // its name in the configuration
+	MediaType string // "" of Auto, where each tile has its own
 	Vector    bool
 
-	aliases []string               // other extensions that objects have
+	aliases []string               // other spellings of its extension, in paths and in keys of objects
 	begins  func(head []byte) bool // nil where anything that is not markup may begin one
 }
 
@@ -29,8 +29,13 @@ var formats = []*Format{
 		return len(b) >= 8 && string(b[4:8]) == "ftyp"
 	}},
 	{Name: "mvt", MediaType: "application/vnd.mapbox-vector-tile", aliases: []string{"pbf"}, Vector: true},
+	{Name: "mlt", MediaType: "application/vnd.maplibre-tile", Vector: true},
 	{Name: "json", MediaType: "application/json"},
+	auto,
 }
+
+// auto is the format of tilesets that mix images: each tile's first bytes say what it is.
+var auto = &Format{Name: "auto"}
 
 func prefix(magic string) func([]byte) bool {
 	return func(head []byte) bool { return strings.HasPrefix(string(head), magic) }
@@ -59,11 +64,55 @@ func FormatNamed(name string) *Format {
 func FormatOf(key string) *Format {
 	extension := strings.TrimPrefix(path.Ext(key), ".")
 	for _, f := range formats {
-		if f.Name == extension || slices.Contains(f.aliases, extension) {
+		if f != auto && f.HasExtension(extension) {
 			return f
 		}
 	}
 	return nil
+}
+
+// Auto reports whether each tile has a format of its own, one of the images.
+func (f *Format) Auto() bool { return f == auto }
+
+// Extension is the one that URLs of tiles should have, with its dot; "" where it depends on the tile.
+func (f *Format) Extension() string {
+	if f.Auto() {
+		return ""
+	}
+	return "." + f.Name
+}
+
+// HasExtension reports whether a path with that extension, without its dot, names a tile of this format.
+func (f *Format) HasExtension(extension string) bool {
+	if f.Auto() {
+		return slices.ContainsFunc(formats, func(image *Format) bool { return image.begins != nil && image.HasExtension(extension) })
+	}
+	return f.Name == extension || slices.Contains(f.aliases, extension)
+}
+
+// Image reports whether tiles of this format are images, of which none is empty.
+func (f *Format) Image() bool { return f.Auto() || f.begins != nil }
+
+// Of returns the format of a tile that begins with head: f itself, or the image format of an Auto tile, nil where it
+// is none.
+func (f *Format) Of(head []byte) *Format {
+	if !f.Auto() {
+		return f
+	}
+	for _, image := range formats {
+		if image.begins != nil && image.begins(head) {
+			return image
+		}
+	}
+	return nil
+}
+
+// Begins reports whether head is proof of this format. Formats without a signature have none.
+func (f *Format) Begins(head []byte) bool {
+	if f.Auto() {
+		return f.Of(head) != nil
+	}
+	return f.begins != nil && f.begins(head)
 }
 
 // Contradiction names what the first bytes of an object are where they cannot be a tile of this format:
@@ -71,7 +120,7 @@ func FormatOf(key string) *Format {
 // not recognise: it guards against wrong answers, not against odd pictures. head is the first
 // SniffLength bytes, or all where the object is shorter.
 func (f *Format) Contradiction(head []byte) string {
-	if f.begins != nil && f.begins(head) {
+	if f.Begins(head) {
 		return ""
 	}
 	for _, other := range formats {

@@ -264,7 +264,7 @@ function draw() {
 	$('curtain').hidden = !!current
 	$('curtain').textContent = session ? 'There is nothing here that this account may see.' : 'The tiles are private. Sign in to see them.'
 	if (!current) return
-	if (['mvt', 'pbf', 'json'].includes($('format').textContent)) {
+	if (['mvt', 'pbf', 'mlt', 'json'].includes($('format').textContent)) {
 		return warn('Not shown here.', 'This page draws images, and this tileset holds vector tiles or data. MapLibre GL JS draws those.')
 	}
 	const {minzoom = 0, maxzoom = 18, bounds = world} = current
