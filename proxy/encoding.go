@@ -5,17 +5,17 @@ import (
 	"strings"
 )
 
-// acceptsGzip reports whether Accept-Encoding allows gzip (RFC 9110 section 12.5.3). Without the field a
+// accepts reports whether Accept-Encoding allows a coding (RFC 9110 section 12.5.3). Without the field a
 // client accepts everything in theory and cannot decode in practice, so absence means no, as in nginx and
 // Apache.
-func acceptsGzip(fields []string) bool {
+func accepts(fields []string, wanted string) bool {
 	others := false // what "*" says of codings that are not listed
 	for _, field := range fields {
 		for coding := range strings.SplitSeq(field, ",") {
 			name, params, _ := strings.Cut(coding, ";")
 			name = strings.TrimSpace(name)
 			switch {
-			case strings.EqualFold(name, "gzip") || strings.EqualFold(name, "x-gzip"):
+			case strings.EqualFold(name, wanted), wanted == "gzip" && strings.EqualFold(name, "x-gzip"):
 				return quality(params) > 0
 			case name == "*":
 				others = quality(params) > 0

@@ -73,7 +73,7 @@ func TestWrongBody(t *testing.T) {
 		{"page after a byte order mark", "basemap", "\ufeff \n<HTML>", ""},
 		{"JPEG for PNG", "basemap", "\xff\xd8\xff\xe0" + filler(100), ""},
 		{"JSON for PNG", "basemap", `{"message":"Forbidden"}`, ""},
-		{"unknown encoding", "basemap", pngBody(100), "br"},
+		{"unknown encoding", "basemap", pngBody(100), "compress"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			w := start(t)

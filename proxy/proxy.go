@@ -70,6 +70,7 @@ type Proxy struct {
 
 	// Derived from the options.
 	tilesets       map[string]*tileset
+	unpacking      chan struct{} // holds one element for each decoder at work, see maxUnpacking
 	catalogue      []*tileset
 	files          map[string]File
 	defaultID      string
@@ -95,7 +96,7 @@ type methods map[string]handler
 // New makes a Proxy. Its error joins everything that is wrong with the options.
 func New(o Options) (*Proxy, error) {
 	o = o.withDefaults()
-	p := &Proxy{opt: o, tilesets: map[string]*tileset{}, files: map[string]File{}}
+	p := &Proxy{opt: o, tilesets: map[string]*tileset{}, files: map[string]File{}, unpacking: make(chan struct{}, maxUnpacking)}
 	if o.AccessLog != nil {
 		p.accessLog = &accessLog{w: o.AccessLog, text: o.AccessFormat == "text"}
 	}

@@ -83,9 +83,9 @@ func (p *Proxy) writeTile(x *exchange, r *http.Request, ts *tileset, edge bool, 
 	}
 	size, have := t.Size(), validators{t.ETag(), t.LastModified()}
 	unpack := false
-	if t.Encoding() == "gzip" {
+	if coding := t.Encoding(); coding != "" {
 		varyByEncoding(x)
-		if unpack = !acceptsGzip(r.Header["Accept-Encoding"]); unpack {
+		if unpack = !accepts(r.Header["Accept-Encoding"], coding); unpack {
 			have.etag, size = unpackedTag(have.etag), -1
 		}
 	}
@@ -112,8 +112,8 @@ func (p *Proxy) writeTile(x *exchange, r *http.Request, ts *tileset, edge bool, 
 	if unpack {
 		return p.writeUnpacked(x, r, t)
 	}
-	if t.Encoding() == "gzip" {
-		x.Set("Content-Encoding", gzipEncoding)
+	if coding := t.Encoding(); coding != "" {
+		x.Set("Content-Encoding", passedOn[coding])
 	}
 	code, part := http.StatusOK, byteRange{0, size}
 	if size >= 0 {

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -9,6 +10,7 @@ import (
 	"io"
 	"net/http"
 	"strconv"
+	"sync"
 	"time"
 
 	"tilegate/internal/tile"
@@ -44,6 +46,9 @@ type Tileset struct {
 	Presign      func(ctx context.Context, key tile.Key) (tile.Signed, error) // a URL of the tile's object; nil: none is handed out
 }
 
+// zippedHead is how many bytes of a gzip stream are examined: enough for the first of what it holds, in bytes.
+const zippedHead = 512
+
 // tileset is a Tileset made ready: each header value that does not depend on the request is made once.
 type tileset struct {
 	Tileset
@@ -58,7 +63,8 @@ type tileset struct {
 	missingCDNCacheControl        []string
 	resourcePolicy                []string
 	metrics                       tilesetMetrics
-	fetcher                       tile.Fetch // fetch, bound once
+	fetcher                       tile.Fetch                      // fetch, bound once
+	noteOddCoding                 func(word string, key tile.Key) // logs once
 }
 
 // fetch asks the tileset's origin, and looks at the first bytes of the answer: how the object is encoded,
@@ -75,30 +81,40 @@ func (ts *tileset) fetch(ctx context.Context, key tile.Key, cond tile.Condition)
 	if err != nil {
 		return nil, err
 	}
-	switch o.Encoding {
-	case "", "identity", "gzip":
-		// Metadata get lost and can be wrong. A gzip stream always begins like this (RFC 1952 section 2.3.1).
-		o.Encoding = ""
-		if len(head) >= 2 && head[0] == 0x1f && head[1] == 0x8b {
-			o.Encoding = "gzip"
-		}
-	default:
-		return nil, reject(o, "stored with Content-Encoding %q; only gzip is understood", o.Encoding)
+	if len(head) == 0 && ts.format.Image() {
+		_ = o.Body.Close()
+		return nil, tile.ErrMissing // what remains of an upload that failed, or a mark for "nothing here"
 	}
-	if o.Encoding == "" {
+	stated, odd, ok := storedCoding(o.Encoding)
+	if !ok {
+		return nil, reject(o, "stored with Content-Encoding %q; only gzip, br, zstd and deflate are understood", o.Encoding)
+	}
+	if odd != "" {
+		ts.noteOddCoding(odd, key)
+	}
+	o.Encoding = actualCoding(stated, head, ts.format)
+	reader, unpacked := io.Reader(body), ""
+	if o.Encoding == "gzip" {
+		zipped, err := body.Peek(zippedHead)
+		head, unpacked = unzippedHead(zipped), "unpacked, "
+		if err != nil { // which a bufio.Reader tells once
+			reader = io.MultiReader(bytes.NewReader(zipped), failing{err})
+		}
+	}
+	if o.Encoding == "" || o.Encoding == "gzip" {
 		if what := ts.format.Contradiction(head); what != "" {
-			return nil, reject(o, "the object begins like %s, but the tileset's format is %s", what, ts.format.Name)
+			return nil, reject(o, "%sthe object begins like %s, but the tileset's format is %s", unpacked, what, ts.format.Name)
 		}
 	}
 	o.Body = struct {
 		io.Reader
 		io.Closer
-	}{body, o.Body}
+	}{reader, o.Body}
 	o.Header = http.Header{}
 	if ts.format.Auto() {
 		format := ts.format.Of(head)
 		if format == nil {
-			return nil, reject(o, "the object begins like no image")
+			return nil, reject(o, "%sthe object begins like no image", unpacked)
 		}
 		o.Header["Content-Type"] = []string{format.MediaType}
 	}
@@ -113,6 +129,11 @@ func (ts *tileset) fetch(ctx context.Context, key tile.Key, cond tile.Condition)
 	}
 	return o, nil
 }
+
+// failing is a reader that has an error only.
+type failing struct{ err error }
+
+func (f failing) Read([]byte) (int, error) { return 0, f.err }
 
 // reject closes an object that cannot be served, and tells its origin why.
 func reject(o *tile.Object, format string, args ...any) error {
@@ -192,6 +213,13 @@ func (p *Proxy) prepare(t Tileset) (*tileset, error) {
 		metrics:                   p.opt.Metrics.tileset(t.ID),
 	}
 	ts.fetcher = ts.fetch
+	var once sync.Once
+	ts.noteOddCoding = func(word string, key tile.Key) {
+		once.Do(func() {
+			p.opt.Logger.Warn("objects have a Content-Encoding that names no coding; it is ignored", "tileset", t.ID,
+				"content_encoding", word[:min(len(word), 64)], "z", key.Z, "x", key.X, "y", key.Y)
+		})
+	}
 	return ts, nil
 }
 

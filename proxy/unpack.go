@@ -1,7 +1,11 @@
 package proxy
 
 import (
+	"bufio"
+	"bytes"
+	"compress/flate"
 	"compress/gzip"
+	"compress/zlib"
 	"context"
 	"errors"
 	"fmt"
@@ -11,11 +15,14 @@ import (
 	"sync"
 	"time"
 
+	"github.com/andybalholm/brotli"
+	"github.com/klauspost/compress/zstd"
+
 	"tilegate/internal/tile"
 	"tilegate/tilecache"
 )
 
-// unpackedTag is the ETag of a gzipped tile's decompressed form. That is another representation, so it has
+// unpackedTag is the ETag of a compressed tile's decompressed form. That is another representation, so it has
 // another strong tag (RFC 9110 section 8.8.3.3).
 func unpackedTag(etag string) string {
 	if etag == "" {
@@ -29,7 +36,89 @@ var (
 	unpackBuffers = sync.Pool{New: func() any { return new([32 << 10]byte) }}
 )
 
-// writeUnpacked sends a gzipped tile to a client that does not accept gzip. It decompresses on the way, so
+const (
+	// maxUnpacking bounds the Brotli and Zstandard decoders at work at the same time. Each may need a window of 16 or
+	// 8 MiB, which the stored bytes choose. Gzip's is 32 KiB.
+	maxUnpacking = 32
+	// maxZstdWindow is what RFC 9659 sets for HTTP, in bytes.
+	maxZstdWindow = 8 << 20
+	// unpackingWait is how long a request waits for one of them.
+	unpackingWait = 2 * time.Second
+)
+
+// openUnpacker returns a reader of what source holds in a coding. Its release must be called.
+func (p *Proxy) openUnpacker(ctx context.Context, coding string, source *tileReader) (r io.Reader, release func(), err error) {
+	switch coding {
+	case "br", "zstd":
+		wait := time.NewTimer(unpackingWait)
+		defer wait.Stop()
+		select {
+		case p.unpacking <- struct{}{}:
+		case <-wait.C:
+			return nil, nil, notFetched(tilecache.ErrOverloaded)
+		case <-ctx.Done():
+			return nil, nil, notFetched(context.Cause(ctx))
+		}
+		free := func() { <-p.unpacking }
+		if coding == "br" {
+			return brotli.NewReader(source), free, nil
+		}
+		// With a concurrency of 1 it decodes in Read itself and starts no goroutine.
+		decoder, err := zstd.NewReader(source, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxWindow(maxZstdWindow))
+		if err != nil {
+			free()
+			return nil, nil, source.blame(err)
+		}
+		return decoder, func() { decoder.Close(); free() }, nil
+	case "deflate":
+		buffered := bufio.NewReader(source)
+		// RFC 9110 means zlib by that name; some mean the bare stream inside.
+		if head, _ := buffered.Peek(2); len(head) == 2 && head[0]&0x0f == 8 && (int(head[0])<<8|int(head[1]))%31 == 0 {
+			r, err = zlib.NewReader(buffered)
+			if err != nil {
+				return nil, nil, source.blame(err)
+			}
+		} else {
+			r = flate.NewReader(buffered)
+		}
+		return r, func() {}, nil
+	}
+	unpacker := unpackers.Get().(*gzip.Reader) //nolint:forcetypeassert // the pool holds nothing else
+	members := &gzipMembers{unpacker: unpacker, from: bufio.NewReaderSize(source, 4<<10)}
+	if err := unpacker.Reset(members.from); err != nil {
+		unpackers.Put(unpacker)
+		return nil, nil, source.blame(err)
+	}
+	unpacker.Multistream(false)
+	return members, func() { unpackers.Put(unpacker) }, nil
+}
+
+// gzipMembers reads the members of a gzip stream, and ends at bytes that begin no other, as browsers do.
+type gzipMembers struct {
+	unpacker *gzip.Reader
+	from     *bufio.Reader
+}
+
+func (g *gzipMembers) Read(b []byte) (int, error) {
+	n, err := g.unpacker.Read(b)
+	if !errors.Is(err, io.EOF) {
+		return n, err
+	}
+	head, peeked := g.from.Peek(3) // RFC 1952 section 2.3.1, with its only method
+	switch {
+	case peeked != nil && !errors.Is(peeked, io.EOF):
+		return n, peeked
+	case !bytes.Equal(head, []byte{0x1f, 0x8b, 8}):
+		return n, io.EOF
+	}
+	if err := g.unpacker.Reset(g.from); err != nil {
+		return n, err
+	}
+	g.unpacker.Multistream(false)
+	return n, nil
+}
+
+// writeUnpacked sends a tile to a client that does not accept its coding. It decompresses on the way, so
 // there is no length, and there are no ranges.
 func (p *Proxy) writeUnpacked(x *exchange, r *http.Request, t tilecache.Tile) error {
 	if r.Method == http.MethodHead {
@@ -37,12 +126,12 @@ func (p *Proxy) writeUnpacked(x *exchange, r *http.Request, t tilecache.Tile) er
 		return nil
 	}
 	t.CutWith(x.Interrupt())
-	unpacker := unpackers.Get().(*gzip.Reader) //nolint:forcetypeassert // the pool holds nothing else
-	defer unpackers.Put(unpacker)
 	source := &tileReader{ctx: r.Context(), tile: t}
-	if err := unpacker.Reset(source); err != nil {
-		return source.blame(err)
+	unpacker, release, err := p.openUnpacker(r.Context(), t.Encoding(), source)
+	if err != nil {
+		return err
 	}
+	defer release()
 	buffer := unpackBuffers.Get().(*[32 << 10]byte) //nolint:forcetypeassert // the pool holds nothing else
 	defer unpackBuffers.Put(buffer)
 	for {
@@ -90,10 +179,10 @@ func (r *tileReader) Read(b []byte) (int, error) {
 	return n, nil
 }
 
-// blame distinguishes a tile that could not be read from one whose bytes are not gzip.
+// blame distinguishes a tile that could not be read from one whose bytes are not in its coding.
 func (r *tileReader) blame(err error) error {
 	if r.err != nil && !errors.Is(r.err, io.EOF) {
 		return notFetched(r.err)
 	}
-	return fmt.Errorf("%w: stored as gzip, but: %w", tile.ErrBadAnswer, err)
+	return fmt.Errorf("%w: stored as %s, but: %w", tile.ErrBadAnswer, r.tile.Encoding(), err)
 }

@@ -116,7 +116,7 @@ func (f *Format) Begins(head []byte) bool {
 }
 
 // Contradiction names what the first bytes of an object are where they cannot be a tile of this format:
-// the error document of a store that answers 200, or another format. It is empty for bytes that it does
+// the error document of a store that answers 200, another format, or compressed data. It is empty for bytes that it does
 // not recognise: it guards against wrong answers, not against odd pictures. head is the first
 // SniffLength bytes, or all where the object is shorter.
 func (f *Format) Contradiction(head []byte) string {
@@ -127,6 +127,14 @@ func (f *Format) Contradiction(head []byte) string {
 		if other != f && other.begins != nil && other.begins(head) {
 			return other.Name
 		}
+	}
+	switch {
+	case strings.HasPrefix(string(head), "\x1f\x8b"):
+		return "gzip"
+	case strings.HasPrefix(string(head), "\x28\xb5\x2f\xfd"):
+		return "zstd"
+	case f.Name != "mlt" && len(head) >= 2 && head[0] == 0x78 && (int(head[0])<<8|int(head[1]))%31 == 0: // RFC 1950 section 2.2
+		return "zlib"
 	}
 	text := strings.TrimLeft(strings.TrimPrefix(string(head), "\ufeff"), " \t\r\n")
 	switch lower := strings.ToLower(text); {
