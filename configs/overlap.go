@@ -22,7 +22,7 @@ func (s Source) Literals() []string {
 // key of other too. IAM's * matches any text, slashes included; other's placeholders become numbers.
 // https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements_resource.html
 func (s Source) Overlaps(other Source) bool {
-	anything := func(placeholder) pattern { return pattern{{repeats: true}} }
+	anything := func(piece) pattern { return pattern{{repeats: true}} }
 	return s.Bucket == other.Bucket && s.Bucket != "" && s.pattern(anything).meets(other.pattern(patternOf))
 }
 
@@ -35,21 +35,32 @@ type patternPart struct {
 	repeats bool   // none, one or many
 }
 
-const digits = "0123456789"
+const (
+	digits    = "0123456789"
+	hexDigits = digits + "abcdef"
+)
 
 // patternOf returns what a placeholder may become.
-func patternOf(p placeholder) pattern {
-	if p == atScale {
+func patternOf(p piece) pattern {
+	if p.is == atScale {
 		return pattern{{chars: "@x" + digits, repeats: true}} // nothing at scale 1
 	}
-	return pattern{{chars: digits}, {chars: digits, repeats: true}}
+	chars := digits
+	if p.hex {
+		chars = hexDigits
+	}
+	var out pattern
+	for range max(p.width, 1) {
+		out = append(out, patternPart{chars: chars})
+	}
+	return append(out, patternPart{chars: chars, repeats: true})
 }
 
-func (s Source) pattern(of func(placeholder) pattern) pattern {
+func (s Source) pattern(of func(piece) pattern) pattern {
 	var out pattern
 	for _, p := range s.pieces {
 		if p.is != literal {
-			out = append(out, of(p.is)...)
+			out = append(out, of(p)...)
 			continue
 		}
 		for _, r := range p.text {

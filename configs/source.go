@@ -15,6 +15,8 @@ import (
 //
 //	{z} {x} {y}  the tile's zoom, its column, and its row counted from the north
 //	{-y}         its row counted from the south, as TMS does
+//	{x:03}       {z}, {x}, {y} and {-y} may have a width: with zeros in front, at least that many digits
+//	{x:08x}      and in hexadecimal, in lower case
 //	{q}          its quadkey, a digit for each zoom, as Bing Maps does; zoom 0 has none
 //	{scale}      n in a request for @{n}x, else 1; a whole @{scale}x is left out at scale 1
 type Source struct {
@@ -26,9 +28,17 @@ type Source struct {
 
 // piece is a part of the key: a placeholder, or the text between two.
 type piece struct {
-	is   placeholder
-	text string
+	is    placeholder
+	text  string
+	width int  // least number of digits, filled up with zeros; 0 for as many as it takes
+	hex   bool // lower-case hexadecimal digits
 }
+
+// maxWidth is the largest width, in digits: 2^30 has ten.
+const maxWidth = 10
+
+// size is the most bytes that the piece becomes.
+func (p piece) size() int { return len(p.text) + max(widths[p.is], p.width) }
 
 type placeholder string
 
@@ -54,7 +64,9 @@ var (
 	bucketName      = regexp.MustCompile(`^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$`)
 	anyPlaceholder  = regexp.MustCompile(`@\{scale\}x|\{[^{}]*\}`)
 	oddKey          = regexp.MustCompile(`(^|/)\.{1,2}(/|$)|[[:cntrl:]]`)
+	padded          = regexp.MustCompile(`^\{(z|x|y|-y):0([1-9][0-9]?)(x?)\}$`)
 	digitsOrNothing = regexp.MustCompile(`^[0-9]*$`)
+	hexOrNothing    = regexp.MustCompile(`^[0-9a-f]*$`)
 )
 
 // ParseSource reads s3://bucket/key. A key with placeholders must be different for every two tiles, so that
@@ -82,7 +94,7 @@ func ParseSource(s string) (Source, error) {
 			src.pieces = append(src.pieces, piece{text: rest[:at[0]]})
 		}
 		if at[0] < at[1] {
-			src.pieces = append(src.pieces, piece{is: placeholder(rest[at[0]:at[1]])})
+			src.pieces = append(src.pieces, parsePlaceholder(rest[at[0]:at[1]]))
 		}
 		rest = rest[at[1]:]
 	}
@@ -93,23 +105,42 @@ func ParseSource(s string) (Source, error) {
 	return src, nil
 }
 
+// parsePlaceholder reads {x} or {x:08x}. What it does not know is left for check.
+func parsePlaceholder(text string) piece {
+	match := padded.FindStringSubmatch(text)
+	if match == nil {
+		return piece{is: placeholder(text)}
+	}
+	width, _ := strconv.Atoi(match[2]) // one or two digits
+	if width > maxWidth {
+		return piece{is: placeholder(text)}
+	}
+	return piece{is: placeholder("{" + match[1] + "}"), width: width, hex: match[3] != ""}
+}
+
 func (s Source) check() error {
-	size, between, afterNumber := 0, "", false
+	size, between, afterNumber, afterHex := 0, "", false, false
 	for _, p := range s.pieces {
+		// Two numbers must be told apart by what is between them. Of a hexadecimal number a to f are digits, too; the
+		// text between ends it only with something else.
+		none := digitsOrNothing
+		if afterHex || p.hex {
+			none = hexOrNothing
+		}
 		switch {
 		case p.is == literal && strings.ContainsAny(p.text, "{}"):
 			return errors.New("has a brace without its partner")
 		case p.is != literal && widths[p.is] == 0:
-			return fmt.Errorf("has %s, which is no placeholder; known: {z} {x} {y} {-y} {q} {scale}", p.is)
+			return fmt.Errorf("has %s, which is no placeholder; known: {z} {x} {y} {-y} {q} {scale}, and with a width of up to %d digits {x:03}, {x:08x}", p.is, maxWidth)
 		case p.is == literal:
 			between += p.text
 		case p.is == atScale: // is nothing at scale 1
-		case afterNumber && digitsOrNothing.MatchString(between):
+		case afterNumber && none.MatchString(between):
 			return fmt.Errorf("has nothing between %s and the number before it: two tiles would share an object; put a / between", p.is)
 		default:
-			between, afterNumber = "", true
+			between, afterNumber, afterHex = "", true, p.hex
 		}
-		size += len(p.text) + widths[p.is]
+		size += p.size()
 	}
 	if size > maxKey {
 		return fmt.Errorf("can become a key of more than %d bytes", maxKey)
@@ -155,13 +186,13 @@ func (s Source) Object(z uint8, x, y uint32, n uint8) string {
 		case literal:
 			key = append(key, p.text...)
 		case zoom:
-			key = strconv.AppendUint(key, uint64(z), 10)
+			key = p.number(key, uint64(z))
 		case column:
-			key = strconv.AppendUint(key, uint64(x), 10)
+			key = p.number(key, uint64(x))
 		case row:
-			key = strconv.AppendUint(key, uint64(y), 10)
+			key = p.number(key, uint64(y))
 		case tmsRow:
-			key = strconv.AppendUint(key, uint64(1)<<z-1-uint64(y), 10)
+			key = p.number(key, uint64(1)<<z-1-uint64(y))
 		case quadkey:
 			for bit := z; bit > 0; bit-- {
 				key = append(key, '0'+byte(x>>(bit-1)&1|y>>(bit-1)&1<<1))
@@ -175,6 +206,20 @@ func (s Source) Object(z uint8, x, y uint32, n uint8) string {
 		}
 	}
 	return string(key)
+}
+
+// number appends a number in the piece's form.
+func (p piece) number(key []byte, n uint64) []byte {
+	base := 10
+	if p.hex {
+		base = 16
+	}
+	var digits [20]byte
+	text := strconv.AppendUint(digits[:0], n, base)
+	for i := len(text); i < p.width; i++ {
+		key = append(key, '0')
+	}
+	return append(key, text...)
 }
 
 // String returns the source as the configuration file has it.

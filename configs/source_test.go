@@ -47,6 +47,10 @@ func TestSourceObject(t *testing.T) {
 		{"{z}/{x}/{y}@{scale}x.png", 3, 1, 2, 1, "3/1/2.png", ""},
 		{"{z}/{x}/{y}@{scale}x.png", 3, 1, 2, 2, "3/1/2@2x.png", ""},
 		{"{z}/{x}/{y}@{scale}.png", 3, 1, 2, 1, "3/1/2@1.png", ""},
+		{"L{z:02}/R{y:08x}/C{x:08x}.png", 6, 50, 31, 1, "L06/R0000001f/C00000032.png", "L"}, // ArcGIS's exploded cache
+		{"{z}/{x:03}/{y:03}.png", 12, 12, 345, 1, "12/012/345.png", ""},
+		{"{z}/{x:03}/{-y:03}.png", 12, 1234, 4095, 1, "12/1234/000.png", ""}, // a width never cuts a number
+		{"{z}/{x:010}/{y:02x}", 30, 1<<30 - 1, 1<<30 - 1, 1, "30/1073741823/3fffffff", ""},
 		{"a b/%41/{z}/{x}/{y}", 3, 1, 2, 1, "a b/%41/3/1/2", "a b/%41/"},
 	} {
 		t.Run(tc.want, func(t *testing.T) {
@@ -92,6 +96,14 @@ func TestParseSource(t *testing.T) {
 		{"s3://acme/{z}/{x}0{y}", "has nothing between {y}"},
 		{"s3://acme/{z}/{x}@{scale}x{y}", "has nothing between {y}"},
 		{"s3://acme/{z}/{x}/{y}{scale}.png", "has nothing between {scale}"},
+		{"s3://acme/{z}/{x:3}/{y}", "has {x:3}, which is no placeholder"},
+		{"s3://acme/{z}/{x:00}/{y}", "has {x:00}, which is no placeholder"},
+		{"s3://acme/{z}/{x:011}/{y}", "has {x:011}, which is no placeholder"},
+		{"s3://acme/{z}/{x:08X}/{y}", "has {x:08X}, which is no placeholder"},
+		{"s3://acme/{z}/{q:08}", "has {q:08}, which is no placeholder"},
+		{"s3://acme/{z}/{x:03}{y:03}", "has nothing between {y}"}, // column 1000 has four digits
+		{"s3://acme/{z}/{x:08x}ff{y}", "has nothing between {y}"},
+		{"s3://acme/{z}/{x}a{y:08x}", "has nothing between {y}"},
 		{"s3://acme/" + strings.Repeat("a", 1001) + "{z}/{x}/{y}", "more than 1024 bytes"},
 	} {
 		if _, err := configs.ParseSource(tc.source); err == nil || !strings.Contains(err.Error(), tc.want) {
@@ -142,6 +154,10 @@ func TestSourceOverlaps(t *testing.T) {
 		{"scales", "t/{z}/{x}/{y}@2x.png", "t/{z}/{x}/{y}@{scale}x.png", true},
 		{"scales of another", "t/{z}/{x}/{y}-labels.png", "t/{z}/{x}/{y}@{scale}x.png", false},
 		{"quadkeys", "{q}.png", "q/{q}.png", true},
+		{"a width that fits", "t/{z}/{x}/{y}.png", "t/{z:02}/{x:03}/{y}.png", true},
+		{"a width that is too long for a name", "t/12/{x}/{q}", "t/{z:03}/{x}/{y}", false},
+		{"hexadecimal names", "t/{z}/ff/{q}.png", "t/{z}/{y:02x}/{x:02x}.png", true},
+		{"names that are not hexadecimal", "t/{z}/fg/{q}.png", "t/{z}/{y:02x}/{x:02x}.png", false},
 		{"letters beyond ASCII", "ä/{z}/{x}/{y}.png", "ö/{z}/{x}/{y}.png", false},
 		{"a star of its own", "a*/{z}/{x}/{y}.png", "ab/{z}/{x}/{y}.png", false},
 		{"a file in the way", "{z}/{x}/{y}.png", "2026/11/plan.png", true},
@@ -182,6 +198,7 @@ func BenchmarkSourceObject(b *testing.B) {
 func FuzzSource(f *testing.F) {
 	for _, template := range []string{
 		"{z}/{x}/{y}.png", "{q}", "a{z}a{x}b{-y}", "{z}/{x}/{y}@{scale}x.png", "{z}x{scale}x{x}x{y}", "{z}1{x}", "@{scale}x{z}/{x}/{y}", "{q}/{z}", "a.pmtiles",
+		"L{z:02}/R{y:08x}/C{x:08x}.png", "{z}-{x:03}-{y:02x}", "{z:01x}g{x:01x}g{y}", "{z}a{x:02x}a{y}",
 	} {
 		f.Add(template, uint64(1))
 	}
