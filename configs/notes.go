@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"slices"
+	"strings"
 	"time"
 
 	"tilegate/internal/weborigin"
@@ -86,6 +87,9 @@ func (v *validator) notes() []Note {
 		}
 	}
 	for _, t := range v.Tilesets {
+		if store := v.Store(t.Store); store != nil && store.Endpoint == "" && strings.Contains(t.Source.Bucket, "_") {
+			add(child(child("tilesets", t.ID), "source"), "has _ in its bucket's name, which AWS never has: is the endpoint of another service missing?")
+		}
 		if t.Browser == "immutable" && t.Version == "" {
 			add(child(child("tilesets", t.ID), "browser"), "browsers keep these tiles for a year; set version, and raise it when the data changes")
 		}

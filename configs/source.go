@@ -61,7 +61,7 @@ const maxKey = 1024
 
 var (
 	// https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html
-	bucketName      = regexp.MustCompile(`^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$`)
+	bucketName      = regexp.MustCompile(`^[a-z0-9][a-z0-9._-]{1,61}[a-z0-9]$`) // _ is for other services than AWS
 	anyPlaceholder  = regexp.MustCompile(`@\{scale\}x|\{[^{}]*\}`)
 	oddKey          = regexp.MustCompile(`(^|/)\.{1,2}(/|$)|[[:cntrl:]]`)
 	padded          = regexp.MustCompile(`^\{(z|x|y|-y):0([1-9][0-9]?)(x?)\}$`)
@@ -77,6 +77,8 @@ func ParseSource(s string) (Source, error) {
 	switch {
 	case !isS3:
 		return Source{}, errors.New("is not s3://bucket/key")
+	case strings.HasPrefix(bucket, "arn:"):
+		return Source{}, errors.New("names an access point by its ARN; write its alias, which ends in -s3alias, in place of a bucket's name")
 	case !bucketName.MatchString(bucket):
 		return Source{}, errors.New("names no valid bucket; write s3://bucket/key")
 	case key == "":

@@ -76,6 +76,8 @@ func TestParseSource(t *testing.T) {
 		{"s3://", "names no valid bucket"},
 		{"s3:///{z}/{x}/{y}.png", "names no valid bucket"},
 		{"s3://ac/{z}/{x}/{y}.png", "names no valid bucket"},
+		{"s3://_acme/{z}/{x}/{y}.png", "names no valid bucket"},
+		{"s3://arn:aws:s3:eu-central-1:123456789012:accesspoint/tiles/{z}/{x}/{y}.png", "write its alias"},
 		{"s3://Acme/{z}/{x}/{y}.png", "names no valid bucket"},
 		{"s3://acme-/{z}/{x}/{y}.png", "names no valid bucket"},
 		{"s3://{z}/{x}/{y}.png", "names no valid bucket"},
