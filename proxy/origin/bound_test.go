@@ -36,7 +36,7 @@ func (s *worstS3) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case s.worst && probe:
 		s.refuse(w, s.next(r, "RequestTimeTooSkewed"))
 	case s.worst:
-		s.refuse(w, s.next(r, "InternalError", "InternalError", "ExpiredToken", "RequestTimeTooSkewed"))
+		s.refuse(w, s.next(r, "InternalError", "InternalError", "ExpiredToken", "RequestTimeTooSkewed", "PermanentRedirect", "Odd", "PreconditionFailed"))
 	case probe:
 		s.refuse(w, "NoSuchKey")
 		close(s.started)
@@ -59,8 +59,11 @@ func (s *worstS3) refuse(w http.ResponseWriter, code string) {
 	if code == "RequestTimeTooSkewed" {
 		s.clock += time.Hour
 	}
+	if code == "PermanentRedirect" {
+		w.Header().Set("X-Amz-Bucket-Region", "eu-north-1")
+	}
 	w.Header().Set("Date", time.Now().Add(s.clock).UTC().Format(http.TimeFormat))
-	w.WriteHeader(map[string]int{"InternalError": 500, "ExpiredToken": 400, "NoSuchKey": 404, "RequestTimeTooSkewed": 403, "AccessDenied": 403}[code])
+	w.WriteHeader(map[string]int{"InternalError": 500, "ExpiredToken": 400, "NoSuchKey": 404, "RequestTimeTooSkewed": 403, "PermanentRedirect": 301, "Odd": 400, "PreconditionFailed": 412, "AccessDenied": 403}[code])
 	_, _ = fmt.Fprintf(w, "<Error><Code>%s</Code></Error>", code)
 }
 
@@ -81,7 +84,7 @@ func TestMostRequestsOfOneFetch(t *testing.T) {
 	s3.mu.Lock()
 	s3.worst = true
 	s3.mu.Unlock()
-	_, _, err := read(tiles.Fetch(t.Context(), tile101, tile.Condition{}))
+	_, _, err := read(tiles.Fetch(t.Context(), tile101, tile.Condition{IfNoneMatch: `"v1"`}))
 	if !errors.Is(err, tile.ErrDenied) || !strings.Contains(err.Error(), "can't be read") {
 		t.Errorf("got %v", err)
 	}
@@ -91,7 +94,7 @@ func TestMostRequestsOfOneFetch(t *testing.T) {
 	for _, requests := range s3.asked {
 		n += requests
 	}
-	if n != 11 || len(s3.asked) != 4 {
-		t.Errorf("%d requests, want 11: %v", n, s3.asked)
+	if n != 14 || len(s3.asked) != 4 {
+		t.Errorf("%d requests, want 14: %v", n, s3.asked)
 	}
 }

@@ -337,20 +337,27 @@ func rootCause(err error) error {
 var signatures = regexp.MustCompile(`(?i)((?:signature|credential|security-token)(?:=|: ?))[^\s&,;"'<]+`)
 
 // sanitize makes foreign text fit for one line of a log: printable, without secrets, and not long.
-func sanitize(s string, secrets []string) string {
+func sanitize(s string, secrets []string) string { return cut(redact(s, secrets), 300) }
+
+// sanitizeTo is sanitize for a chain of causes, which is longer.
+func sanitizeTo(s string, most int) string { return cut(redact(s, nil), most) }
+
+func redact(s string, secrets []string) string {
 	for _, secret := range secrets {
 		if secret != "" {
 			s = strings.ReplaceAll(s, secret, "[redacted]")
 		}
 	}
 	s = signatures.ReplaceAllString(s, "$1[redacted]")
-	const most = 300
-	s = strings.Map(func(r rune) rune {
+	return strings.Map(func(r rune) rune {
 		if !unicode.IsPrint(r) {
 			return ' '
 		}
 		return r
 	}, s)
+}
+
+func cut(s string, most int) string {
 	if len(s) > most {
 		s = strings.ToValidUTF8(s[:most], "") + "…"
 	}

@@ -57,6 +57,9 @@ type credentials struct {
 // rejected reports whether S3 or STS has called them expired or invalid. Anything newer is better.
 func (c credentials) rejected() bool { return c.rejection != nil && c.rejection.Load() }
 
+// isStatic reports whether they are temporary keys that somebody wrote into a variable or a file.
+func (c credentials) isStatic() bool { return c.SessionToken != "" && !c.CanExpire }
+
 func sameCredentials(a, b credentials) bool {
 	return a.AccessKeyID == b.AccessKeyID && a.SessionToken == b.SessionToken
 }

@@ -24,18 +24,23 @@
 //	get              5xx, SlowDown, no answer              3 attempts (AWS_MAX_ATTEMPTS)      3
 //	get              S3 rejects the credentials            once, where there are others       1
 //	get              S3's answer corrects the clock        once                               1
+//	get              S3 names another region               once in the source's life          1
+//	get              x-amz-checksum-mode is refused        once, of whole objects, until      1
+//	                                                       it is left out with success
+//	get              412 where 304 belongs                 once, of conditional requests      1
 //	runProbes        a 403, which ends get                 3 keys, each signed twice;         6
 //	                                                       shared by all for one second
-//	one Fetch                                              5 for an object, else              11
-//	tileset.open     the body broke off at its beginning   2 Fetches of an object             10
-//	source.resume    the body broke off later              3 Fetches more                     33
-//	one fill of the cache                                                                     43
+//	one Fetch                                              8 for an object, else              14
+//	tileset.open     the body broke off at its beginning   2 Fetches of an object: 5 each,    14
+//	                                                       412 twice, the others once
+//	source.resume    the body broke off later              3 Fetches more of a part: 11 each  33
+//	one fill of the cache                                                                     47
 //	net/http         a kept connection broke off           2 kept connections and a new one   3 times each
 //
 // tileset.open is in package proxy, source.resume in package tilecache. A fill that comes to the end of its body may
 // end with one request more, a second reading (etag.go), but then at least one of its last Fetches got an object.
 //
-// So one request of a client causes 43 requests at most, and 129 where kept connections break off. Two clients that
+// So one request of a client causes 47 requests at most, and 141 where kept connections break off. Two clients that
 // want an object which is too large for the cache cannot share it: the second one gets a fill of its own, and a range
 // far into such an object takes one more Fetch. After any other failure the cache does not ask again by itself.
 //

@@ -57,6 +57,9 @@ func (s *S3) get(ctx context.Context, r request) (*tile.Object, error) {
 		if ctx.Err() != nil {
 			retry, f = false, classifyNoAnswer(ctx, ctx.Err(), nil)
 		}
+		if f.remedy == newCredentials && creds.isStatic() {
+			f.hint = "the token of these credentials has expired or is wrong, and nothing renews it: replace AWS_SESSION_TOKEN and its keys where they are written, or use a role"
+		}
 		if !retry {
 			return nil, s.reportFailure(r.name, f)
 		}

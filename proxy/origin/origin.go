@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 )
@@ -80,7 +81,11 @@ func New(ctx context.Context, opt Options) (*AWS, error) {
 		}
 		at, err := st.resolve(ctx, src.Bucket, cmp.Or(src.Region, st.region()))
 		if err != nil && st.region() != "" { // without a region no bucket has an endpoint
-			faults = append(faults, &SourceError{ID: src.ID, Field: "Bucket", Problem: err.Error()})
+			fault := &SourceError{ID: src.ID, Field: "Bucket", Problem: err.Error()}
+			if strings.HasPrefix(src.Bucket, "arn:") && st.PathStyle {
+				fault.Hint = "an access point has a host name of its own: drop path_style, or write the name of the bucket"
+			}
+			faults = append(faults, fault)
 		}
 		s := &S3{Source: src, aws: a, store: st, gate: gate{limit: maxConcurrency}, retries: retryBudget{left: retryBurst}}
 		s.endpoint.Store(&at)
@@ -128,6 +133,12 @@ func (a *AWS) checkSource(src *Source) (faults []error) {
 	}
 	if a.stores[src.Store] == nil {
 		fault("Store", fmt.Sprintf("%q is no store", src.Store))
+	}
+	if (src.Role.ScopeDown || src.Vend) && !src.Role.isZero() && strings.HasSuffix(src.Bucket, "-s3alias") {
+		faults = append(faults, &SourceError{
+			src.ID, "Bucket", fmt.Sprintf("%q is an access point's alias, which a session policy cannot name", src.Bucket),
+			"write the access point's ARN, or set scope_down: false",
+		})
 	}
 	if src.Vend && src.Role.isZero() {
 		fault("Vend", "needs a role to assume for the caller")

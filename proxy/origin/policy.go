@@ -43,15 +43,14 @@ func sessionPolicy(partition string, sources []*Source, confined, kms bool) stri
 	if !confined {
 		keys = prefixes
 	}
-	arn := "arn:" + partition + ":s3:::"
 	read := policyStatement{Effect: "Allow", Action: "s3:GetObject"}
 	list := policyStatement{Effect: "Allow", Action: "s3:ListBucket"}
 	var lists []policyStatement
 	for _, bucket := range slices.Sorted(maps.Keys(keys)) {
 		for _, pattern := range outermost(keys[bucket]) {
-			read.Resource = append(read.Resource, arn+bucket+"/"+pattern)
+			read.Resource = append(read.Resource, objectARN(partition, bucket)+pattern)
 		}
-		list.Resource = append(list.Resource, arn+bucket)
+		list.Resource = append(list.Resource, bucketARN(partition, bucket))
 		if !confined {
 			continue
 		}
@@ -59,7 +58,7 @@ func sessionPolicy(partition string, sources []*Source, confined, kms bool) stri
 		within := outermost(slices.DeleteFunc(prefixes[bucket], func(prefix string) bool { return prefix == "*" }))
 		if len(within) > 0 {
 			lists = append(lists, policyStatement{
-				Effect: "Allow", Action: "s3:ListBucket", Resource: []string{arn + bucket},
+				Effect: "Allow", Action: "s3:ListBucket", Resource: []string{bucketARN(partition, bucket)},
 				Condition: map[string]map[string][]string{"StringLike": {"s3:prefix": within}},
 			})
 		}
@@ -78,6 +77,23 @@ func sessionPolicy(partition string, sources []*Source, confined, kms bool) stri
 	}
 	text, _ := json.Marshal(doc) // strings always marshal
 	return string(text)
+}
+
+// bucketARN is the ARN of a bucket, or of the access point in its stead.
+func bucketARN(partition, bucket string) string {
+	if strings.HasPrefix(bucket, "arn:") {
+		return bucket
+	}
+	return "arn:" + partition + ":s3:::" + bucket
+}
+
+// objectARN is the beginning of the ARNs of a bucket's objects.
+// https://docs.aws.amazon.com/AmazonS3/latest/userguide/access-points-policies.html
+func objectARN(partition, bucket string) string {
+	if strings.HasPrefix(bucket, "arn:") {
+		return bucket + "/object/"
+	}
+	return bucketARN(partition, bucket) + "/"
 }
 
 // keyPattern matches all keys of a tileset. Source.Overlaps names the other sources that it matches.

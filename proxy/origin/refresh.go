@@ -7,6 +7,8 @@ import (
 	"math"
 	"sync/atomic"
 	"time"
+
+	"github.com/aws/aws-sdk-go-v2/credentials/ec2rolecreds"
 )
 
 const (
@@ -117,6 +119,9 @@ func (c *credentialCache) store(creds credentials, err error, now time.Time) tim
 	}
 	c.failures++
 	c.lastErr = err
+	if c.held.Source == ec2rolecreds.ProviderName && c.held.HasKeys() && !c.held.rejected() {
+		c.held.Credentials = extended(c.held.Credentials, now, 2*maxRefreshPause)
+	}
 	most := maxRefreshPause
 	if c.valid(now) && c.held.CanExpire {
 		most = c.held.Expires.Sub(now) / 4 // try more often as the end comes nearer

@@ -8,10 +8,7 @@ import (
 	"slices"
 	"time"
 
-	"tilegate/internal/tile"
-
 	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/config"
 )
 
 // cacheForRole makes the credential cache of sources that share a role.
@@ -69,28 +66,4 @@ func (st *store) baseName() string {
 		return st.qualified("configured keys")
 	}
 	return st.qualified("default credential chain")
-}
-
-// baseCredentials reads the SDK's chain anew at each call: environment, shared files, SSO, container and
-// instance metadata. It caches nothing, as the credentialCache does that; so a change by an operator counts.
-// https://docs.aws.amazon.com/sdkref/latest/guide/standardized-credentials.html
-func (st *store) baseCredentials(ctx context.Context) (aws.Credentials, error) {
-	switch {
-	case st.Base != nil:
-		return st.Base(ctx)
-	case st.AccessKeyID != "":
-		return aws.Credentials{AccessKeyID: st.AccessKeyID, SecretAccessKey: st.SecretAccessKey, SessionToken: st.SessionToken, Source: "configuration"}, nil
-	}
-	cfg, err := config.LoadDefaultConfig(ctx, st.loadOptions()...)
-	if err != nil {
-		return aws.Credentials{}, &fault{class: tile.ErrNoCredentials, text: sanitize(err.Error(), nil)}
-	}
-	creds, err := cfg.Credentials.Retrieve(ctx)
-	if err != nil {
-		return creds, &fault{
-			class: tile.ErrNoCredentials, text: sanitize(rootCause(err).Error(), nil),
-			hint: "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, or give the machine or pod a role",
-		}
-	}
-	return creds, nil
 }
