@@ -292,10 +292,6 @@ func TestFaults(t *testing.T) {
 		{"id too long", minimalAuth + "tilesets:\n  " + strings.Repeat("a", 65) + ": # !\n    source: s3://acme/{z}/{x}/{y}.png", `tilesets."` + strings.Repeat("a", 65) + `"`, "is not an id"},
 		{"two defaults", tileset("    default: true\n  roads:\n    default: true # !\n    source: s3://acme/r/{z}/{x}/{y}.png"), "tilesets.roads.default", "a second default; the first is tilesets.basemap"},
 		{"archives alone", minimalAuth + "tilesets:\n  roads:\n    source: s3://acme/roads.pmtiles # !\n  rivers: {source: s3://acme/rivers.pmtiles}\n", "tilesets.roads.source", "is a PMTiles archive, which a later version reads; add a tileset"},
-		{
-			"access point with a session policy", source("s3://tiles-1a2b3c-s3alias/{z}/{x}/{y}.png") + "\n    role: {arn: 'arn:aws:iam::123456789012:role/r'}\n",
-			"tilesets.basemap.source", "is an access point's alias",
-		},
 		{"directory bucket", source("s3://acme--use1-az4--x-s3/{z}/{x}/{y}.png"), "tilesets.basemap.source", "is in a directory bucket"},
 		{"no source", minimalAuth + "tilesets:\n  basemap: # !\n    public: true", "tilesets.basemap.source", "is required"},
 		{"source over https", source("https://acme.s3.amazonaws.com/{z}/{x}/{y}.png"), "tilesets.basemap.source", "is not s3://bucket/key"},

@@ -61,7 +61,9 @@ const maxKey = 1024
 
 var (
 	// https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html
-	bucketName      = regexp.MustCompile(`^[a-z0-9][a-z0-9._-]{1,61}[a-z0-9]$`) // _ is for other services than AWS
+	bucketName = regexp.MustCompile(`^[a-z0-9][a-z0-9._-]{1,61}[a-z0-9]$`) // _ is for other services than AWS
+	// https://docs.aws.amazon.com/AmazonS3/latest/userguide/access-points-naming.html
+	accessPointARN  = regexp.MustCompile(`^(arn:aws[a-z-]*:s3:[a-z0-9-]+:[0-9]{12}:accesspoint/[a-z0-9][a-z0-9-]{1,48}[a-z0-9])(?:/(.*))?$`)
 	anyPlaceholder  = regexp.MustCompile(`@\{scale\}x|\{[^{}]*\}`)
 	oddKey          = regexp.MustCompile(`(^|/)\.{1,2}(/|$)|[[:cntrl:]]`)
 	padded          = regexp.MustCompile(`^\{(z|x|y|-y):0([1-9][0-9]?)(x?)\}$`)
@@ -74,12 +76,13 @@ var (
 func ParseSource(s string) (Source, error) {
 	location, isS3 := strings.CutPrefix(s, "s3://")
 	bucket, key, _ := strings.Cut(location, "/")
+	if found := accessPointARN.FindStringSubmatch(location); found != nil {
+		bucket, key = found[1], found[2]
+	}
 	switch {
 	case !isS3:
 		return Source{}, errors.New("is not s3://bucket/key")
-	case strings.HasPrefix(bucket, "arn:"):
-		return Source{}, errors.New("names an access point by its ARN; write its alias, which ends in -s3alias, in place of a bucket's name")
-	case !bucketName.MatchString(bucket):
+	case !bucketName.MatchString(bucket) && !accessPointARN.MatchString(location):
 		return Source{}, errors.New("names no valid bucket; write s3://bucket/key")
 	case key == "":
 		return Source{}, errors.New("names no key in the bucket; write s3://bucket/key")

@@ -77,7 +77,9 @@ func TestParseSource(t *testing.T) {
 		{"s3:///{z}/{x}/{y}.png", "names no valid bucket"},
 		{"s3://ac/{z}/{x}/{y}.png", "names no valid bucket"},
 		{"s3://_acme/{z}/{x}/{y}.png", "names no valid bucket"},
-		{"s3://arn:aws:s3:eu-central-1:123456789012:accesspoint/tiles/{z}/{x}/{y}.png", "write its alias"},
+		{"s3://arn:aws:s3:eu-central-1:123456789012:accesspoint/tiles", "names no key"},
+		{"s3://arn:aws:s3:eu-central-1:123456789012:bucket/tiles/{z}/{x}/{y}.png", "names no valid bucket"},
+		{"s3://arn:aws:s3::123456789012:accesspoint/tiles.mrap/{z}/{x}/{y}.png", "names no valid bucket"},
 		{"s3://Acme/{z}/{x}/{y}.png", "names no valid bucket"},
 		{"s3://acme-/{z}/{x}/{y}.png", "names no valid bucket"},
 		{"s3://{z}/{x}/{y}.png", "names no valid bucket"},
@@ -235,4 +237,15 @@ func FuzzSource(f *testing.F) {
 			}
 		}
 	})
+}
+
+func TestSourceOfAnAccessPoint(t *testing.T) {
+	const arn = "arn:aws:s3:eu-central-1:123456789012:accesspoint/tiles"
+	s, err := configs.ParseSource("s3://" + arn + "/base/{z}/{x}/{y}.png")
+	if err != nil || s.Bucket != arn || s.Key != "base/{z}/{x}/{y}.png" || s.Object(1, 0, 1, 1) != "base/1/0/1.png" {
+		t.Errorf("got bucket %q, key %q, %v", s.Bucket, s.Key, err)
+	}
+	if s, err := configs.ParseSource("s3://acme_tiles/{z}/{x}/{y}.png"); err != nil || s.Bucket != "acme_tiles" {
+		t.Errorf("a bucket with _: got %q, %v", s.Bucket, err)
+	}
 }

@@ -72,8 +72,6 @@ func (v *validator) files() {
 			v.fault(child(key, "source"), "is required", "write s3://bucket/key")
 		case directoryBucket(f.Source.Bucket):
 			v.fault(child(key, "source"), directoryProblem, directoryHint)
-		case accessPoint(f.Source.Bucket) && f.Role.ARN != "" && f.Role.ScopeDown:
-			v.fault(child(key, "source"), accessPointProblem, accessPointHint)
 		case f.Source.tiled():
 			v.fault(child(key, "source"), "is one object, and has no placeholders", "serve tiles under tilesets")
 		}

@@ -107,8 +107,6 @@ func (v *validator) source(key string, t *Tileset) {
 		v.fault(path, "is required", "write s3://bucket/{z}/{x}/{y}.png")
 	case directoryBucket(t.Source.Bucket):
 		v.fault(path, directoryProblem, directoryHint)
-	case accessPoint(t.Source.Bucket) && t.Role.ARN != "" && t.Role.ScopeDown:
-		v.fault(path, accessPointProblem, accessPointHint)
 	case !t.Source.tiled() && !t.Source.Archive:
 		v.fault(path, "has no placeholders and is no .pmtiles archive", "write s3://bucket/{z}/{x}/{y}.png; single objects belong under files")
 	case t.Format == "" && !t.Source.Archive:
@@ -125,15 +123,7 @@ func directoryBucket(name string) bool {
 	return strings.HasSuffix(name, "--x-s3") || strings.HasSuffix(name, "--xa-s3")
 }
 
-// accessPoint reports whether a name is the alias of an access point. IAM knows an access point by its ARN, which
-// the alias does not tell, so a session policy for the alias would allow nothing.
-// https://docs.aws.amazon.com/AmazonS3/latest/userguide/access-points-naming.html
-func accessPoint(name string) bool { return strings.HasSuffix(name, "-s3alias") }
-
 const (
-	accessPointProblem = "is an access point's alias, for which no session policy can be made"
-	accessPointHint    = "set role: {scope_down: false} and allow the access point's ARN in the role's own policy, or name the bucket"
-
 	directoryProblem = "is in a directory bucket (S3 Express One Zone), which tilegate cannot read"
 	directoryHint    = "use a general purpose bucket"
 )
