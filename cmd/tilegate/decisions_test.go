@@ -189,8 +189,10 @@ func (d *decided) test(t *testing.T, unknown int) {
 	}
 
 	// What a client says in the headers by which proxies speak to tilegate opens nothing, and no second spelling does.
-	good := []string{"X-Original-URI", tile, "X-Forwarded-Uri", tile, "X-Original-URL", "https://tiles.example.com" + tile, "X-Envoy-Original-Path", tile,
-		"X-Forwarded-Method", "OPTIONS", "X-Original-Method", "OPTIONS", "Origin", "https://evil.example", "Access-Control-Request-Method", "GET"}
+	good := []string{
+		"X-Original-URI", tile, "X-Forwarded-Uri", tile, "X-Original-URL", "https://tiles.example.com" + tile, "X-Envoy-Original-Path", tile,
+		"X-Forwarded-Method", "OPTIONS", "X-Original-Method", "OPTIONS", "Origin", "https://evil.example", "Access-Control-Request-Method", "GET",
+	}
 	for _, path := range []string{
 		"/tiles/secret/0/0/0.png", "/tiles/world/../secret/0/0/0.png", "/tiles/world/%2e%2e/secret/0/0/0.png", "/tiles/world%2f..%2fsecret/0/0/0.png",
 		"//tiles/secret/0/0/0.png", "/tiles//secret/0/0/0.png", "/./tiles/secret/0/0/0.png", "/%74iles/secret/0/0/0.png", "/tiles/secret/0/0/%30.png",

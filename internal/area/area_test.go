@@ -423,7 +423,7 @@ func TestARegionIsNeverWiderThanItsParts(t *testing.T) {
 		both := regions[0].Intersect(regions[1]).Intersect(regions[2])
 		for range 60 {
 			z, x, y := randomTile(random, shapes[random.IntN(3)])
-			if both.Meets(z, x, y) && !(regions[0].Meets(z, x, y) && regions[1].Meets(z, x, y) && regions[2].Meets(z, x, y)) {
+			if both.Meets(z, x, y) && (!regions[0].Meets(z, x, y) || !regions[1].Meets(z, x, y) || !regions[2].Meets(z, x, y)) {
 				t.Fatalf("%d/%d/%d of %s, %s and %s", z, x, y, geoJSON(shapes[0]), geoJSON(shapes[1]), geoJSON(shapes[2]))
 			}
 		}

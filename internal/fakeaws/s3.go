@@ -165,8 +165,7 @@ func (s *Server) handleS3(c *call, op *operation, query url.Values) *apiError {
 	case who == nil:
 		return refuse(http.StatusForbidden, "AccessDenied", "Access Denied")
 	}
-	switch {
-	case op == nil:
+	if op == nil {
 		return notImplemented(c.Method + " on this resource")
 	}
 	for name := range query {

@@ -305,7 +305,7 @@ func connectionHint(err error) string {
 	var authority x509.UnknownAuthorityError
 	var name x509.HostnameError
 	var operation *net.OpError
-	var proxy *proxyRefusal
+	var proxy *proxyError
 	switch {
 	case errors.As(err, &proxy):
 		return "look at HTTPS_PROXY and NO_PROXY, and at what the proxy allows"

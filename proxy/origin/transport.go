@@ -55,20 +55,20 @@ func newHTTPClient(firstByte time.Duration, dial func(context.Context, string, s
 		t.MaxResponseHeaderBytes = 64 << 10
 		t.OnProxyConnectResponse = func(_ context.Context, proxy *url.URL, _ *http.Request, answer *http.Response) error {
 			if answer.StatusCode != http.StatusOK {
-				return &proxyRefusal{proxy.Host, answer.StatusCode}
+				return &proxyError{proxy.Host, answer.StatusCode}
 			}
 			return nil
 		}
 	})
 }
 
-// proxyRefusal says that an HTTP proxy does not connect to S3.
-type proxyRefusal struct {
+// proxyError says that an HTTP proxy does not connect to S3.
+type proxyError struct {
 	host   string
 	status int
 }
 
-func (e *proxyRefusal) Error() string {
+func (e *proxyError) Error() string {
 	return fmt.Sprintf("the proxy %s answered %d", e.host, e.status)
 }
 
