@@ -1,12 +1,252 @@
 package tilecache
 
-// bytesACounter relates the budget to the sketch: one counter a row for this many bytes, so that the
-// sketch costs a 512th of the budget and has a counter for each tile of a kilobyte.
-const bytesACounter = 1 << 10
+// The shares of a ranking's lists, and how fast its sketch forgets. What was measured for each stands in
+// docs/performance.md.
+const (
+	// The window is this part of a ranking's bytes. A larger one serves tiles that are asked for again at once,
+	// but takes room from those that are asked for regularly.
+	windowShare = 50
+	// The protected list takes up to four fifths of what a ranking holds, as in the paper on W-TinyLFU.
+	protectedPart, protectedOf = 4, 5
+	// After as many requests as this for each tile that is held, the sketch halves its counters. A longer memory
+	// ranks tiles better; what is asked for may change all the same, because the tuner notices that.
+	requestsATile = 20
+	// The sketch has a counter in each row for this many bytes, so it takes at most a 128th of the budget.
+	bytesACounter = 256
+	// How many old tiles an eviction passes over at most because they are asked for more often than the young one.
+	maxPassedOver = 8
+	// How many tiles pass from the window without a contest in one eviction at most, which bounds its time.
+	maxPromoted = 256
+)
 
-// sketch estimates how often each key was asked for lately: a count-min sketch with four rows of
-// 4-bit counters, all of a key's in one cache line, halved now and then so that it forgets
-// (Einziger, Friedman, Manes: TinyLFU, 2017).
+// A tile's list. A tile begins in the window. It goes to probation when it has more requests than what must leave for
+// it, and to protected when it is asked for there.
+const (
+	inWindow = iota
+	inProbation
+	inProtected
+	lists
+	unused // the slot is free
+)
+
+// ranking says which tile should make room next. It is W-TinyLFU (Einziger, Friedman, Manes: "TinyLFU: A Highly
+// Efficient Cache Admission Policy", 2017) for tiles of different sizes (the rule AV of Einziger, Eytan, Friedman,
+// Manes: "Lightweight Robust Size Aware Cache Management", 2022). It knows tiles by their hashes and holds no
+// bytes of theirs, so that a shard and the tuner's miniature of the cache use the same code. Whoever owns a
+// ranking guards it with a lock of its own.
+//
+// The slots are linked by their indexes: there are no pointers for the garbage collector to follow.
+type ranking struct {
+	slots     []slot
+	free      uint32 // the first of a chain of unused slots; 0 is none
+	index     map[uint64]uint32
+	bytes     [lists]int64
+	count     [lists]int
+	frequency sketch
+	window    int64 // the most bytes in the window when there is no free room
+	large     int64 // bytes in the window of tiles that are large for it
+
+	// growing is true while tiles leave the window without a contest, because there is free room or because the
+	// tiles that would have to leave are stale.
+	growing bool
+}
+
+// slot is a tile's place. The first slots are the ends of the lists.
+type slot struct {
+	hash       uint64
+	used       uint64 // the tuner's time when the tile was last asked for
+	added      uint64 // and when it came
+	cost       int64
+	prev, next uint32 // in the list: the one used earlier, and later
+	list       uint8
+	large      bool // it takes a good part of the window
+}
+
+// init makes an empty ranking for tiles of capacity bytes together, with room for as many as are expected.
+func (r *ranking) init(capacity int64, expected int) {
+	r.window = capacity / windowShare
+	r.frequency.init(capacity / bytesACounter)
+	r.index = make(map[uint64]uint32, expected)
+	r.slots = make([]slot, lists, lists+expected)
+	for end := range r.slots {
+		r.slots[end] = slot{prev: uint32(end), next: uint32(end), list: unused}
+	}
+}
+
+func (r *ranking) tiles() int { return r.count[inWindow] + r.count[inProbation] + r.count[inProtected] }
+
+func (r *ranking) total() int64 {
+	return r.bytes[inWindow] + r.bytes[inProbation] + r.bytes[inProtected]
+}
+
+// oldest returns the least recently used tile of a list.
+func (r *ranking) oldest(list uint8) (at uint32, ok bool) {
+	at = r.slots[list].next
+	return at, at >= lists
+}
+
+// put links a slot as the most recently used of a list.
+func (r *ranking) put(at uint32, list uint8) {
+	s, end := &r.slots[at], uint32(list)
+	s.list, s.next, s.prev = list, end, r.slots[end].prev
+	r.slots[s.prev].next, r.slots[end].prev = at, at
+	r.bytes[list] += s.cost
+	r.count[list]++
+	if s.large = list == inWindow && s.cost > r.window/4; s.large {
+		r.large += s.cost
+	}
+}
+
+func (r *ranking) take(at uint32) {
+	s := &r.slots[at]
+	r.slots[s.prev].next, r.slots[s.next].prev = s.next, s.prev
+	r.bytes[s.list] -= s.cost
+	r.count[s.list]--
+	if s.large {
+		r.large -= s.cost
+	}
+}
+
+func (r *ranking) move(at uint32, list uint8) {
+	r.take(at)
+	r.put(at, list)
+}
+
+// add makes a tile that is not there the most recently used of the window.
+func (r *ranking) add(hash uint64, cost int64, now uint64) (at uint32) {
+	if at = r.free; at != 0 {
+		r.free = r.slots[at].next
+	} else {
+		at = uint32(len(r.slots))
+		r.slots = append(r.slots, slot{})
+	}
+	r.slots[at] = slot{hash: hash, cost: cost, used: now, added: now}
+	r.index[hash] = at
+	r.put(at, inWindow)
+	r.frequency.sizeFor(r.tiles())
+	return at
+}
+
+func (r *ranking) remove(at uint32) {
+	r.take(at)
+	delete(r.index, r.slots[at].hash)
+	r.slots[at] = slot{list: unused, next: r.free}
+	r.free = at
+}
+
+// use notes that a tile was asked for at the tuner's time now.
+func (r *ranking) use(at uint32, now uint64) {
+	s := &r.slots[at]
+	s.used = now
+	if s.list == inWindow {
+		r.move(at, inWindow)
+		return
+	}
+	r.move(at, inProtected)
+	for r.bytes[inProtected]*protectedOf > r.total()*protectedPart {
+		old, ok := r.oldest(inProtected)
+		if !ok {
+			break
+		}
+		r.move(old, inProbation)
+	}
+}
+
+// grow lets tiles leave the window without a contest until it has its size; incoming are the bytes that are to
+// come into it.
+func (r *ranking) grow(incoming int64) {
+	for range maxPromoted {
+		if !r.growing || r.bytes[inWindow]+incoming <= r.window || r.count[inWindow] < 2 {
+			return
+		}
+		young, _ := r.oldest(inWindow)
+		r.move(young, inProbation)
+	}
+}
+
+// victim returns the tile that should make room. Tiles that were last used before the tuner's time stale go first,
+// the least recently used of all before the others. Otherwise, when the window with the incoming bytes is larger
+// than it should be, its oldest tile has to leave: it takes the place of old tiles if it was asked for more often
+// than all of them together, or else it is the victim. So a scraper that walks through a map, asking for each tile
+// once, does not get beyond the window.
+func (r *ranking) victim(stale uint64, incoming int64) (at uint32, ok bool) {
+	if at, ok := r.leastRecent(stale); ok {
+		r.growing = true
+		return at, true
+	}
+	// Many fills at once take room from all lists, and leave it to the window. It gives the room back.
+	r.growing = r.growing || r.bytes[inWindow]-r.large > 2*r.window
+	r.grow(incoming)
+	r.growing = false
+	young, hasYoung := r.oldest(inWindow)
+	old, hasOld := r.oldest(inProbation)
+	if !hasOld {
+		old, hasOld = r.oldest(inProtected)
+	}
+	switch {
+	case !hasOld:
+		return young, hasYoung
+	case !hasYoung:
+		return old, true
+	case r.bytes[inWindow]+incoming <= r.window/2:
+		return r.weaker(young, old), true
+	case r.wins(young, old):
+		r.move(young, inProbation)
+		return old, true
+	}
+	// The next young tile meets another old one. Without this, one tile that was asked for often in the past would
+	// keep the place of all that stand behind it.
+	r.move(old, inProbation)
+	return young, true
+}
+
+// weaker returns the tile that should leave when the window is small: an old one that was asked for no more often than
+// the young one, among the oldest, or else the young one.
+func (r *ranking) weaker(young, old uint32) uint32 {
+	least := r.frequency.estimate(r.slots[young].hash)
+	for range maxPassedOver {
+		if r.frequency.estimate(r.slots[old].hash) <= least {
+			return old
+		}
+		next := r.slots[old].next
+		r.move(old, inProbation)
+		if old = next; old < lists {
+			break
+		}
+	}
+	return young
+}
+
+// leastRecent returns the least recently used tile of all if that was before the time stale. Of tiles with the same
+// time, the one in the window came last.
+func (r *ranking) leastRecent(stale uint64) (at uint32, ok bool) {
+	for _, list := range [...]uint8{inProbation, inProtected, inWindow} {
+		if old, has := r.oldest(list); has && r.slots[old].used < stale {
+			at, ok, stale = old, true, r.slots[old].used
+		}
+	}
+	return at, ok
+}
+
+// wins reports whether the young tile was asked for more often lately than all the old ones that would have to leave
+// for it. Counting all of them favors small tiles, of which more can be held.
+func (r *ranking) wins(young, old uint32) bool {
+	need, worth := r.slots[young].cost, r.frequency.estimate(r.slots[young].hash)
+	for list := r.slots[old].list; need > 0 && r.slots[old].list == list; old = r.slots[old].next {
+		estimate := r.frequency.estimate(r.slots[old].hash)
+		if estimate >= worth {
+			return false
+		}
+		worth -= estimate
+		need -= r.slots[old].cost
+	}
+	return true
+}
+
+// sketch estimates how often each key was asked for lately. It is a count-min sketch with four rows of 4-bit counters,
+// with conservative update (Estan, Varghese: "New Directions in Traffic Measurement and Accounting", 2002): only the
+// lowest of a key's counters are raised, so that the many keys of a scan hardly disturb the others. All counters of
+// a key are in one cache line. They are halved now and then, so that the sketch forgets.
 type sketch struct {
 	words []uint64 // 16 counters each; 8 words are a block
 	mask  uint64   // number of blocks - 1
@@ -14,14 +254,11 @@ type sketch struct {
 	every int // halve after as many additions
 }
 
-const (
-	countersABlock = 8 * 16
-	requestsATile  = 8
-)
+const countersABlock = 8 * 16
 
-func (s *sketch) init(counters int64) {
+func (s *sketch) init(countersARow int64) {
 	blocks := uint64(1)
-	for int64(blocks*2*countersABlock) <= counters*4 {
+	for int64(blocks*2*countersABlock) <= countersARow*4 {
 		blocks *= 2
 	}
 	s.words = make([]uint64, blocks*8)
@@ -29,9 +266,7 @@ func (s *sketch) init(counters int64) {
 	s.sizeFor(0)
 }
 
-// sizeFor makes the sketch forget in step with the number of tiles held. A longer memory ranks them
-// better while the map is used as it was, a shorter one finds its way sooner when that changes; in
-// TestAdmission's traces eight requests a tile is near the best in both.
+// sizeFor makes the sketch forget in step with the number of tiles held.
 func (s *sketch) sizeFor(tiles int) {
 	s.every = max(requestsATile*tiles, 4*len(s.words))
 }
@@ -43,16 +278,15 @@ func (s *sketch) at(hash uint64, row uint) (word uint64, shift uint) {
 }
 
 func (s *sketch) add(hash uint64) {
-	grew := false
-	for row := range uint(4) {
-		i, shift := s.at(hash, row)
-		if s.words[i]>>shift&15 < 15 {
-			s.words[i] += 1 << shift
-			grew = true
-		}
-	}
-	if !grew {
+	const largest = 15
+	least := s.estimate(hash)
+	if least == largest {
 		return
+	}
+	for row := range uint(4) {
+		if i, shift := s.at(hash, row); s.words[i]>>shift&largest == least {
+			s.words[i] += 1 << shift
+		}
 	}
 	if s.added++; s.added >= s.every {
 		s.halve()

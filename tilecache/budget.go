@@ -17,6 +17,8 @@ const (
 	lookEvery = 100 * time.Millisecond
 	// How many of the retired tiles one look compares, oldest first, to find the slowest readers.
 	maxCompared = 256
+	// A shard has clearly more than another when it has a part of the other's bytes more.
+	fairShare = 128
 )
 
 // budget counts the bytes held, never more than limit, and lines up those who need more. A hit does
@@ -82,8 +84,7 @@ func (b *budget) kickFirst() {
 	}
 }
 
-// reserve takes n bytes of the budget, for which others may have to leave the cache, first those
-// in hash's shard. When that is not enough, a caller waits its turn for as long as it has patience
+// reserve takes n bytes of the budget, for which others may have to leave the cache. When that is not enough, a caller waits its turn for as long as it has patience
 // left, and slow readers are cut off for the first in the queue. It returns ErrOverloaded or ctx's cause.
 func (c *Cache) reserve(ctx context.Context, hash uint64, n int64, patience *time.Duration) error {
 	b := &c.room
@@ -135,12 +136,26 @@ func (c *Cache) makeRoom(hash uint64, n int64) bool {
 		if b.used.Load()-b.evictable.Load()+n > b.limit {
 			return false
 		}
-		s := &c.shards[(int(hash>>c.shift)+i)%len(c.shards)]
-		if !s.evict() {
+		if !c.fullest((int(hash>>c.shift) + i) % len(c.shards)).evict(n) {
 			i++
 		}
 	}
 	return b.tryReserve(n)
+}
+
+// fullest returns the shard whose tiles have the most bytes; preferred, unless another has clearly more. The room that
+// an eviction makes is for whoever comes first, so without this some shards would slowly lose their
+// bytes to others.
+func (c *Cache) fullest(preferred int) *shard {
+	most := &c.shards[preferred]
+	limit := most.held.Load()
+	limit += limit / fairShare
+	for i := range c.shards {
+		if held := c.shards[i].held.Load(); held > limit {
+			most, limit = &c.shards[i], held
+		}
+	}
+	return most
 }
 
 func (b *budget) enqueue(wake chan struct{}) *list.Element {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"hash/maphash"
 	"log/slog"
+	"math"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -25,7 +26,8 @@ type Options struct {
 	// there are none.
 	PurgeBehind func(ctx context.Context, tileset string) error
 
-	plain bool // tests: least recently used alone, to measure what admission gains
+	plain bool                  // tests: least recently used alone, to measure what admission gains
+	hash  func(tile.Key) uint64 // tests: the same for each run
 }
 
 func (o Options) withDefaults() Options {
@@ -54,6 +56,7 @@ type Cache struct {
 	seed    maphash.Seed
 	classes sizeClasses
 	room    budget
+	tuner   tuner
 	shards  []shard
 	shift   uint // a hash's leading bits choose the shard
 
@@ -86,7 +89,14 @@ func New(o Options) (*Cache, error) {
 	for i := range c.shards {
 		c.shards[i].init(c, o.Memory/int64(n))
 	}
-	c.room.init(o.Memory, int64(n)*c.shards[0].fixedCost(), o.Queue)
+	c.tuner.init(o.Memory)
+	if o.plain {
+		c.tuner.stale.Store(math.MaxUint64)
+		for i := range c.shards {
+			c.shards[i].ranking.window = math.MaxInt64
+		}
+	}
+	c.room.init(o.Memory, int64(n)*c.shards[0].fixedCost()+c.tuner.fixedCost(), o.Queue)
 	if least := c.room.used.Load() + fillCost + c.entryCost(&tile.Object{Size: o.MaxObject}); least > o.Memory {
 		return nil, fmt.Errorf("tilecache: memory of %d bytes cannot hold one object of max_object, %d bytes: "+
 			"it takes %d; raise memory or lower max_object", o.Memory, o.MaxObject, least)
@@ -101,6 +111,22 @@ func (c *Cache) now() int64 {
 		return int64(time.Since(c.born))
 	}
 	return int64(c.opts.Clock().Sub(c.born))
+}
+
+func (c *Cache) hash(key tile.Key) uint64 {
+	if c.opts.hash != nil {
+		return c.opts.hash(key)
+	}
+	return maphash.Comparable(c.seed, key)
+}
+
+// saw tells the tuner of a request for a tile that is held or has just come. No shard is locked.
+func (c *Cache) saw(hash uint64, cost int64) {
+	if c.opts.plain {
+		c.tuner.clock.Add(1)
+		return
+	}
+	c.tuner.saw(hash, cost)
 }
 
 func (c *Cache) shardOf(hash uint64) *shard { return &c.shards[hash>>c.shift] }

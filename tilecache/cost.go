@@ -60,5 +60,5 @@ func (c *Cache) entryCost(obj *tile.Object) int64 {
 }
 
 func (s *shard) fixedCost() int64 {
-	return int64(unsafe.Sizeof(*s)) + int64(len(s.frequency.words))*8 + failuresKept*failureCost
+	return int64(unsafe.Sizeof(*s)) + int64(len(s.ranking.frequency.words))*8 + failuresKept*failureCost
 }

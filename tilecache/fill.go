@@ -240,13 +240,16 @@ func (f *fill) publish(e *entry) {
 func (f *fill) commit(e *entry) {
 	s := f.shard
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	if s.fills[f.key] == f { // else abandoned or purged
 		f.kept = true
 		s.forget(f)
 		s.insert(e)
 	}
 	e.grow(e.size, true)
+	s.mu.Unlock()
+	if f.kept {
+		f.cache.saw(e.hash, e.cost)
+	}
 }
 
 // remember keeps a proven absence, in place of whatever tile there was.

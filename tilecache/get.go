@@ -3,7 +3,6 @@ package tilecache
 import (
 	"context"
 	"errors"
-	"hash/maphash"
 	"time"
 
 	"tilegate/internal/tile"
@@ -41,12 +40,12 @@ type Status struct {
 //
 // Errors: ErrMissing, what fetch failed with, ErrOverloaded, ErrClosed, or ctx's own.
 func (c *Cache) Get(ctx context.Context, key tile.Key, p Policy, fetch tile.Fetch) (Tile, Status, error) {
-	hash := maphash.Comparable(c.seed, key)
+	hash := c.hash(key)
 	s := c.shardOf(hash)
 	now := c.now()
 
 	s.mu.Lock()
-	s.frequency.add(hash)
+	s.ranking.frequency.add(hash)
 	held := s.find(key, hash)
 	if held != nil {
 		age := max(0, time.Duration(now-held.validated))
@@ -56,6 +55,7 @@ func (c *Cache) Get(ctx context.Context, key tile.Key, p Policy, fetch tile.Fetc
 			s.counts.Hits++
 			t := s.open(held)
 			s.mu.Unlock()
+			c.saw(hash, held.cost)
 			return t, st, nil
 		case -st.TTL < p.Stale:
 			st.State = Stale
@@ -63,6 +63,7 @@ func (c *Cache) Get(ctx context.Context, key tile.Key, p Policy, fetch tile.Fetc
 			t := s.open(held)
 			s.refresh(held, now, fetch)
 			s.mu.Unlock()
+			c.saw(hash, held.cost)
 			return t, st, nil
 		}
 	} else if age, ok := s.findAbsence(key, hash, now); ok && age < p.MissingFor {

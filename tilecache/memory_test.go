@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"tilegate/internal/tile"
+	"tilegate/internal/traces"
 	"tilegate/tilecache"
 )
 
@@ -124,7 +125,7 @@ func BenchmarkScanOfAMillionTiles(b *testing.B) {
 		c := newCache(b, tilecache.Options{Memory: memory})
 		body := make([]byte, 40_000)
 		fetch := func(_ context.Context, k tile.Key, _ tile.Condition) (*tile.Object, error) {
-			return object(body[:tileBytes(k)]), nil
+			return object(body[:traces.Size(k)]), nil
 		}
 		peak := 0.0
 		for i := range uint32(tiles) {

@@ -2,9 +2,9 @@ package tilecache
 
 import (
 	"maps"
-	"math"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"tilegate/internal/tile"
@@ -16,43 +16,36 @@ const (
 	maxShards   = 32
 	bytesAShard = 8 << 20 // at least, so that a shard's order of use resembles the whole cache's
 
-	// What a shard keeps for the youngest tiles, in parts of its bytes. The rest is for tiles that
-	// were asked for more often than those they displaced.
-	recentShare = 16
 	// Remembered absences take no more than this part of the budget.
 	absentShare = 16
 	// Failures remembered at once, for failurePause; the oldest give way.
 	failuresKept = 32
-	// As long as this part of the budget is unused, young tiles need not earn their place.
+	// As long as this part of the budget is unused, tiles leave the window without a contest.
 	slackShare = 16
 )
 
-// shard is a part of the cache with a lock of its own. A tile is in recent when it is young and in
-// kept when it has earned its place, each in the order of last use. What a hit touches is found by the
-// key's hash, which is looked up three times faster than the key; whoever finds something compares
+// shard is a part of the cache with a lock of its own. What a hit needs is found by the key's hash,
+// which is looked up three times faster than the key; whoever finds something compares
 // the key, and of two tiles with one hash the cache holds the later one.
 type shard struct {
 	cache *Cache
+	held  atomic.Int64 // bytes of the tiles in ranking
 
-	mu          sync.Mutex
-	recent      *lru
-	kept        *lru
-	recentBytes int64
-	filling     int64             // bytes of fills under way: the youngest part of recent
-	target      int64             // for recentBytes + filling
-	retired     map[uint64]*entry // evicted, but somebody still reads them: worth finding again
-	absent      *simplelru.LRU[uint64, absence]
-	failures    *simplelru.LRU[tile.Key, failure]
-	fills       map[tile.Key]*fill
-	frequency   sketch
-	lastID      uint64 // of readers
-	closed      bool
-	counts      counts
+	// mu guards what follows. The budget's lock and an entry's may be taken while it is held, the tuner's may not.
+	mu       sync.Mutex
+	ranking  ranking           // of the tiles that are held
+	entries  []*entry          // by their slots in the ranking
+	filling  int64             // bytes of fills under way, which count as the youngest in the ranking's window
+	retired  map[uint64]*entry // evicted, but somebody still reads them: worth finding again
+	absent   *simplelru.LRU[uint64, absence]
+	failures *simplelru.LRU[tile.Key, failure]
+	fills    map[tile.Key]*fill
+	lastID   uint64 // of readers
+	closed   bool
+	counts   counts
 
 	_ [64]byte // keeps neighbours' locks out of one cache line
 }
-
-type lru = simplelru.LRU[uint64, *entry]
 
 // absence is a tile that there is not.
 type absence struct {
@@ -72,12 +65,7 @@ func shardCount(memory int64) (n int, shift uint) {
 
 func (s *shard) init(c *Cache, memory int64) {
 	s.cache = c
-	s.target = memory / recentShare
-	if c.opts.plain {
-		s.target = math.MaxInt64
-	}
-	s.recent = newLRU[uint64, *entry](math.MaxInt, nil)
-	s.kept = newLRU[uint64, *entry](math.MaxInt, nil)
+	s.ranking.init(memory, 0)
 	s.absent = newLRU(int(max(1, memory/absentShare/absenceCost)), func(uint64, absence) {
 		c.room.evictable.Add(-absenceCost)
 		c.room.release(absenceCost)
@@ -85,7 +73,6 @@ func (s *shard) init(c *Cache, memory int64) {
 	s.failures = newLRU[tile.Key, failure](failuresKept, nil)
 	s.retired = make(map[uint64]*entry)
 	s.fills = make(map[tile.Key]*fill)
-	s.frequency.init(memory / bytesACounter)
 }
 
 func newLRU[K comparable, V any](size int, onEvict func(K, V)) *simplelru.LRU[K, V] {
@@ -99,15 +86,17 @@ func newLRU[K comparable, V any](size int, onEvict func(K, V)) *simplelru.LRU[K,
 // find returns what is held under key and makes it the most recently used. The shard is locked, as
 // for all that follows unless it says otherwise.
 func (s *shard) find(key tile.Key, hash uint64) *entry {
-	e, ok := s.kept.Get(hash)
-	if !ok {
-		e, ok = s.recent.Get(hash)
-	}
-	if !ok && len(s.retired) > 0 {
+	var e *entry
+	at, ok := s.ranking.index[hash]
+	switch {
+	case ok:
+		e = s.entries[at]
+		s.ranking.use(at, s.cache.tuner.clock.Load())
+	case len(s.retired) > 0:
 		if e = s.retired[hash]; e != nil && s.cache.room.restore(e) {
 			delete(s.retired, hash)
 			e.retired = false
-			s.link(s.recent, e)
+			s.link(e)
 			ok = true
 		}
 	}
@@ -136,16 +125,9 @@ func (s *shard) insert(e *entry) {
 		s.counts.Replaced++
 	}
 	e.refs.Add(1)
-	s.link(s.recent, e)
-	for s.recentBytes+s.filling > s.target && s.cache.room.slack() {
-		_, young, ok := s.recent.GetOldest()
-		if !ok {
-			break
-		}
-		s.unlink(young)
-		s.link(s.kept, young)
-	}
-	s.frequency.sizeFor(s.recent.Len() + s.kept.Len())
+	s.link(e)
+	s.ranking.growing = s.ranking.growing || s.cache.room.slack()
+	s.ranking.grow(s.filling)
 }
 
 // insertAbsence remembers that there is no such tile, in place of what was there. The caller has
@@ -158,60 +140,46 @@ func (s *shard) insertAbsence(key tile.Key, hash uint64) {
 
 // drop forgets what is held under hash; its readers keep it.
 func (s *shard) drop(hash uint64) (found bool) {
-	for _, list := range []*lru{s.recent, s.kept} {
-		if e, ok := list.Peek(hash); ok {
-			s.unlink(e)
-			s.letGo(e, false)
-			found = true
-		}
+	if at, ok := s.ranking.index[hash]; ok {
+		s.letGo(s.unlink(at), false)
+		found = true
 	}
 	delete(s.retired, hash)
 	return s.absent.Remove(hash) || found
 }
 
-// link and unlink keep the sums right, which simplelru's Add does not on a key that it has.
-func (s *shard) link(list *lru, e *entry) {
-	list.Add(e.hash, e)
-	if list == s.recent {
-		s.recentBytes += e.cost
+// link ranks e among the tiles that are held.
+func (s *shard) link(e *entry) {
+	at := s.ranking.add(e.hash, e.cost, s.cache.tuner.clock.Load())
+	if missing := int(at) + 1 - len(s.entries); missing > 0 {
+		s.entries = append(s.entries, make([]*entry, missing)...)
 	}
+	s.entries[at] = e
+	s.held.Add(e.cost)
 	s.cache.room.evictable.Add(e.cost)
 }
 
-func (s *shard) unlink(e *entry) {
-	if s.recent.Remove(e.hash) {
-		s.recentBytes -= e.cost
-	} else {
-		s.kept.Remove(e.hash)
-	}
+// unlink ends what link began.
+func (s *shard) unlink(at uint32) *entry {
+	e := s.entries[at]
+	s.ranking.remove(at)
+	s.entries[at] = nil
+	s.held.Add(-e.cost)
 	s.cache.room.evictable.Add(-e.cost)
+	return e
 }
 
-// evict lets go of what this shard can best do without, and reports whether there was anything. An
-// old tile has to go only for a young one that was asked for more often: a scraper that walks
-// through the map asks for each tile once.
-func (s *shard) evict() bool {
+// evict lets go of what this shard can best do without, for incoming bytes, and reports whether there was anything.
+// It locks the shard itself.
+func (s *shard) evict(incoming int64) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	_, young, hasYoung := s.recent.GetOldest()
-	_, old, hasOld := s.kept.GetOldest()
-	loser := old
-	switch {
-	case !hasYoung && !hasOld:
+	at, ok := s.ranking.victim(s.cache.tuner.stale.Load(), s.filling+incoming)
+	if !ok {
 		_, _, ok := s.absent.RemoveOldest()
 		return ok
-	case !hasOld:
-		loser = young
-	case hasYoung && s.recentBytes+s.filling > s.target:
-		if s.frequency.estimate(young.hash) > s.frequency.estimate(old.hash) {
-			s.unlink(young)
-			s.link(s.kept, young)
-		} else {
-			loser = young
-		}
 	}
-	s.unlink(loser)
-	s.letGo(loser, true)
+	s.letGo(s.unlink(at), true)
 	s.counts.Evictions++
 	return true
 }
@@ -277,8 +245,8 @@ func (s *shard) forget(f *fill) {
 func (s *shard) purge(tileset string) (n int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, e := range slices.Concat(s.recent.Values(), s.kept.Values(), slices.Collect(maps.Values(s.retired))) {
-		if e.key.Tileset == tileset && s.drop(e.hash) {
+	for _, e := range slices.Concat(s.entries, slices.Collect(maps.Values(s.retired))) {
+		if e != nil && e.key.Tileset == tileset && s.drop(e.hash) {
 			n++
 		}
 	}

@@ -63,7 +63,7 @@ func (c *Cache) Stats() Stats {
 		st.Renewed += s.counts.Renewed
 		st.RefreshFailed += s.counts.RefreshFailed
 		st.Failed += s.counts.Failed
-		st.Entries += s.recent.Len() + s.kept.Len()
+		st.Entries += s.ranking.tiles()
 		st.Absences += s.absent.Len()
 		st.Fills += len(s.fills)
 		s.mu.Unlock()
