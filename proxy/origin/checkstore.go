@@ -97,5 +97,5 @@ func (s *S3) features(ctx context.Context, r Report) []Feature {
 		f := s.probe(ctx, randomSibling(r.Object), creds)
 		features = append(features, Feature{"404", f != nil && errors.Is(f, tile.ErrMissing), "a missing tile looks like a denied one; missing_on_403 says how they are told apart"})
 	}
-	return append(features, Feature{"STS", r.Identity != "", "roles, session policies and POST /credentials need an STS"})
+	return append(features, Feature{"STS", r.Identity != "" || strings.HasPrefix(r.Credentials, "AssumeRole"), "roles, session policies and POST /credentials need an STS"})
 }

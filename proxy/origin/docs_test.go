@@ -3,6 +3,8 @@ package origin_test
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
+	"net/http"
 	"os"
 	"regexp"
 	"strings"
@@ -124,5 +126,60 @@ func TestDocumentedErrorsAreTheOnesOfTheLog(t *testing.T) {
 	}
 	if rows < 25 {
 		t.Errorf("%d codes in the tables", rows)
+	}
+}
+
+// The page's rows and lines about messages without a code of their own: tilegate gives each the class of its row, and the
+// hint says what the page says.
+func TestDocumentedMessagesAreTheOnesOfTheLog(t *testing.T) {
+	page := awsPage(t)
+	for _, tc := range []struct {
+		line          string // of the page
+		status        int
+		code, message string
+		location      string
+		want          error
+		says          string // on the page and in the hint
+	}{
+		{"| any code, with a message about KMS | denied", 403, "AccessDenied", "The ciphertext refers to a customer master key that you may not use", "", tile.ErrDenied, "kms:Decrypt"},
+		{"| any code, with a message about a customer's key (SSE-C) | bad_answer", 400, "InvalidRequest", "The object was stored using a form of Server Side Encryption.", "", tile.ErrBadAnswer, "copy"},
+		{"| any code, with a message about Requester Pays | denied", 403, "AccessDenied", "This is a requester pays bucket", "", tile.ErrDenied, "request_payer: true"},
+		{"| a redirect without a region | bad_answer", 302, "", "", "https://console.example.com/login?secret", tile.ErrBadAnswer, "aws.endpoint"},
+		{"| status 407 | unreachable", 407, "", "", "", tile.ErrUnreachable, "HTTPS_PROXY"},
+	} {
+		tiles := stub(t, func(w http.ResponseWriter, _ *http.Request) {
+			if tc.location != "" {
+				w.Header().Set("Location", tc.location)
+			}
+			w.WriteHeader(tc.status)
+			_, _ = fmt.Fprintf(w, "<Error><Code>%s</Code><Message>%s</Message></Error>", tc.code, tc.message)
+		})
+		_, err := tiles.Fetch(t.Context(), tile101, tile.Condition{})
+		if !errors.Is(err, tc.want) || !strings.Contains(err.Error(), tc.says) || strings.Contains(err.Error(), "secret") {
+			t.Errorf("%s: got %v", tc.line, err)
+		}
+		_, row, found := strings.Cut(page, tc.line)
+		if row, _, _ = strings.Cut(row, "\n"); !found || !strings.Contains(row, tc.says) && tc.says != "kms:Decrypt" {
+			t.Errorf("the page has no such row: %s", tc.line)
+		}
+	}
+	for _, says := range []string{"AWS_CA_BUNDLE", "aws.path_style: true", "proxyconnect", "aws sso login", "credential_process", "hop limit", "AWS_CONTAINER_CREDENTIALS_FULL_URI", "anonymous: true", "AWS_SESSION_TOKEN", "objects that cannot be served", "an object cannot be served"} {
+		if !strings.Contains(page, says) {
+			t.Errorf("the page does not mention %s", says)
+		}
+	}
+}
+
+// The page about services lists what check --online tries.
+func TestDocumentedFeaturesAreTheOnesOfCheck(t *testing.T) {
+	page, err := os.ReadFile("../../docs/storage.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := start(t, nil)
+	for _, f := range w.origin.CheckStores(t.Context(), w.origin.Check(t.Context(), nil))[0].Features {
+		if row := "| " + strings.ToUpper(f.Name) + " | "; !strings.Contains(strings.ReplaceAll(string(page), "`", ""), row+f.Effect) {
+			t.Errorf("the page has no row %s%s", row, f.Effect)
+		}
 	}
 }
