@@ -12,7 +12,7 @@ CADDY := github.com/caddyserver/caddy/v2/cmd/caddy@v2.11.4
 PMTILES := github.com/protomaps/go-pmtiles@v1.31.2
 DOCKERFILE_LINTER := dockerfile-utils@0.16.3
 
-.PHONY: help demo build viewer test test-norace test-short browser bench bench-attack bench-once lint lint-deploy tools ci
+.PHONY: help demo build viewer test test-norace test-short browser bench bench-attack bench-once hitratio lint lint-deploy tools ci
 
 help: ## list these commands
 	@sed -n 's/^\([a-z-]*\):.* ## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -46,6 +46,10 @@ browser: viewer ## the demo's page in headless Chromium; leaves .cache/demo.png
 
 bench: ## tilegate compared with net/http, the SDK and nginx, as ratios within one run; needs wrk
 	go run ./internal/bench
+	$(MAKE) --no-print-directory hitratio
+
+hitratio: ## the cache's hit ratio compared with plain LRU and with otter, a Go cache with W-TinyLFU
+	cd internal/bench/hitratio && go run .
 
 bench-attack: ## good clients beside attacks on tilegate and on net/http; some half an hour
 	go run ./internal/bench -rounds 3 attack
@@ -59,6 +63,7 @@ lint: ## golangci-lint, go vet, and whether go.mod is tidy
 	go vet ./...
 	go mod tidy -diff
 	go mod verify
+	cd internal/bench/hitratio && $(BIN)/golangci-lint run && go mod tidy -diff && go mod verify
 
 lint-deploy: ## scripts, Dockerfile, alert rules and dashboard; needs shellcheck, npm, promtool and jq
 	shellcheck .ci/run

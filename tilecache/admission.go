@@ -6,7 +6,7 @@ const (
 	// The window is this part of a ranking's bytes. A larger one serves tiles that are asked for again at once,
 	// but takes room from those that are asked for regularly.
 	windowShare = 50
-	// The protected list takes up to four fifths of what a ranking holds, as in the paper on W-TinyLFU.
+	// The protected list takes four fifths of what a ranking holds at most, as in the paper on W-TinyLFU.
 	protectedPart, protectedOf = 4, 5
 	// After as many requests as this for each tile that is held, the sketch halves its counters. A longer memory
 	// ranks tiles better; what is asked for may change all the same, because the tuner notices that.
@@ -15,8 +15,10 @@ const (
 	bytesACounter = 256
 	// How many old tiles an eviction passes over at most because they are asked for more often than the young one.
 	maxPassedOver = 8
-	// How many tiles pass from the window without a contest in one eviction at most, which bounds its time.
-	maxPromoted = 256
+	// As long as this part of the budget is unused, tiles leave the window without a contest.
+	slackShare = 16
+	// How many tiles go from one list to another without a contest in one eviction at most, which bounds its time.
+	maxMoved = 256
 )
 
 // A tile's list. A tile begins in the window. It goes to probation when it has more requests than what must leave for
@@ -143,10 +145,14 @@ func (r *ranking) use(at uint32, now uint64) {
 		return
 	}
 	r.move(at, inProtected)
-	for r.bytes[inProtected]*protectedOf > r.total()*protectedPart {
+}
+
+// demote brings the protected list back to its size. Evictions do that, so that hits need not.
+func (r *ranking) demote() {
+	for range maxMoved {
 		old, ok := r.oldest(inProtected)
-		if !ok {
-			break
+		if !ok || r.bytes[inProtected]*protectedOf <= r.total()*protectedPart {
+			return
 		}
 		r.move(old, inProbation)
 	}
@@ -155,7 +161,7 @@ func (r *ranking) use(at uint32, now uint64) {
 // grow lets tiles leave the window without a contest until it has its size; incoming are the bytes that are to
 // come into it.
 func (r *ranking) grow(incoming int64) {
-	for range maxPromoted {
+	for range maxMoved {
 		if !r.growing || r.bytes[inWindow]+incoming <= r.window || r.count[inWindow] < 2 {
 			return
 		}
@@ -178,6 +184,7 @@ func (r *ranking) victim(stale uint64, incoming int64) (at uint32, ok bool) {
 	r.growing = r.growing || r.bytes[inWindow]-r.large > 2*r.window
 	r.grow(incoming)
 	r.growing = false
+	r.demote()
 	young, hasYoung := r.oldest(inWindow)
 	old, hasOld := r.oldest(inProbation)
 	if !hasOld {
@@ -254,8 +261,6 @@ type sketch struct {
 	every int // halve after as many additions
 }
 
-const countersABlock = 8 * 16
-
 func (s *sketch) init(countersARow int64) {
 	blocks := uint64(1)
 	for int64(blocks*2*countersABlock) <= countersARow*4 {
@@ -271,35 +276,61 @@ func (s *sketch) sizeFor(tiles int) {
 	s.every = max(requestsATile*tiles, 4*len(s.words))
 }
 
-// at returns where row's counter for hash is. The shard has used up the hash's leading bits.
-func (s *sketch) at(hash uint64, row uint) (word uint64, shift uint) {
-	h := hash * 0x9E3779B97F4A7C15 >> (row * 8) // the golden ratio: spreads what the block's choice left
-	return (hash&s.mask)<<3 + uint64(row)<<1 + h>>24&1, uint(h>>28&15) << 2
+// block is where all counters of a key are: two words for each row.
+type block [8]uint64
+
+const (
+	countersABlock = 8 * 16
+	largestCount   = 15
+	golden         = 0x9E3779B97F4A7C15 // spreads what the choice of the block has left of the hash
+)
+
+// of returns the block of a key and what chooses the counters in it. The shard has used up the hash's leading bits.
+func (s *sketch) of(hash uint64) (b *block, chosen uint64) {
+	return (*block)(s.words[(hash&s.mask)<<3:]), hash * golden >> 24
 }
 
-func (s *sketch) add(hash uint64) {
-	const largest = 15
-	least := s.estimate(hash)
-	if least == largest {
-		return
+func (b *block) at(chosen uint64, row uint) (word *uint64, shift uint64) {
+	chosen >>= row * 8
+	return &b[uint64(row)<<1|chosen&1], chosen >> 4 & 15 << 2
+}
+
+func (b *block) count(chosen uint64, row uint) uint64 {
+	word, shift := b.at(chosen, row)
+	return *word >> shift & largestCount
+}
+
+// raise adds one to a counter that is at the least.
+func (b *block) raise(chosen uint64, row uint, least uint64) {
+	if word, shift := b.at(chosen, row); *word>>shift&largestCount == least {
+		*word += 1 << shift
 	}
-	for row := range uint(4) {
-		if i, shift := s.at(hash, row); s.words[i]>>shift&largest == least {
-			s.words[i] += 1 << shift
-		}
-	}
-	if s.added++; s.added >= s.every {
-		s.halve()
-	}
+}
+
+// The rows are written out, because every request comes here.
+
+func (b *block) least(chosen uint64) uint64 {
+	return min(b.count(chosen, 0), b.count(chosen, 1), b.count(chosen, 2), b.count(chosen, 3))
 }
 
 func (s *sketch) estimate(hash uint64) uint64 {
-	least := uint64(15)
-	for row := range uint(4) {
-		i, shift := s.at(hash, row)
-		least = min(least, s.words[i]>>shift&15)
+	b, chosen := s.of(hash)
+	return b.least(chosen)
+}
+
+func (s *sketch) add(hash uint64) {
+	b, chosen := s.of(hash)
+	least := b.least(chosen)
+	if least == largestCount {
+		return
 	}
-	return least
+	b.raise(chosen, 0, least)
+	b.raise(chosen, 1, least)
+	b.raise(chosen, 2, least)
+	b.raise(chosen, 3, least)
+	if s.added++; s.added >= s.every {
+		s.halve()
+	}
 }
 
 func (s *sketch) halve() {

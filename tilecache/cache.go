@@ -91,6 +91,8 @@ func New(o Options) (*Cache, error) {
 	}
 	c.tuner.init(o.Memory)
 	if o.plain {
+		c.tuner.idle = true
+		c.tuner.sampleMask.Store(0)
 		c.tuner.stale.Store(math.MaxUint64)
 		for i := range c.shards {
 			c.shards[i].ranking.window = math.MaxInt64
@@ -111,22 +113,6 @@ func (c *Cache) now() int64 {
 		return int64(time.Since(c.born))
 	}
 	return int64(c.opts.Clock().Sub(c.born))
-}
-
-func (c *Cache) hash(key tile.Key) uint64 {
-	if c.opts.hash != nil {
-		return c.opts.hash(key)
-	}
-	return maphash.Comparable(c.seed, key)
-}
-
-// saw tells the tuner of a request for a tile that is held or has just come. No shard is locked.
-func (c *Cache) saw(hash uint64, cost int64) {
-	if c.opts.plain {
-		c.tuner.clock.Add(1)
-		return
-	}
-	c.tuner.saw(hash, cost)
 }
 
 func (c *Cache) shardOf(hash uint64) *shard { return &c.shards[hash>>c.shift] }

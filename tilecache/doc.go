@@ -11,19 +11,19 @@
 //	stream.go     an object too large to keep passes through to one reader
 //	refresh.go    a stale tile is served while one conditional fetch renews it
 //	budget.go     every byte is reserved before it is held; cost.go says what a tile costs
-//	shard.go      what is held, and which tile makes room for another
-//	admission.go  how often a tile was asked for lately
+//	shard.go      what is held
+//	admission.go  which tile makes room for another, by how often and how recently each was asked for
+//	tuner.go      when the requests change: which tiles make room before all others
 //
 // # The states of an entry
 //
 // An entry is one version of a tile: its metadata and its bytes.
 //
 //	state            in a list of the shard   found by Get          what follows
-//	filling          no; its fill is in fills through its fill      recent (commit), or gone
-//	recent           recent                   yes                   kept, evicted, replaced or purged
-//	kept             kept                     yes                   evicted, replaced or purged
-//	retired          no; in the shard's and   yes: it becomes       gone, with its last reader
-//	                 the budget's retired     recent again
+//	filling          no; its fill is in fills through its fill      held (commit), or gone
+//	held             one of the ranking's     yes                   evicted, replaced or purged
+//	retired          no; in the shard's and   yes: it is held       gone, with its last reader
+//	                 the budget's retired     again
 //	outdated         no; in the budget's      no                    gone, with its last reader
 //	passing through  no; in the budget's      no                    gone, with its reader
 //
@@ -60,6 +60,7 @@
 //
 //	shard.mu -> budget.mu -> entry.mu -> what a reader's cut function locks
 //
+// The tuner's lock is taken while none of these is held, and none of these while it is held.
 // Nobody holds the locks of two shards. No lock is held during a fetch, or while a client is written to.
 // Tile.Close and cut both take entry.mu, so no reader is cut off once it has closed its tile.
 package tilecache

@@ -42,16 +42,16 @@ func mixed(h uint64) uint64 {
 }
 
 // Request does with one request what Get does, without goroutines and without bytes, and reports whether it was a hit.
-// It is for a cache that nobody else uses, and is the same in each run.
+// It is for a cache with SameHashes that nobody else uses.
 func Request(c *Cache, key tile.Key, size int64) (hit bool) {
-	hash := c.hash(key)
+	hash := c.opts.hash(key)
 	s := c.shardOf(hash)
 	s.mu.Lock()
 	s.ranking.frequency.add(hash)
 	e := s.find(key, hash)
 	s.mu.Unlock()
 	if e != nil {
-		c.saw(hash, e.cost)
+		c.tuner.saw(hash, e.cost)
 		return true
 	}
 	obj := &tile.Object{Size: size, ETag: `"v1"`}
@@ -67,13 +67,13 @@ func Request(c *Cache, key tile.Key, size int64) (hit bool) {
 	s.mu.Lock()
 	s.insert(e)
 	s.mu.Unlock()
-	c.saw(hash, e.cost)
+	c.tuner.saw(hash, e.cost)
 	return false
 }
 
 // Holds reports whether a tile is held, without counting as a request for it.
 func Holds(c *Cache, key tile.Key) bool {
-	hash := c.hash(key)
+	hash := c.opts.hash(key)
 	s := c.shardOf(hash)
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -248,7 +248,7 @@ func (f *fill) commit(e *entry) {
 	e.grow(e.size, true)
 	s.mu.Unlock()
 	if f.kept {
-		f.cache.saw(e.hash, e.cost)
+		f.cache.tuner.saw(e.hash, e.cost)
 	}
 }
 

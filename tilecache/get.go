@@ -3,6 +3,7 @@ package tilecache
 import (
 	"context"
 	"errors"
+	"hash/maphash"
 	"time"
 
 	"tilegate/internal/tile"
@@ -40,7 +41,10 @@ type Status struct {
 //
 // Errors: ErrMissing, what fetch failed with, ErrOverloaded, ErrClosed, or ctx's own.
 func (c *Cache) Get(ctx context.Context, key tile.Key, p Policy, fetch tile.Fetch) (Tile, Status, error) {
-	hash := c.hash(key)
+	hash := maphash.Comparable(c.seed, key)
+	if c.opts.hash != nil {
+		hash = c.opts.hash(key)
+	}
 	s := c.shardOf(hash)
 	now := c.now()
 
@@ -55,7 +59,7 @@ func (c *Cache) Get(ctx context.Context, key tile.Key, p Policy, fetch tile.Fetc
 			s.counts.Hits++
 			t := s.open(held)
 			s.mu.Unlock()
-			c.saw(hash, held.cost)
+			c.tuner.saw(hash, held.cost)
 			return t, st, nil
 		case -st.TTL < p.Stale:
 			st.State = Stale
@@ -63,7 +67,7 @@ func (c *Cache) Get(ctx context.Context, key tile.Key, p Policy, fetch tile.Fetc
 			t := s.open(held)
 			s.refresh(held, now, fetch)
 			s.mu.Unlock()
-			c.saw(hash, held.cost)
+			c.tuner.saw(hash, held.cost)
 			return t, st, nil
 		}
 	} else if age, ok := s.findAbsence(key, hash, now); ok && age < p.MissingFor {

@@ -20,8 +20,6 @@ const (
 	absentShare = 16
 	// Failures remembered at once, for failurePause; the oldest give way.
 	failuresKept = 32
-	// As long as this part of the budget is unused, tiles leave the window without a contest.
-	slackShare = 16
 )
 
 // shard is a part of the cache with a lock of its own. What a hit needs is found by the key's hash,

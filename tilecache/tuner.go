@@ -50,6 +50,7 @@ type tuner struct {
 	stale      atomic.Uint64 // tiles that were last used before this time go first
 
 	mu       sync.Mutex
+	idle     bool  // tests: plain LRU alone
 	capacity int64 // the whole cache's
 	most     int   // tiles in a miniature
 	ranked   miniature
@@ -138,12 +139,19 @@ func (t *tuner) samples(hash uint64) bool { return hash>>sampleShift&t.sampleMas
 
 // saw is told of each request for a tile that is held or has just come. It needs no lock.
 func (t *tuner) saw(hash uint64, cost int64) {
-	if !t.samples(hash) {
-		return
+	if t.samples(hash) {
+		t.play(hash, cost)
 	}
+}
+
+// play plays a sampled request on the miniatures.
+func (t *tuner) play(hash uint64, cost int64) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	now := t.clock.Add(1)
+	if t.idle {
+		return
+	}
 	if t.ranked.tiles() >= t.most || t.lru.tiles() >= t.most {
 		t.sample(bits.Len64(t.sampleMask.Load()) + 1)
 	}
