@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"tilegate/internal/fakeaws"
+	"tilegate/internal/tile"
 	"tilegate/proxy/origin"
 )
 
@@ -65,5 +66,32 @@ func TestSessionPolicyOfAnAccessPoint(t *testing.T) {
 	_, err = origin.New(t.Context(), origin.Options{Store: origin.Store{Region: "us-east-1", Base: static("A", "B")}, Sources: []origin.Source{src}})
 	if got := faultyFields(err); !slices.Equal(got, []string{"base Bucket"}) {
 		t.Errorf("got %q, %v", got, err)
+	}
+}
+
+// Keys may begin with anything. S3 sees the very characters, in requests and in presigned URLs.
+func TestOddPrefixes(t *testing.T) {
+	prefixes := []string{
+		"a b/", "a+b/", "a%20b/", "a%2Fb/", "a&b=c/", "a?b/", "a#b/", "ü/", "日本/", "a//b/", "./a/", "a:b@c/", "a'b(c)!/", "a~b*c/", "$a,b;/", "a=\\b/",
+	}
+	w := start(t, nil, func(_ *fakeaws.Role, o *origin.Options) {
+		for _, prefix := range prefixes {
+			src := source(prefix, "tiles", prefix)
+			src.Role = o.Sources[0].Role
+			o.Sources = append(o.Sources, src)
+		}
+	})
+	for i, prefix := range prefixes {
+		w.Put("tiles", prefix+"1/0/1.png", fakeaws.Object{Body: content(byte(i))})
+		if _, body, err := read(w.origin.Source(prefix).Fetch(t.Context(), tile101, tile.Condition{})); err != nil || string(body) != string(content(byte(i))) {
+			t.Errorf("%q: got %d bytes, %v", prefix, len(body), err)
+		}
+		signed, err := w.origin.Source(prefix).Presign(t.Context(), tile101)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := get(t, signed.URL); string(got) != string(content(byte(i))) {
+			t.Errorf("%q: %s has %d bytes", prefix, signed.URL, len(got))
+		}
 	}
 }
