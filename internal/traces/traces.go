@@ -94,7 +94,7 @@ func All(o Options) iter.Seq[Trace] {
 	}
 	return func(yield func(Trace) bool) {
 		for i, m := range made {
-			r := rand.New(rand.NewPCG(o.Seed, uint64(i)))
+			r := rand.New(rand.NewPCG(o.Seed, uint64(i))) //nolint:gosec // traces are the same in each run
 			t := Trace{Name: m.name, Requests: make([]Request, total)}
 			for i := range t.Requests {
 				number := m.next(r, i)
@@ -136,7 +136,7 @@ func (o Options) size(k tile.Key) int64 {
 // Size draws a tile's size in bytes from its key, at most 40,000. A quarter of the tiles are empty oceans of 110 bytes, the
 // others have a few kilobytes.
 func Size(k tile.Key) int64 {
-	r := rand.New(rand.NewPCG(uint64(k.X)<<32|uint64(k.Y), uint64(k.Z)))
+	r := rand.New(rand.NewPCG(uint64(k.X)<<32|uint64(k.Y), uint64(k.Z))) //nolint:gosec // likewise
 	if r.IntN(4) == 0 {
 		return 110
 	}
@@ -164,7 +164,7 @@ func (o Options) people(name string, scraper bool) Trace {
 		x, y float64
 		z    int
 	}
-	r := rand.New(rand.NewPCG(o.Seed, 7))
+	r := rand.New(rand.NewPCG(o.Seed, 7)) //nolint:gosec // likewise
 	popular := rand.NewZipf(r, 1.1, 2, places-1)
 	var at [places]place
 	for i := range at {
