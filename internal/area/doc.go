@@ -7,6 +7,7 @@
 // Parse reads a Polygon or MultiPolygon, or a Feature, FeatureCollection or GeometryCollection of
 // nothing else, in WGS 84. Several polygons are their union. As RFC 7946 has it, edges are straight in
 // degrees, not on the map: that of 49°N is a parallel, and a long slanted one is a curve in Web Mercator.
+// As for boxes, a latitude of 85.0511° is the end of the map.
 //
 // A polygon is what is inside its outer ring and outside all of its holes, and a place is inside a ring
 // if a line to it from far away crosses the ring an odd number of times. This is so for rings that
