@@ -282,6 +282,7 @@ func (b *builder) meets(entries []uint32, from point, r rect) (bool, error) {
 			}
 			continue
 		}
+		b.work -= 16 * n
 		t := newTangle(b.positions, own, from)
 		if t.meetsSample(r) {
 			return true, nil

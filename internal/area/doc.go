@@ -7,11 +7,13 @@
 // Parse reads a Polygon or MultiPolygon, or a Feature, FeatureCollection or GeometryCollection of
 // nothing else, in WGS 84. Several polygons are their union. As RFC 7946 has it, edges are straight in
 // degrees, not on the map: that of 49°N is a parallel, and a long slanted one is a curve in Web Mercator.
+// As for boxes, a latitude of 85.0511° is the end of the map.
 //
 // A polygon is what is inside its outer ring and outside all of its holes, and a place is inside a ring
 // if a line to it from far away crosses the ring an odd number of times. This is so for rings that
 // cross, touch or overlap themselves and each other, too: no such mistake makes a polygon larger than
-// its outer ring, and a spike or a ring that has no area adds no tile. Refused are rings that are
+// its outer ring, and a spike or a ring that has no area adds no tile. A polygon less than 0.1 mm wide
+// or high has nothing that is a margin away from its edges, and is left out. Refused are rings that are
 // not closed, and edges over more than 180° of longitude, since a polygon that crosses the antimeridian
 // has to be split there and would otherwise cover the rest of the world.
 //

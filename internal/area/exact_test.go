@@ -175,12 +175,25 @@ func exactlyMeets(polygons []rings, z uint8, x, y uint32) bool {
 	return false
 }
 
-// hasRoom reports whether a box around the ring would meet any tile.
+// hasRoom reports whether a box around the ring, without its spikes, would meet any tile.
 func hasRoom(ring []position) bool {
 	box := tile.Box{West: 180, South: 90, East: -180, North: -90}
-	for _, p := range ring {
-		box.West, box.East = min(box.West, p[0]), max(box.East, p[0])
-		box.South, box.North = min(box.South, p[1]), max(box.North, p[1])
+	odd := map[[2]position]bool{} // edges, by how often they are there, in either direction
+	for i, p := range ring[1:] {
+		there, back := [2]position{ring[i], p}, [2]position{p, ring[i]}
+		if odd[back] {
+			delete(odd, back)
+		} else {
+			odd[there] = !odd[there]
+		}
+	}
+	for edge, is := range odd {
+		for _, p := range edge {
+			if is {
+				box.West, box.East = min(box.West, p[0]), max(box.East, p[0])
+				box.South, box.North = min(box.South, p[1]), max(box.North, p[1])
+			}
+		}
 	}
 	room := tile.NewArea(&box)
 	return box.West < box.East && room.Meets(0, 0, 0)
