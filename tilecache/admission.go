@@ -17,6 +17,8 @@ const (
 	maxPassedOver = 8
 	// As long as this part of the budget is unused, tiles leave the window without a contest.
 	slackShare = 16
+	// So many slots are not worth giving back.
+	fewSlots = 1024
 	// How many tiles go from one list to another without a contest in one eviction at most, which bounds its time.
 	maxMoved = 256
 )
@@ -68,11 +70,37 @@ type slot struct {
 func (r *ranking) init(capacity int64, expected int) {
 	r.window = capacity / windowShare
 	r.frequency.init(capacity / bytesACounter)
+	r.clear(expected)
+}
+
+// clear forgets all tiles.
+func (r *ranking) clear(expected int) {
 	r.index = make(map[uint64]uint32, expected)
 	r.slots = make([]slot, lists, lists+expected)
 	for end := range r.slots {
 		r.slots[end] = slot{prev: uint32(end), next: uint32(end), list: unused}
 	}
+	r.free, r.large, r.bytes, r.count = 0, 0, [lists]int64{}, [lists]int{}
+}
+
+// sparse reports whether most slots are unused, as when large tiles have taken the place of small ones.
+func (r *ranking) sparse() bool { return len(r.slots) > fewSlots && len(r.slots) > 4*r.tiles() }
+
+// compact gives back the unused slots. It returns where the tile of each slot was before.
+func (r *ranking) compact() (from []uint32) {
+	before := r.slots
+	r.clear(r.tiles())
+	from = make([]uint32, lists)
+	for list := range uint8(lists) {
+		for old := before[list].next; old >= lists; old = before[old].next {
+			at := uint32(len(r.slots))
+			r.slots = append(r.slots, before[old])
+			r.index[before[old].hash] = at
+			r.put(at, list)
+			from = append(from, old)
+		}
+	}
+	return from
 }
 
 func (r *ranking) tiles() int { return r.count[inWindow] + r.count[inProbation] + r.count[inProtected] }

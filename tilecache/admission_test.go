@@ -130,6 +130,34 @@ func TestTilesOutliveAScan(t *testing.T) {
 	}
 }
 
+// When large tiles take the place of many small ones, what was needed to rank those is given back.
+func TestSlotsAreGivenBack(t *testing.T) {
+	c := newCache(t, tilecache.SameHashes(tilecache.Options{Memory: 8 << 20, MaxObject: 64 << 10}))
+	for i := range uint32(20_000) {
+		tilecache.Request(c, keyOf(i), 100)
+	}
+	many := tilecache.Slots(c)
+	check(t, "many small tiles", c.Stats().Entries > 10_000, true)
+	for range 3 { // so that the large ones win
+		for i := range uint32(200) {
+			for range 4 {
+				tilecache.Request(c, keyOf(1_000_000+i), 40_000)
+			}
+		}
+	}
+	few := c.Stats().Entries
+	check(t, "the small ones have left", few < 2_000, true)
+	if got := tilecache.Slots(c); got > many/4 || got > 8*few+2048 {
+		t.Errorf("got %d slots for %d tiles, after %d", got, few, many)
+	}
+	for i := range uint32(200) {
+		key := keyOf(1_000_000 + i)
+		if tilecache.Holds(c, key) != tilecache.Request(c, key, 40_000) {
+			t.Errorf("tile %d is not where the ranking has it", i)
+		}
+	}
+}
+
 // What the tuner takes is in the budget, and it holds no more tiles than it may, however small they are.
 func TestTunerCost(t *testing.T) {
 	for _, capacity := range []int64{1 << 20, 16 << 20, 512 << 20} {

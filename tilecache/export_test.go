@@ -91,3 +91,14 @@ func FilledTuner(capacity, cost int64, tiles int) (filled any, ranked, lru, most
 	}
 	return t, t.ranked.tiles(), t.lru.tiles(), t.most, t.fixedCost()
 }
+
+// Slots returns how many slots the shards have for tiles.
+func Slots(c *Cache) (n int) {
+	for i := range c.shards {
+		s := &c.shards[i]
+		s.mu.Lock()
+		n += max(cap(s.ranking.slots), cap(s.entries))
+		s.mu.Unlock()
+	}
+	return n
+}

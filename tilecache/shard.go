@@ -155,6 +155,14 @@ func (s *shard) link(e *entry) {
 	s.entries[at] = e
 	s.held.Add(e.cost)
 	s.cache.room.evictable.Add(e.cost)
+	if s.ranking.sparse() {
+		from := s.ranking.compact()
+		entries := make([]*entry, len(from))
+		for at, before := range from {
+			entries[at] = s.entries[before]
+		}
+		s.entries = entries
+	}
 }
 
 // unlink ends what link began.
