@@ -63,7 +63,7 @@ lint: ## golangci-lint, go vet, and whether go.mod is tidy
 	go vet ./...
 	go mod tidy -diff
 	go mod verify
-	cd internal/bench/hitratio && $(BIN)/golangci-lint run && go mod tidy -diff
+	cd internal/bench/hitratio && $(BIN)/golangci-lint run && go vet . && go mod tidy -diff
 
 lint-deploy: ## scripts, Dockerfile, alert rules and dashboard; needs shellcheck, npm, promtool and jq
 	shellcheck .ci/run
