@@ -10,10 +10,10 @@ import (
 )
 
 const (
-	memoryBase       = 48 << 20 // bytes for the program itself, its stacks and its S3 connections
+	memoryBase       = 36 << 20 // bytes for the program itself, its stacks and its S3 connections
 	memoryConnection = 64 << 10 // bytes for one client's connection: buffers, stack, header
 	memoryRequest    = 20 << 10 // bytes for one request under way: buffers, stack, header
-	memoryReserve    = 16 << 20 // bytes for connections and requests that have not been counted yet
+	memoryReserve    = 12 << 20 // bytes for connections and requests that have not been counted yet
 	memoryHeadroom   = 32 << 20 // bytes that may be allocated beyond a quarter of what is live
 	memoryStep       = 4 << 20  // bytes by which the limit moves
 	memoryRead       = 250 * time.Millisecond
