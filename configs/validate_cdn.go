@@ -4,6 +4,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"tilegate/internal/tile"
 )
 
 var keyPairID = regexp.MustCompile(`^[A-Z0-9]{1,64}$`)
@@ -27,9 +29,12 @@ func (v *validator) cdn() {
 	for i, t := range v.Tilesets {
 		ids[i] = t.ID
 	}
+	for _, b := range v.Bundles {
+		ids = append(ids, tile.BundlePrefix+b.ID)
+	}
 	for i, id := range c.Tilesets {
 		if !slices.Contains(ids, id) {
-			v.fault(element("cdn.tilesets", i), "is not one of tilesets", nearestHint(id, ids))
+			v.fault(element("cdn.tilesets", i), "is neither one of tilesets nor bundle: and one of bundles", nearestHint(id, ids))
 		}
 	}
 	v.cloudFront()

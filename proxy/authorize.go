@@ -87,6 +87,31 @@ func (p *Proxy) authorizeTileset(x *exchange, r *http.Request, id, pathToken str
 	return ts, grant, nil
 }
 
+// authorizeBundle decides for an object of a bundle: for a viewer, or for a CDN that checks the viewers itself. edge reports
+// the latter.
+func (p *Proxy) authorizeBundle(x *exchange, r *http.Request, id, pathToken string) (b *bundle, edge bool, err error) {
+	b = p.bundles[id]
+	if b != nil {
+		x.tileset = b.tileset
+		if p.edge.admits(r, b.tileset, pathToken) {
+			return b, true, nil
+		}
+		if b.Public {
+			return b, false, nil
+		}
+	}
+	grant, err := p.caller(x, r, pathToken)
+	switch {
+	case err != nil:
+		return nil, false, err
+	case b == nil && !grant.AdmitsBundle(id), b != nil && !b.opens(grant):
+		return nil, false, errForbidden
+	case b == nil:
+		return nil, false, errNotFound
+	}
+	return b, false, nil
+}
+
 // authorizeCatalog decides for the catalogue. The grant is nil for one who brings no credential, and may see what is
 // public.
 func (p *Proxy) authorizeCatalog(x *exchange, r *http.Request) (*auth.Grant, error) {
