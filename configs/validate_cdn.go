@@ -34,7 +34,7 @@ func (v *validator) cdn() {
 	}
 	for i, id := range c.Tilesets {
 		if !slices.Contains(ids, id) {
-			v.fault(element("cdn.tilesets", i), "is neither one of tilesets nor bundle: and one of bundles", nearestHint(id, ids))
+			v.fault(element("cdn.tilesets", i), "is not one of tilesets", nearestHint(id, ids))
 		}
 	}
 	v.cloudFront()

@@ -33,7 +33,7 @@ func (p *Proxy) asset(x *exchange, r *http.Request, rest, pathToken string) erro
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
 		return methodNotAllowed("GET, HEAD")
 	}
-	b, path, edge, err := p.admitAsset(x, r, r.URL, rest, pathToken)
+	b, path, edge, err := p.admitAsset(x, r, rest, pathToken, p.authorizeBundle)
 	if err != nil {
 		return err
 	}
@@ -59,16 +59,16 @@ func (p *Proxy) asset(x *exchange, r *http.Request, rest, pathToken string) erro
 
 var errActive = refuse(http.StatusForbidden, "Pages, SVG and scripts are not served from this bundle: the operator has not set active: true.")
 
-// admitAsset parses the path of an object and decides whether it may be seen. u is the URL that the path stands in.
-func (p *Proxy) admitAsset(x *exchange, r *http.Request, u *url.URL, rest, pathToken string) (b *bundle, path string, edge bool, err error) {
-	id, path, ok := parseAssetPath(u, pathToken, rest)
+// admitAsset parses the path of an object and decides whether it may be seen, as authorize says.
+func (p *Proxy) admitAsset(x *exchange, r *http.Request, rest, pathToken string, authorize bundleDecision) (b *bundle, path string, edge bool, err error) {
+	id, path, ok := parseAssetPath(r.URL, pathToken, rest)
 	if !ok {
 		return nil, "", false, errBadAsset
 	}
 	if _, ok := fontStack(path); !ok {
 		return nil, "", false, errBadAsset
 	}
-	if b, edge, err = p.authorizeBundle(x, r, id, pathToken); err != nil {
+	if b, edge, err = authorize(x, r, id, pathToken); err != nil {
 		return nil, "", false, err
 	}
 	if len(b.Prefix)+len(path) > maxObjectKey {
@@ -107,7 +107,7 @@ func (p *Proxy) servePart(x *exchange, r *http.Request, b *bundle, edge bool, pa
 		return false, nil
 	}
 	sent, err = p.tryPart(x, r, b, edge, path, b.Freshness)
-	if errors.Is(err, tile.ErrChanged) && x.Status() == 0 {
+	if errors.Is(err, errOutdated) && x.Status() == 0 {
 		// What was known of the object is outdated. The zero policy asks S3 again.
 		sent, err = p.tryPart(x, r, b, edge, path, tilecache.Policy{})
 	}
@@ -148,19 +148,21 @@ func (p *Proxy) tryPart(x *exchange, r *http.Request, b *bundle, edge bool, path
 		o, err := b.FetchPart(ctx, b.key(path), part.offset, part.length, tile.Condition{IfMatch: etag, Offset: cond.Offset})
 		switch {
 		case errors.Is(err, tile.ErrMissing):
-			return nil, tile.ErrChanged // it was there
+			return nil, errOutdated // it was there
+		case errors.Is(err, tile.ErrChanged) && cond.Offset == 0:
+			return nil, errOutdated
 		case err != nil:
 			return nil, err
 		case o.Size != part.length || o.Total != size:
 			_ = o.Body.Close()
-			return nil, tile.ErrChanged
+			return nil, errOutdated
 		}
 		o.Encoding = ""
 		return o, nil
 	})
 	x.outcome = outcomeOf(status.State)
-	if errors.Is(err, tile.ErrChanged) {
-		return false, tile.ErrChanged
+	if errors.Is(err, errOutdated) {
+		return false, notFetched(err)
 	}
 	if err != nil {
 		return false, notFetched(err)
@@ -185,6 +187,9 @@ func (p *Proxy) tryPart(x *exchange, r *http.Request, b *bundle, edge bool, path
 	x.Set("Content-Length", []string{formatLength(part.length)})
 	return true, p.copyTile(x, r, t, http.StatusPartialContent, byteRange{0, part.length})
 }
+
+// errOutdated says that an object is another one than what was known of it.
+var errOutdated = errors.New("the object has been replaced")
 
 // forever is the freshness of what cannot change, since its key names the bytes.
 var forever = tilecache.Policy{Fresh: math.MaxInt64, MissingFor: math.MaxInt64}
@@ -230,15 +235,15 @@ func (p *Proxy) serveStyle(x *exchange, r *http.Request, b *bundle, path, pathTo
 	escaped := escapePath(path)
 	urls := styleURLs{base: base, token: pathToken, dir: assetsPath + b.ID + "/" + escaped[:strings.LastIndexByte(escaped, '/')+1]}
 	etag, isStrong := t.ETag(), t.ETag() != "" && !strings.HasPrefix(t.ETag(), "W/")
-	make := func(ctx context.Context, t tilecache.Tile) (*tile.Object, error) {
+	rewrite := func(ctx context.Context, t tilecache.Tile) (*tile.Object, error) {
 		if t.ETag() != etag {
-			return nil, tile.ErrChanged
+			return nil, errOutdated
 		}
 		return p.rewritten(ctx, t, named, urls.absolute)
 	}
 	x.Set("Cache-Control", b.style.cacheControl)
-	if pathToken != "" || !isStrong {
-		o, err := make(r.Context(), t)
+	forThisRequest := func() (bool, error) {
+		o, err := rewrite(r.Context(), t)
 		if errors.Is(err, tile.ErrMissing) {
 			return false, nil
 		}
@@ -247,22 +252,27 @@ func (p *Proxy) serveStyle(x *exchange, r *http.Request, b *bundle, path, pathTo
 		}
 		return true, p.writeStyle(x, r, o, status)
 	}
+	if pathToken != "" || !isStrong {
+		return forThisRequest()
+	}
 	key := b.key(fmt.Sprintf("%s\x00style %x", path, sha256.Sum256([]byte(etag+" "+base))))
 	made, _, err := p.opt.Cache.Get(r.Context(), key, forever, func(ctx context.Context, _ tile.Key, cond tile.Condition) (*tile.Object, error) {
 		if cond.Offset > 0 {
-			return nil, tile.ErrChanged // its body is in memory, and does not break off
+			return nil, errOutdated // its body is in memory, and does not break off
 		}
 		stored, _, err := p.opt.Cache.Get(ctx, b.key(path), b.Freshness, b.fetcher)
 		if err != nil {
 			return nil, hideMissing(err)
 		}
 		defer stored.Close()
-		return make(ctx, stored)
+		return rewrite(ctx, stored)
 	})
-	if errors.Is(err, tile.ErrMissing) {
+	switch {
+	case errors.Is(err, tile.ErrMissing):
 		return false, nil
-	}
-	if err != nil {
+	case errors.Is(err, errOutdated):
+		return forThisRequest()
+	case err != nil:
 		return false, notFetched(err)
 	}
 	defer made.Close()
@@ -272,7 +282,7 @@ func (p *Proxy) serveStyle(x *exchange, r *http.Request, b *bundle, path, pathTo
 // hideMissing keeps an object that has gone from being taken for one that is no style.
 func hideMissing(err error) error {
 	if errors.Is(err, tile.ErrMissing) {
-		return tile.ErrChanged
+		return errOutdated
 	}
 	return err
 }

@@ -90,12 +90,20 @@ func (p *Proxy) authorizeTileset(x *exchange, r *http.Request, id, pathToken str
 // authorizeBundle decides for an object of a bundle: for a viewer, or for a CDN that checks the viewers itself. edge reports
 // the latter.
 func (p *Proxy) authorizeBundle(x *exchange, r *http.Request, id, pathToken string) (b *bundle, edge bool, err error) {
-	b = p.bundles[id]
-	if b != nil {
+	if b = p.bundles[id]; b != nil && p.edge.admits(r, b.tileset, pathToken) {
 		x.tileset = b.tileset
-		if p.edge.admits(r, b.tileset, pathToken) {
-			return b, true, nil
-		}
+		return b, true, nil
+	}
+	return p.authorizeBundleViewer(x, r, id, pathToken)
+}
+
+// bundleDecision is authorizeBundle or authorizeBundleViewer.
+type bundleDecision func(x *exchange, r *http.Request, id, pathToken string) (b *bundle, edge bool, err error)
+
+// authorizeBundleViewer decides for one who must bring a credential of its own, unless the bundle is public.
+func (p *Proxy) authorizeBundleViewer(x *exchange, r *http.Request, id, pathToken string) (b *bundle, edge bool, err error) {
+	if b = p.bundles[id]; b != nil {
+		x.tileset = b.tileset
 		if b.Public {
 			return b, false, nil
 		}

@@ -83,7 +83,7 @@ func (p *Proxy) decide(x *exchange, asked *http.Request) error {
 	}
 	if token, rest, ok := cutAssets(path); ok {
 		x.pathToken = token != ""
-		b, path, _, err := p.admitAsset(x, asked, asked.URL, rest, token)
+		b, path, _, err := p.admitAsset(x, asked, rest, token, p.authorizeBundleViewer)
 		if err == nil && activeTypes[assetExtension(path)] && !b.Active {
 			err = errActive
 		}
@@ -215,7 +215,7 @@ func isPreflight(r *http.Request) bool {
 }
 
 var (
-	errPathUndecided   = refuse(http.StatusForbidden, "Decisions are made on tiles, TileJSON, bundles and the catalogue alone.")
+	errPathUndecided   = refuse(http.StatusForbidden, "Decisions are made on bundles, tiles, TileJSON and the catalogue alone.")
 	errMethodUndecided = refuse(http.StatusForbidden, "Decisions are made on GET and HEAD alone, and on preflights where auth.verify_preflight is set.")
 )
 
