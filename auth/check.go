@@ -374,7 +374,7 @@ func (c *checker) limits(key string, l Limits) {
 	}
 	for n, entry := range l.Tilesets {
 		if !tile.ValidPattern(entry) {
-			c.add(fmt.Sprintf("%s.tilesets[%d]", key, n), "is neither an id nor a glob over ids", "write basemap, acme-*, * or file:report; * is the only wildcard")
+			c.add(fmt.Sprintf("%s.tilesets[%d]", key, n), "is neither an id nor a glob over ids", "write basemap, acme-*, *, file:report or bundle:style; * is the only wildcard")
 		}
 	}
 	if l.Zoom != nil && !l.Zoom.Valid() {

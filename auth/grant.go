@@ -46,7 +46,7 @@ type Grant struct {
 	// ID names the token for revocation and logs: its jti, or one derived from its signed text.
 	ID   string
 	Kind Kind
-	// Tilesets are ids, globs and "file:" entries. They are for display: AdmitsTileset decides.
+	// Tilesets are ids, globs, "file:" and "bundle:" entries. They are for display: AdmitsTileset decides.
 	Tilesets []string
 	Expires  time.Time // the token's exp; zero for a grant that came from no token, and for a key that does not expire
 
@@ -201,7 +201,7 @@ func (p *part) whole() bool {
 	return p.zoom == tile.AllZooms && p.place.region.Whole()
 }
 
-// admitsID reports whether p names the tileset or, with the prefix "file:", the file.
+// admitsID reports whether p names the tileset or, with the prefix "file:" or "bundle:", the file or bundle.
 func (p *part) admitsID(prefix, id string) bool {
 	if !admitsID(p.tilesets, prefix, id) {
 		return false
@@ -257,6 +257,27 @@ func (g *Grant) AdmitsTileset(id string) bool {
 	return false
 }
 
+// AdmitsWhole reports whether all tiles of the tileset may be seen: it is granted without a zoom range, a box or an area.
+func (g *Grant) AdmitsWhole(id string) bool {
+	for i := range g.parts {
+		if p := &g.parts[i]; p.whole() && p.admitsID("", id) {
+			return true
+		}
+	}
+	return false
+}
+
+// AdmitsBundle reports whether the bundle may be seen by its name. Only entries that begin with "bundle:" grant bundles.
+// Zooms, box and areas do not matter, as for files.
+func (g *Grant) AdmitsBundle(id string) bool {
+	for i := range g.parts {
+		if g.parts[i].admitsID(tile.BundlePrefix, id) {
+			return true
+		}
+	}
+	return false
+}
+
 // AdmitsFile reports whether the file may be seen. Only entries that begin with "file:" grant files. Zooms,
 // box and areas do not matter: a file has none.
 func (g *Grant) AdmitsFile(id string) bool {
@@ -284,7 +305,7 @@ func admitsID(list []string, prefix, id string) bool {
 	}
 	for _, entry := range list {
 		if prefix == "" {
-			if matchGlob(entry, id) { // a "file:" entry cannot: an id has no colon
+			if matchGlob(entry, id) { // a "file:" or "bundle:" entry cannot: an id has no colon
 				return true
 			}
 		} else if glob, ok := strings.CutPrefix(entry, prefix); ok && matchGlob(glob, id) {

@@ -12,7 +12,7 @@ import (
 // Limits bounds what may be seen. What nil means depends on the use, and is said there.
 type Limits struct {
 	// Tilesets are ids of tilesets, or globs over them ("acme-*"; * is the only wildcard), and
-	// "file:" entries for files, which no entry without that prefix covers.
+	// "file:" entries for files and "bundle:" entries for bundles, which no entry without that prefix covers.
 	Tilesets []string
 	Zoom     *tile.ZoomRange // nil: all zooms
 	BBox     *tile.Box       // nil: the whole world
@@ -45,7 +45,7 @@ func validEntries(entries []string) error {
 	}
 	for i, entry := range entries {
 		if !tile.ValidPattern(entry) {
-			return fmt.Errorf("tilesets: entry %d is not the id of a tileset, a glob with *, or a file: entry", i+1)
+			return fmt.Errorf("tilesets: entry %d is not the id of a tileset, a glob with *, or a file: or bundle: entry", i+1)
 		}
 	}
 	return nil
@@ -55,10 +55,9 @@ func validEntries(entries []string) error {
 // no id holds a *, so only a * in list can match it, and that one matches whatever takes its place. It may
 // return false for a glob that only several entries of list cover together.
 func coveredBy(list []string, entry string) bool {
-	file, isFile := strings.CutPrefix(entry, tile.FilePrefix)
-	for _, glob := range list {
-		fileGlob, globIsFile := strings.CutPrefix(glob, tile.FilePrefix)
-		if isFile == globIsFile && matchGlob(fileGlob, file) {
+	kind, name := tile.CutPattern(entry)
+	for _, pattern := range list {
+		if of, glob := tile.CutPattern(pattern); of == kind && matchGlob(glob, name) {
 			return true
 		}
 	}
@@ -91,6 +90,13 @@ func matchGlob(pattern, s string) bool {
 	return p == len(pattern)
 }
 
+// sameKind reports whether both patterns stand for tilesets, for files or for bundles.
+func sameKind(a, b string) bool {
+	kind, _ := tile.CutPattern(a)
+	other, _ := tile.CutPattern(b)
+	return kind == other
+}
+
 // intersect narrows entries to what allow admits too. Where two globs overlap and neither covers the other
 // (a*, *b), their intersection is not a glob: then it returns allow as also, and an id must match both
 // lists.
@@ -110,7 +116,7 @@ func intersect(entries, allow []string) (kept, also []string) {
 			switch {
 			case coveredBy([]string{entry}, allowed):
 				narrower = append(narrower, allowed)
-			case strings.HasPrefix(allowed, tile.FilePrefix) == strings.HasPrefix(entry, tile.FilePrefix):
+			case sameKind(allowed, entry):
 				overlap = true
 			}
 		}

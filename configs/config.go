@@ -24,6 +24,7 @@ type Config struct {
 	CDN      CDN       `yaml:"cdn"`
 	Tilesets []Tileset `yaml:"tilesets"` // a mapping by id in the file; in the file's order
 	Files    []File    `yaml:"files"`    // likewise
+	Bundles  []Bundle  `yaml:"bundles"`  // likewise
 	Presign  Presign   `yaml:"presign"`
 
 	// Notes are what an operator should know although nothing is wrong.
@@ -263,6 +264,8 @@ type Tileset struct {
 	Role         Role          `yaml:"role"`                          // the effective one
 	Vend         bool          `yaml:"vend"`
 	Public       bool          `yaml:"public"`
+	Encoding     string        `yaml:"encoding"` // terrarium or mapbox, of elevations, or mlt; "": none that clients must know
+	Sparse       bool          `yaml:"sparse"`   // where a tile is missing, clients may show what is above it
 }
 
 // VectorLayer describes one layer of vector tiles; it marshals as TileJSON 3.0 section 3.3 has it.
@@ -281,6 +284,24 @@ type File struct {
 	Store  string `yaml:"store"`  // "": the default one
 	Region string `yaml:"region"` // "": the store's
 	Role   Role   `yaml:"role"`   // the effective one
+}
+
+// Bundle is all objects under a prefix, served by their names.
+type Bundle struct {
+	ID           string            `yaml:"-"`
+	Source       Source            `yaml:"source"`  // a prefix, which ends in /
+	Version      string            `yaml:"version"` // part of the cache's keys
+	With         []string          `yaml:"with"`    // tilesets: who may see one of them may see the bundle
+	Spatial      bool              `yaml:"spatial" default:"true"`
+	Active       bool              `yaml:"active"` // html, svg and scripts are served
+	Public       bool              `yaml:"public"`
+	Styles       map[string]string `yaml:"styles"`                        // paths of styles, by their names
+	MissingOn403 string            `yaml:"missing_on_403" default:"auto"` // auto, true or false
+	Browser      string            `yaml:"browser" default:"balanced"`    // strict, balanced, immutable or a Cache-Control value
+	Cache        Freshness         `yaml:"cache"`                         // the effective one
+	Store        string            `yaml:"store"`                         // "": the default one
+	Region       string            `yaml:"region"`                        // "": the store's
+	Role         Role              `yaml:"role"`                          // the effective one
 }
 
 // Presign says how long presigned URLs live, and how long they stay the same. S3 accepts a week at most:

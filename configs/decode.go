@@ -224,7 +224,7 @@ func (d *decoder) box(n *yaml.Node, key string, into *tile.Box) {
 
 // isByID reports whether a slice of such elements is a mapping by id in the file.
 func isByID(t reflect.Type) bool {
-	return t == reflect.TypeFor[Tileset]() || t == reflect.TypeFor[File]() || t == reflect.TypeFor[Store]()
+	return t == reflect.TypeFor[Tileset]() || t == reflect.TypeFor[File]() || t == reflect.TypeFor[Store]() || t == reflect.TypeFor[Bundle]()
 }
 
 // byID reads a mapping by id into a slice, in the order of the file.

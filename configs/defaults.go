@@ -47,6 +47,8 @@ func (c *Config) elementDefaults(element reflect.Value) {
 		e.MaxZoom = tile.MaxZoom
 		e.Bounds = tile.World
 		e.Cache = c.Cache.Freshness
+	case *Bundle:
+		e.Cache = c.Cache.Freshness
 	case *Store:
 		e.Role.Tags = map[string]string{}
 	}
@@ -65,6 +67,8 @@ func (c *Config) inheritRole(element any, store string) {
 		e.Role = role
 	case *File:
 		e.Role = role
+	case *Bundle:
+		e.Role = role
 	}
 }
 
@@ -79,6 +83,9 @@ func (c *Config) derive(dir string) {
 	}
 	for i := range c.Files {
 		paths = append(paths, &c.Files[i].Role.WebIdentityTokenFile)
+	}
+	for i := range c.Bundles {
+		paths = append(paths, &c.Bundles[i].Role.WebIdentityTokenFile)
 	}
 	for i := range c.Tilesets {
 		t := &c.Tilesets[i]

@@ -94,6 +94,7 @@ func (v *validator) notes() []Note {
 			add(child(child("tilesets", t.ID), "browser"), "browsers keep these tiles for a year; set version, and raise it when the data changes")
 		}
 	}
+	v.bundleNotes(add)
 	slices.SortStableFunc(notes, func(a, b Note) int {
 		return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Key, b.Key))
 	})

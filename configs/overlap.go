@@ -26,6 +26,13 @@ func (s Source) Overlaps(other Source) bool {
 	return s.Bucket == other.Bucket && s.Bucket != "" && s.pattern(anything).meets(other.pattern(patternOf))
 }
 
+// OverlapsBundle is Overlaps for a bundle, whose objects are all that have its prefix.
+func (s Source) OverlapsBundle(bundle Source) bool {
+	anything := func(piece) pattern { return pattern{{repeats: true}} }
+	under := append(bundle.pattern(patternOf), patternPart{repeats: true})
+	return s.Bucket == bundle.Bucket && s.Bucket != "" && s.pattern(anything).meets(under)
+}
+
 // pattern stands for all strings that consist of its parts.
 type pattern []patternPart
 

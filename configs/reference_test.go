@@ -92,6 +92,7 @@ func TestReferenceHasEveryKey(t *testing.T) {
 auth: {issuers: [{issuer: "https://id.example.com", audience: [a], algorithms: [RS256], allow: {}}]}
 tilesets: {ID: {source: "s3://acme/{z}/{x}/{y}.mvt", vector_layers: [{id: a}]}}
 files: {ID: {source: s3://acme/a}}
+bundles: {b: {source: s3://acme/a/}}
 `, "ID", "id")))
 	// What depends on other keys, or has no default, is said in words.
 	words := map[string]string{
@@ -101,7 +102,8 @@ files: {ID: {source: s3://acme/a}}
 		"auth.issuers[].allow":          "none", "auth.issuers[].allow.tilesets": "none",
 		"tilesets.ID.source": "required", "tilesets.ID.vector_layers[].id": "required", "files.ID.source": "required",
 		"tilesets.ID.format": "from the source's extension", "tilesets.ID.name": "the id",
-		"tilesets.ID.cache": "from `cache`", "tilesets.ID.role": "from the store's `role`", "files.ID.role": "from the store's `role`", "tilesets.ID.vector_layers": "`[]`",
+		"tilesets.ID.cache": "from `cache`", "tilesets.ID.role": "from the store's `role`", "files.ID.role": "from the store's `role`",
+		"bundles.ID.source": "required", "bundles.ID.cache": "from `cache`", "bundles.ID.role": "from the store's `role`", "tilesets.ID.vector_layers": "`[]`",
 	}
 	for _, key := range keys() {
 		want := words[key]
@@ -163,7 +165,7 @@ func keys() []string {
 			}
 			return
 		}
-		key = strings.NewReplacer("tilesets[]", "tilesets.ID", "files[]", "files.ID", "stores[]", "stores.ID").Replace(key)
+		key = strings.NewReplacer("tilesets[]", "tilesets.ID", "files[]", "files.ID", "stores[]", "stores.ID", "bundles[]", "bundles.ID").Replace(key)
 		if key != "" && !strings.HasSuffix(key, "ID") && !strings.HasSuffix(key, "[]") {
 			all = append(all, key)
 		}
@@ -180,7 +182,7 @@ func keys() []string {
 	}
 	walk(reflect.TypeFor[configs.Config](), "")
 	return slices.DeleteFunc(all, func(key string) bool {
-		return key == "tilesets" || key == "files" || key == "stores" || key == "auth.issuers"
+		return key == "tilesets" || key == "files" || key == "stores" || key == "bundles" || key == "auth.issuers"
 	})
 }
 
@@ -218,7 +220,7 @@ func leaves(c *configs.Config) map[string]string {
 			}
 			return
 		}
-		key = strings.NewReplacer("tilesets[]", "tilesets.ID", "files[]", "files.ID", "stores[]", "stores.ID").Replace(key)
+		key = strings.NewReplacer("tilesets[]", "tilesets.ID", "files[]", "files.ID", "stores[]", "stores.ID", "bundles[]", "bundles.ID").Replace(key)
 		if !isSection(v.Type()) {
 			all[key] = show(v)
 			return
@@ -277,7 +279,7 @@ func collect(n *yaml.Node, key string, into map[string]bool) {
 	case yaml.MappingNode:
 		for i := 0; i < len(n.Content); i += 2 {
 			name := n.Content[i].Value
-			if key == "tilesets" || key == "files" || key == "stores" {
+			if key == "tilesets" || key == "files" || key == "stores" || key == "bundles" {
 				name = "ID"
 			}
 			path := strings.TrimPrefix(key+"."+name, ".")

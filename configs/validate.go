@@ -23,6 +23,7 @@ func (v *validator) validate() {
 	v.cdn()
 	v.tilesets()
 	v.files()
+	v.bundles()
 	v.presign()
 }
 

@@ -144,6 +144,11 @@ func (v *validator) roles() iter.Seq[setRole] {
 				return
 			}
 		}
+		for _, b := range v.Bundles {
+			if !ofSource(child("bundles", b.ID), b.Store, b.Role) {
+				return
+			}
+		}
 	}
 }
 
@@ -189,7 +194,8 @@ func (v *validator) role(r setRole) {
 func (v *validator) isTemplate(r setRole) bool {
 	return r.from == nil &&
 		(slices.ContainsFunc(v.Tilesets, func(t Tileset) bool { return t.Store == r.store.ID && t.Role.ARN != "" }) ||
-			slices.ContainsFunc(v.Files, func(f File) bool { return f.Store == r.store.ID && f.Role.ARN != "" }))
+			slices.ContainsFunc(v.Files, func(f File) bool { return f.Store == r.store.ID && f.Role.ARN != "" }) ||
+			slices.ContainsFunc(v.Bundles, func(b Bundle) bool { return b.Store == r.store.ID && b.Role.ARN != "" }))
 }
 
 // unusedRole refuses the keys of a role without an ARN, which is never assumed.

@@ -4,6 +4,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"tilegate/internal/tile"
 )
 
 var keyPairID = regexp.MustCompile(`^[A-Z0-9]{1,64}$`)
@@ -26,6 +28,9 @@ func (v *validator) cdn() {
 	ids := make([]string, len(v.Tilesets))
 	for i, t := range v.Tilesets {
 		ids[i] = t.ID
+	}
+	for _, b := range v.Bundles {
+		ids = append(ids, tile.BundlePrefix+b.ID)
 	}
 	for i, id := range c.Tilesets {
 		if !slices.Contains(ids, id) {

@@ -63,6 +63,7 @@ func (v *validator) tileset(key string, t *Tileset) {
 		v.fault(child(key, "bounds"), "has no area", "write [west, south, east, north]; TileJSON's bounds never cross the antimeridian")
 	}
 	v.vectorLayers(child(key, "vector_layers"), t)
+	v.encoding(child(key, "encoding"), t)
 	v.oneOf(child(key, "missing"), t.Missing, "404", "204", "transparent")
 	if t.Missing == "transparent" && t.Format == "json" {
 		v.fault(child(key, "missing"), "json has no transparent tile", "write 404 or 204")
@@ -98,6 +99,12 @@ func (v *validator) vend(key string, t *Tileset) {
 			return
 		}
 	}
+	for _, b := range v.Bundles {
+		if t.Source.OverlapsBundle(b.Source) {
+			refuse(child("bundles", b.ID), "keep the bundle elsewhere in the bucket")
+			return
+		}
+	}
 }
 
 func (v *validator) source(key string, t *Tileset) {
@@ -127,6 +134,21 @@ const (
 	directoryProblem = "is in a directory bucket (S3 Express One Zone), which tilegate cannot read"
 	directoryHint    = "use a general purpose bucket"
 )
+
+// encoding refuses an encoding that contradicts the format: maps would draw elevations as a picture, or nothing.
+func (v *validator) encoding(key string, t *Tileset) {
+	f := tile.FormatNamed(t.Format)
+	switch {
+	case t.Encoding == "":
+	case !slices.Contains([]string{"terrarium", "mapbox", "mlt"}, t.Encoding):
+		v.oneOf(key, t.Encoding, "terrarium", "mapbox", "mlt")
+	case f == nil: // an archive knows its own
+	case t.Encoding == "mlt" && t.Format != "mlt":
+		v.fault(key, "is for tilesets of format mlt only", "")
+	case t.Encoding != "mlt" && !f.Image():
+		v.fault(key, "is of elevations in images, and the format is "+t.Format, "")
+	}
+}
 
 func (v *validator) vectorLayers(key string, t *Tileset) {
 	if f := tile.FormatNamed(t.Format); len(t.VectorLayers) > 0 && (f == nil || !f.Vector) && !t.Source.Archive {

@@ -87,15 +87,23 @@ func bearer(r *http.Request, token []byte) bool {
 	return subtle.ConstantTimeCompare(want[:], have[:]) == 1 && strings.EqualFold(scheme, "Bearer")
 }
 
-// purge forgets a tileset's tiles.
+// purge forgets a tileset's tiles, or a bundle's objects.
 func (p *Proxy) purge(w http.ResponseWriter, r *http.Request) error {
 	var asked struct {
 		Tileset string `json:"tileset"`
+		Bundle  string `json:"bundle"`
 	}
 	if err := readJSON(w, r, &asked); err != nil {
 		return err
 	}
-	if p.tilesets[asked.Tileset] == nil {
+	switch {
+	case asked.Tileset != "" && asked.Bundle != "":
+		return refuse(http.StatusBadRequest, `Send either {"tileset": …} or {"bundle": …}.`)
+	case asked.Bundle != "" && p.bundles[asked.Bundle] == nil:
+		return refuse(http.StatusNotFound, "No bundle has this id.")
+	case asked.Bundle != "":
+		asked.Tileset = p.bundles[asked.Bundle].tileset.ID
+	case p.tilesets[asked.Tileset] == nil:
 		return refuse(http.StatusNotFound, "No tileset has this id.")
 	}
 	purged, err := p.opt.Cache.Purge(r.Context(), asked.Tileset)

@@ -245,6 +245,7 @@ func TestEveryPrivateRouteAsksWho(t *testing.T) {
 	for _, route := range []struct{ method, path string }{
 		{"GET", "/tiles/basemap/1/0/0"},
 		{"GET", "/tiles/basemap.json"},
+		{"GET", "/assets/cartography/style.json"},
 		{"GET", "/catalog"},
 		{"POST", "/session"},
 		{"GET", "/session"},

@@ -87,6 +87,39 @@ func (p *Proxy) authorizeTileset(x *exchange, r *http.Request, id, pathToken str
 	return ts, grant, nil
 }
 
+// authorizeBundle decides for an object of a bundle: for a viewer, or for a CDN that checks the viewers itself. edge reports
+// the latter.
+func (p *Proxy) authorizeBundle(x *exchange, r *http.Request, id, pathToken string) (b *bundle, edge bool, err error) {
+	if b = p.bundles[id]; b != nil && p.edge.admits(r, b.tileset, pathToken) {
+		x.tileset = b.tileset
+		return b, true, nil
+	}
+	return p.authorizeBundleViewer(x, r, id, pathToken)
+}
+
+// bundleDecision is authorizeBundle or authorizeBundleViewer.
+type bundleDecision func(x *exchange, r *http.Request, id, pathToken string) (b *bundle, edge bool, err error)
+
+// authorizeBundleViewer decides for one who must bring a credential of its own, unless the bundle is public.
+func (p *Proxy) authorizeBundleViewer(x *exchange, r *http.Request, id, pathToken string) (b *bundle, edge bool, err error) {
+	if b = p.bundles[id]; b != nil {
+		x.tileset = b.tileset
+		if b.Public {
+			return b, false, nil
+		}
+	}
+	grant, err := p.caller(x, r, pathToken)
+	switch {
+	case err != nil:
+		return nil, false, err
+	case b == nil && !grant.AdmitsBundle(id), b != nil && !b.opens(grant):
+		return nil, false, errForbidden
+	case b == nil:
+		return nil, false, errNotFound
+	}
+	return b, false, nil
+}
+
 // authorizeCatalog decides for the catalogue. The grant is nil for one who brings no credential, and may see what is
 // public.
 func (p *Proxy) authorizeCatalog(x *exchange, r *http.Request) (*auth.Grant, error) {

@@ -3,12 +3,16 @@ package proxy
 import (
 	"context"
 	"errors"
+	"strings"
 
 	"tilegate/internal/tile"
 )
 
 // Examine returns why an object cannot be served as a tile of a tileset, nil where it can. It closes the object.
 func (p *Proxy) Examine(ctx context.Context, tileset string, o *tile.Object) error {
+	if strings.HasPrefix(tileset, tile.BundlePrefix) {
+		return o.Body.Close() // any object will do
+	}
 	ts := p.tilesets[tileset]
 	if ts == nil {
 		_ = o.Body.Close()

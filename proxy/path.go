@@ -99,7 +99,7 @@ func isExtension(s string) bool {
 }
 
 // ownSegments are the first segments of our own paths.
-var ownSegments = []string{"auth", "catalog", "credentials", "files", "health", "presign", "ready", "session", "t", "tilegate.js", "tilegate.mjs", "tiles", "tokens", "viewer"}
+var ownSegments = []string{"assets", "auth", "catalog", "credentials", "files", "health", "presign", "ready", "session", "t", "tilegate.js", "tilegate.mjs", "tiles", "tokens", "viewer"}
 
 // unstrippedPrefix is what the paths of a public URL's requests begin with where the proxy in front does not strip it; ""
 // where nothing does. A prefix that begins like a route of ours cannot be told from it, and has to be stripped.
@@ -129,19 +129,26 @@ func cleansToTile(s string) bool {
 	return strings.HasPrefix(clean, "/tiles/") || strings.HasPrefix(clean, "/t/")
 }
 
-// cutPathToken splits what follows "/t/" into the token and what follows "tiles/" behind it. A token is
-// base64url with dots.
+// cleansToAsset is cleansToTile for bundles.
+func cleansToAsset(s string) bool { return strings.HasPrefix(path.Clean(s), assetsPath) }
+
+// cutPathToken splits what follows "/t/" into the token and what follows "tiles/" behind it.
 func cutPathToken(s string) (token, path string, ok bool) {
 	token, rest, ok := strings.Cut(s, "/")
 	path, under := strings.CutPrefix(rest, "tiles/")
-	if !ok || !under || token == "" {
+	if !ok || !under || !validToken(token) {
 		return "", "", false
 	}
-	for i := range len(token) {
-		c := token[i]
+	return token, path, true
+}
+
+// validToken reports whether s can be a path token: base64url with dots.
+func validToken(s string) bool {
+	for i := range len(s) {
+		c := s[i]
 		if (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9') && c != '_' && c != '-' && c != '.' {
-			return "", "", false
+			return false
 		}
 	}
-	return token, path, true
+	return s != ""
 }

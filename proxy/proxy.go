@@ -24,6 +24,7 @@ import (
 type Options struct {
 	Tilesets       []Tileset // in the order of the catalogue
 	Files          []File
+	Bundles        []Bundle
 	Auth           *auth.Authenticator
 	Cache          *tilecache.Cache
 	CORS           CORS
@@ -73,6 +74,8 @@ type Proxy struct {
 	unpacking      chan struct{} // holds one element for each decoder at work, see maxUnpacking
 	catalogue      []*tileset
 	files          map[string]File
+	bundles        map[string]*bundle
+	styling        chan struct{} // holds one element for each style that is being rewritten, see maxStyling
 	defaultID      string
 	anyPublic      bool
 	cors           *cors
@@ -96,7 +99,7 @@ type methods map[string]handler
 // New makes a Proxy. Its error joins everything that is wrong with the options.
 func New(o Options) (*Proxy, error) {
 	o = o.withDefaults()
-	p := &Proxy{opt: o, tilesets: map[string]*tileset{}, files: map[string]File{}, unpacking: make(chan struct{}, maxUnpacking)}
+	p := &Proxy{opt: o, tilesets: map[string]*tileset{}, files: map[string]File{}, unpacking: make(chan struct{}, maxUnpacking), bundles: map[string]*bundle{}, styling: make(chan struct{}, maxStyling)}
 	if o.AccessLog != nil {
 		p.accessLog = &accessLog{w: o.AccessLog, text: o.AccessFormat == "text"}
 	}
@@ -133,6 +136,9 @@ func New(o Options) (*Proxy, error) {
 	}
 	for _, f := range o.Files {
 		p.files[f.ID] = f
+	}
+	for _, b := range o.Bundles {
+		faults = append(faults, p.addBundle(b))
 	}
 	p.addRoutes()
 	if err := errors.Join(faults...); err != nil {
@@ -263,6 +269,9 @@ func (p *Proxy) route(x *exchange, r *http.Request) error {
 	if rest, ok := strings.CutPrefix(path, "/tiles/"); ok {
 		return p.underTiles(x, r, rest, "")
 	}
+	if token, rest, ok := cutAssets(path); ok {
+		return p.asset(x, r, rest, token)
+	}
 	if rest, ok := strings.CutPrefix(path, "/t/"); ok {
 		x.pathToken = true
 		token, rest, ok := cutPathToken(rest)
@@ -273,6 +282,9 @@ func (p *Proxy) route(x *exchange, r *http.Request) error {
 	}
 	if cleansToTile(path) {
 		return errBadPath
+	}
+	if cleansToAsset(path) {
+		return errBadAsset
 	}
 	x.Set("Cache-Control", privateNoStore)
 	x.Set("X-Content-Type-Options", nosniff)

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"cmp"
 	"encoding/json"
 	"net/http"
 	"net/url"
@@ -21,7 +22,8 @@ type tileJSON3 struct {
 	MaxZoom      uint8           `json:"maxzoom"`
 	Bounds       [4]float64      `json:"bounds"`
 	VectorLayers json.RawMessage `json:"vector_layers,omitempty"`
-	Encoding     string          `json:"encoding,omitempty"` // of vector tiles that are not MVT, as MapLibre has it
+	Encoding     string          `json:"encoding,omitempty"` // of elevations, and of vector tiles that are not MVT, as MapLibre has it
+	Sparse       bool            `json:"sparse,omitempty"`
 }
 
 // tileJSON describes the part of a tileset that the caller may see.
@@ -60,7 +62,8 @@ func (p *Proxy) tileJSON(x *exchange, r *http.Request, id, pathToken string) err
 		MaxZoom:      zooms.Max,
 		Bounds:       bounds.Degrees(),
 		VectorLayers: layers,
-		Encoding:     vectorEncoding(ts.format),
+		Encoding:     cmp.Or(ts.Encoding, vectorEncoding(ts.format)),
+		Sparse:       ts.Sparse,
 	})
 }
 
@@ -151,5 +154,9 @@ func (p *Proxy) catalog(x *exchange, r *http.Request) error {
 			entries = append(entries, catalogEntry{ts.ID, ts.Name, ts.format.Name, base + "/tiles/" + ts.ID + ".json" + query})
 		}
 	}
-	return writeJSON(x, r, http.StatusOK, map[string]any{"tilesets": entries})
+	answer := map[string]any{"tilesets": entries}
+	if styles := p.stylesSeen(grant, base); styles != nil {
+		answer["styles"] = styles
+	}
+	return writeJSON(x, r, http.StatusOK, answer)
 }

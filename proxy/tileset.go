@@ -43,6 +43,8 @@ type Tileset struct {
 	Public       bool             // no token needed
 	Vend         bool             // POST /credentials may hand out credentials for it
 	Origin       Origin
+	Encoding     string                                                       // TileJSON's: terrarium, mapbox or mlt; "" follows from the format
+	Sparse       bool                                                         // TileJSON's: clients fill holes with what is above them
 	Presign      func(ctx context.Context, key tile.Key) (tile.Signed, error) // a URL of the tile's object; nil: none is handed out
 }
 

@@ -30,7 +30,7 @@ func knownVerifyHeader(name string) bool {
 }
 
 // verify answers nginx's auth_request, forward-auth and ext_authz: may this request be answered? It answers for
-// tiles, TileJSON and the catalogue, with 204, 401 or 403. Envoy takes 200 alone for a yes, so that the yes to
+// tiles, TileJSON, bundles and the catalogue, with 204, 401 or 403. Envoy takes 200 alone for a yes, so that the yes to
 // /auth/verify/{path} is 200.
 func (p *Proxy) verify(x *exchange, r *http.Request) error {
 	x.Set("Cache-Control", privateNoStore)
@@ -65,7 +65,13 @@ func (p *Proxy) allow(x *exchange) error {
 
 // decidable reports whether a path may be one that decide knows.
 func decidable(path string) bool {
-	return path == "/catalog" || strings.HasPrefix(path, "/tiles/") || strings.HasPrefix(path, "/t/")
+	return path == "/catalog" || strings.HasPrefix(path, "/tiles/") || strings.HasPrefix(path, assetsPath) || strings.HasPrefix(path, "/t/")
+}
+
+// escapesAllowed reports whether a path may have escapes that are not needed, which only a bundle's may.
+func escapesAllowed(path string) bool {
+	_, _, ok := cutAssets(path)
+	return ok
 }
 
 // decide authorizes what the original request asks for, as its own route would.
@@ -73,6 +79,14 @@ func (p *Proxy) decide(x *exchange, asked *http.Request) error {
 	path, pathToken := asked.URL.Path, ""
 	if path == "/catalog" {
 		_, err := p.authorizeCatalog(x, asked)
+		return err
+	}
+	if token, rest, ok := cutAssets(path); ok {
+		x.pathToken = token != ""
+		b, path, _, err := p.admitAsset(x, asked, rest, token, p.authorizeBundleViewer)
+		if err == nil && activeTypes[assetExtension(path)] && !b.Active {
+			err = errActive
+		}
 		return err
 	}
 	if rest, ok := strings.CutPrefix(path, "/t/"); ok {
@@ -157,7 +171,7 @@ func (p *Proxy) originalURI(r *http.Request) (*url.URL, error) {
 		target = under
 	}
 	uri, err := url.ParseRequestURI(target)
-	if err != nil || uri.IsAbs() || uri.Host != "" || uri.RawPath != "" || uri.Fragment != "" {
+	if err != nil || uri.IsAbs() || uri.Host != "" || uri.RawPath != "" && !escapesAllowed(uri.Path) || uri.Fragment != "" {
 		return nil, undecided("the URI is not in canonical form")
 	}
 	return uri, nil
@@ -201,7 +215,7 @@ func isPreflight(r *http.Request) bool {
 }
 
 var (
-	errPathUndecided   = refuse(http.StatusForbidden, "Decisions are made on tiles, TileJSON and the catalogue alone.")
+	errPathUndecided   = refuse(http.StatusForbidden, "Decisions are made on bundles, tiles, TileJSON and the catalogue alone.")
 	errMethodUndecided = refuse(http.StatusForbidden, "Decisions are made on GET and HEAD alone, and on preflights where auth.verify_preflight is set.")
 )
 

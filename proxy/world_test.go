@@ -305,7 +305,7 @@ func (w *world) send(client *http.Client, r *http.Request) reply {
 func checkEveryAnswer(t testing.TB, r *http.Request, got reply) {
 	t.Helper()
 	name := r.Method + " " + r.URL.Path
-	tile := strings.Contains(r.URL.Path, "/tiles/")
+	tile := strings.Contains(r.URL.Path, "/tiles/") || strings.Contains(r.URL.Path, "/assets/")
 	if tile && got.header["Set-Cookie"] != nil {
 		t.Errorf("%s: a tile sets a cookie: %q", name, got.header["Set-Cookie"])
 	}

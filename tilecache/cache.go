@@ -99,12 +99,15 @@ func New(o Options) (*Cache, error) {
 		}
 	}
 	c.room.init(o.Memory, int64(n)*c.shards[0].fixedCost()+c.tuner.fixedCost(), o.Queue)
-	if least := c.room.used.Load() + fillCost + c.entryCost(&tile.Object{Size: o.MaxObject}); least > o.Memory {
+	if least := c.room.used.Load() + fillCost + c.entryCost(tile.Key{}, &tile.Object{Size: o.MaxObject}); least > o.Memory {
 		return nil, fmt.Errorf("tilecache: memory of %d bytes cannot hold one object of max_object, %d bytes: "+
 			"it takes %d; raise memory or lower max_object", o.Memory, o.MaxObject, least)
 	}
 	return c, nil
 }
+
+// MaxObject returns the size of the largest object that is kept, in bytes.
+func (c *Cache) MaxObject() int64 { return c.opts.MaxObject }
 
 // now returns nanoseconds since New: only differences count here, and the runtime's own clock is
 // read twice as fast as the time of day.

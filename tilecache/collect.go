@@ -58,7 +58,7 @@ func (f *fill) collect(obj *tile.Object) error {
 	}
 	whole := *obj
 	whole.Size = size
-	cost := c.entryCost(&whole)
+	cost := c.entryCost(f.key, &whole)
 	if size > c.opts.MaxObject || cost > c.room.largest() {
 		return passThrough(err)
 	}

@@ -39,9 +39,17 @@ func (c sizeClasses) roundUp(n int64) int64 {
 	return (n + page - 1) &^ (page - 1)
 }
 
-// entryCost is what obj takes of the budget when it is kept.
-func (c *Cache) entryCost(obj *tile.Object) int64 {
-	cost := entryCost + c.classes.roundUp(obj.Size)
+// pathCost is what the path in a key takes beside what holds the key.
+func (c *Cache) pathCost(key tile.Key) int64 {
+	if key.Path == "" {
+		return 0
+	}
+	return c.classes.roundUp(int64(len(key.Path)))
+}
+
+// entryCost is what obj takes of the budget when it is kept under key.
+func (c *Cache) entryCost(key tile.Key, obj *tile.Object) int64 {
+	cost := entryCost + c.classes.roundUp(obj.Size) + c.pathCost(key)
 	if obj.ETag != "" {
 		cost += c.classes.roundUp(int64(len(obj.ETag)))
 	}

@@ -60,7 +60,7 @@ func Request(c *Cache, key tile.Key, size int64) (hit bool) {
 	}
 	defer c.room.release(fillCost)
 	e = c.newEntry(key, hash, obj)
-	e.cost = c.entryCost(obj)
+	e.cost = c.entryCost(e.key, obj)
 	if !c.makeRoom(hash, e.cost) {
 		return false
 	}

@@ -176,7 +176,7 @@ func (f *fill) load() (err error) {
 		return err
 	case obj.Size < 0:
 		return f.collect(obj)
-	case obj.Size > c.opts.MaxObject || c.entryCost(obj) > c.room.largest():
+	case obj.Size > c.opts.MaxObject || c.entryCost(f.key, obj) > c.room.largest():
 		return f.passThrough(obj, 0)
 	}
 
@@ -184,7 +184,7 @@ func (f *fill) load() (err error) {
 	defer src.close()
 	e := c.newEntry(f.key, f.hash, obj)
 	e.validated = c.validated(obj)
-	e.cost = c.entryCost(obj)
+	e.cost = c.entryCost(f.key, obj)
 	if err := c.reserve(f.ctx, f.hash, e.cost, &f.patience); err != nil {
 		return err
 	}
@@ -259,7 +259,7 @@ func (f *fill) remember() {
 	defer s.mu.Unlock()
 	if s.fills[f.key] == f {
 		s.insertAbsence(f.key, f.hash)
-		f.reserved -= absenceCost
+		f.reserved -= absenceCost + f.cache.pathCost(f.key) // less than fillCost: a path has 2 KiB at most
 	}
 }
 

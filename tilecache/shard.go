@@ -64,9 +64,10 @@ func shardCount(memory int64) (n int, shift uint) {
 func (s *shard) init(c *Cache, memory int64) {
 	s.cache = c
 	s.ranking.init(memory, 0)
-	s.absent = newLRU(int(max(1, memory/absentShare/absenceCost)), func(uint64, absence) {
-		c.room.evictable.Add(-absenceCost)
-		c.room.release(absenceCost)
+	s.absent = newLRU(int(max(1, memory/absentShare/absenceCost)), func(_ uint64, a absence) {
+		cost := absenceCost + c.pathCost(a.key)
+		c.room.evictable.Add(-cost)
+		c.room.release(cost)
 	})
 	s.failures = newLRU[tile.Key, failure](failuresKept, nil)
 	s.retired = make(map[uint64]*entry)
@@ -129,10 +130,10 @@ func (s *shard) insert(e *entry) {
 }
 
 // insertAbsence remembers that there is no such tile, in place of what was there. The caller has
-// reserved absenceCost for it.
+// reserved absenceCost and its path's cost for it.
 func (s *shard) insertAbsence(key tile.Key, hash uint64) {
 	s.drop(hash)
-	s.cache.room.evictable.Add(absenceCost)
+	s.cache.room.evictable.Add(absenceCost + s.cache.pathCost(key))
 	s.absent.Add(hash, absence{key, s.cache.now()})
 }
 

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"tilegate/configs"
+	"tilegate/internal/tile"
 	"tilegate/proxy/origin"
 )
 
@@ -79,6 +80,9 @@ func sourceKey(c *configs.Config, e *origin.SourceError) string {
 	if id, isFile := strings.CutPrefix(e.ID, "file:"); isFile {
 		section = "files." + id
 	}
+	if id, isBundle := strings.CutPrefix(e.ID, tile.BundlePrefix); isBundle {
+		section = "bundles." + id
+	}
 	switch e.Field {
 	case "Bucket":
 		return section + ".source"
@@ -104,6 +108,11 @@ func roleKey(c *configs.Config, id string) string {
 	for _, f := range c.Files {
 		if "file:"+f.ID == id {
 			return roleKeyOf(c, "files."+f.ID, f.Store, f.Role)
+		}
+	}
+	for _, b := range c.Bundles {
+		if tile.BundlePrefix+b.ID == id {
+			return roleKeyOf(c, "bundles."+b.ID, b.Store, b.Role)
 		}
 	}
 	return "aws.role"

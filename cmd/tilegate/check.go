@@ -38,12 +38,20 @@ func (cmd checkCommand) Run(ctx context.Context, c *console) error {
 		return describe(err)
 	}
 	if !cmd.Online {
-		_, err := fmt.Fprintf(c.out, "%s: ok, %d tilesets, %d files, %d issuers\n", cmd.Config, len(config.Tilesets), len(config.Files), len(config.Auth.Issuers))
+		_, err := fmt.Fprintf(c.out, "%s: ok, %d tilesets, %d files, %d issuers%s\n", cmd.Config, len(config.Tilesets), len(config.Files), len(config.Auth.Issuers), bundleCount(config))
 		return err
 	}
 	ctx, cancel := context.WithTimeout(ctx, onlineTimeout)
 	defer cancel()
 	return s.checkOnline(ctx, c.out)
+}
+
+// bundleCount is what check adds to its line where there are bundles.
+func bundleCount(c *configs.Config) string {
+	if len(c.Bundles) == 0 {
+		return ""
+	}
+	return fmt.Sprintf(", %d bundles", len(c.Bundles))
 }
 
 func (cmd checkCommand) print(c *console, notes []configs.Note) {

@@ -57,6 +57,7 @@ func originOptions(c *configs.Config) origin.Options {
 			Role: originRole(f.Role),
 		})
 	}
+	o.Sources = append(o.Sources, bundleSources(c)...)
 	return o
 }
 
@@ -81,6 +82,11 @@ func overlaps(c *configs.Config, t configs.Tileset) (ids []string) {
 	for _, f := range c.Files {
 		if t.Source.Overlaps(f.Source) {
 			ids = append(ids, "file:"+f.ID)
+		}
+	}
+	for _, b := range c.Bundles {
+		if t.Source.OverlapsBundle(b.Source) {
+			ids = append(ids, tile.BundlePrefix+b.ID)
 		}
 	}
 	return ids

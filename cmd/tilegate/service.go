@@ -128,6 +128,9 @@ func newService(ctx context.Context, c *configs.Config, log *serviceLog, more ex
 			return object.Presign(ctx, tile.Key{})
 		}})
 	}
+	for _, b := range c.Bundles {
+		options.Bundles = append(options.Bundles, s.bundle(b))
+	}
 	if c.Logging.Access {
 		options.AccessLog = log.access
 	}
@@ -153,7 +156,7 @@ func (s *service) tileset(t configs.Tileset) proxy.Tileset {
 		ID: t.ID, Default: t.Default, Version: t.Version, Format: t.Format, Scalable: t.Source.Scalable(),
 		MinZoom: t.MinZoom, MaxZoom: t.MaxZoom, Bounds: t.Bounds,
 		Name: t.Name, Attribution: t.Attribution, VectorLayers: layers,
-		Missing: t.Missing, Browser: t.Browser, Public: t.Public, Vend: t.Vend,
+		Missing: t.Missing, Browser: t.Browser, Public: t.Public, Vend: t.Vend, Encoding: t.Encoding, Sparse: t.Sparse,
 		Freshness: tilecache.Policy{Fresh: t.Cache.Fresh, Stale: t.Cache.Stale, MissingFor: t.Cache.MissingFor},
 		Origin:    source,
 		Presign:   source.Presign,

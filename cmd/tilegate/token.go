@@ -27,7 +27,7 @@ type tokenCommand struct {
 
 // limitFlags say what a token or an API key grants.
 type limitFlags struct {
-	Tilesets []string `required:"" sep:"," placeholder:"ID" help:"Tilesets, globs over them, and file:ID for files."`
+	Tilesets []string `required:"" sep:"," placeholder:"ID" help:"Tilesets, globs over them, file:ID for files and bundle:ID for bundles."`
 	Zoom     string   `placeholder:"0-14" help:"The zooms that it is limited to."`
 	BBox     boxFlag  `name:"bbox" placeholder:"W,S,E,N" help:"The area that it is limited to, in degrees; west > east crosses the antimeridian."`
 	Area     []string `sep:"," placeholder:"NAME" help:"The areas of auth.areas that it is limited to."`

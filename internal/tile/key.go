@@ -8,4 +8,8 @@ type Key struct {
 	Z       uint8  // 0 to MaxZoom
 	X, Y    uint32 // below 2^Z, Y counted from the north
 	Scale   uint8  // pixel ratio; 1 unless the source has {scale}
+
+	// Path names an object of a bundle, of which the fields above have Tileset and Version alone; "" of tiles. What is
+	// made of an object has its path, a NUL and what it is.
+	Path string
 }

@@ -19,6 +19,7 @@ type Condition struct {
 type Object struct {
 	Body         io.ReadCloser // yields Size-Offset bytes; an error at its end (a checksum's) fails the tile
 	Size         int64         // the tile's whole length in bytes, whatever Offset is; -1 when unknown
+	Total        int64         // of a part of an object: the whole object's length in bytes; 0 when unknown, or where the object is a tile
 	ETag         string        // with its quotes, and W/ where it is weak; empty when unknown
 	LastModified time.Time     // zero when unknown
 	Encoding     string        // the stored Content-Encoding: "" or "gzip"; of a part "" where it is not known

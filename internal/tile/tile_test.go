@@ -36,7 +36,11 @@ func TestValidID(t *testing.T) {
 		{"file:*", false, true},
 		{"file:", false, false},
 		{"file:file:a", false, false},
-		{"bundle:a", false, false},
+		{"bundle:a", false, true},
+		{"bundle:*", false, true},
+		{"bundle:", false, false},
+		{"bundle:file:a", false, false},
+		{"other:a", false, false},
 	} {
 		if got := tile.ValidID(test.s); got != test.id {
 			t.Errorf("ValidID(%q): got %t, want %t", test.s, got, test.id)

@@ -66,7 +66,9 @@ func (s *S3) check(ctx context.Context, examine func(context.Context, string, *t
 	r.Identity = s.store.identity(ctx, creds)
 	canary := s.Key(s.Canary)
 	f := s.probe(ctx, canary, creds)
-	if f == nil {
+	if s.isBundle() {
+		r.Object = s.findObject(ctx, creds) // none is no fault: it may hold nothing yet, or not be listed
+	} else if f == nil {
 		r.Object = canary
 	} else if r.Object = s.findObject(ctx, creds); r.Object == "" {
 		fail("no object could be read; " + canary + ": " + f.detail())

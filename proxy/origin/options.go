@@ -35,13 +35,13 @@ type Options struct {
 
 // Source says where the bytes of one tileset or file are.
 type Source struct {
-	ID           string                // of the tileset, or "file:" and the file's; logs, metrics and errors name the source by it
+	ID           string                // of the tileset, "file:" and the file's, or "bundle:" and the bundle's; logs, metrics and errors name the source by it
 	Store        string                // the name of its store; "" is the default one
 	Region       string                // of the bucket, where it is not the store's
 	Bucket       string                // its name, or the ARN or alias of an access point
-	Prefix       string                // of every key: the part before the first placeholder; the whole key of a file
+	Prefix       string                // of every key: the part before the first placeholder; the whole key of a file; a bundle's ends in /
 	Key          func(tile.Key) string // the key of a tile's object
-	Canary       tile.Key              // a tile that likely exists: one at minzoom
+	Canary       tile.Key              // a tile that likely exists: one at minzoom; bundles have none
 	MissingOn403 MissingOn403
 	Role         Role // zero: the base credentials
 
@@ -52,6 +52,9 @@ type Source struct {
 }
 
 func (src *Source) isFile() bool { return strings.HasPrefix(src.ID, "file:") }
+
+// isBundle reports whether any key under the prefix may be an object, and none is known to be.
+func (src *Source) isBundle() bool { return strings.HasPrefix(src.ID, tile.BundlePrefix) }
 
 // MissingOn403 says what S3's 403 AccessDenied for a tile means. Without s3:ListBucket, S3 gives this
 // answer for a key that does not exist.

@@ -136,6 +136,9 @@ func (s *S3) probeReadable(ctx context.Context, creds credentials) string {
 		}
 		s.readable.CompareAndSwap(name, nil) // deleted or denied: the canary decides
 	}
+	if s.isBundle() {
+		return "no object of this bundle has been read yet"
+	}
 	canary := s.Key(s.Canary)
 	if f := s.probe(ctx, canary, creds); f != nil {
 		return fmt.Sprintf("%s, which should be there, can't be read: %s", canary, f.text)

@@ -75,7 +75,7 @@ func (r *request) cutToSpan(o *tile.Object, b *body, resp *http.Response) *fault
 		first != r.first() || last < first || last != r.span.last(size) || o.Size >= 0 && o.Size != last-first+1 {
 		return badAnswer("Content-Range %q for %s", sanitize(contentRange, nil), r.byteRange())
 	}
-	o.Size = last - r.span.first + 1
+	o.Size, o.Total = last-r.span.first+1, size
 	return nil
 }
 
