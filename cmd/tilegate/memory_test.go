@@ -16,9 +16,9 @@ func TestNeededMemory(t *testing.T) {
 		cache, connections, requests, live int64
 		want                               int64
 	}{
-		{"nobody there", 128 * mib, 0, 0, 20 * mib, 128*mib + 16*mib + 64*mib},
-		{"connections", 128 * mib, 1024, 0, 20 * mib, 208*mib + 64*mib},
-		{"requests", 128 * mib, 0, 4096, 20 * mib, 208*mib + 80*mib},
+		{"nobody there", 128 * mib, 0, 0, 20 * mib, 128*mib + 16*mib + 48*mib},
+		{"connections", 128 * mib, 1024, 0, 20 * mib, 192*mib + 64*mib},
+		{"requests", 128 * mib, 0, 4096, 20 * mib, 192*mib + 80*mib},
 		{"more is live than was expected", 128 * mib, 500, 0, 1000 * mib, 1250*mib + 32*mib},
 	} {
 		if got := neededMemory(test.cache, test.connections, test.requests, test.live); got != test.want {
