@@ -58,9 +58,9 @@ func (c *Cache) entryCost(key tile.Key, obj *tile.Object) int64 {
 		const slot = int64(unsafe.Sizeof("") + unsafe.Sizeof([]string(nil)))
 		cost += 48 + (8+8*slot)*int64((len(h)+7)/8)
 		for name, values := range h {
-			cost += int64(len(name))
+			cost += c.classes.roundUp(int64(len(name)))
 			for _, v := range values {
-				cost += int64(unsafe.Sizeof(v)) + int64(len(v))
+				cost += int64(unsafe.Sizeof(v)) + c.classes.roundUp(int64(len(v)))
 			}
 		}
 	}

@@ -59,7 +59,11 @@ func TestCostsAreWhatTheRuntimeTakes(t *testing.T) {
 			}
 			real, counted := taken()-before, c.Stats().Bytes-counted
 			t.Logf("one takes %d bytes, %d are counted", real/tiles, counted/tiles)
-			if r := float64(real) / float64(counted); r > 1.05 || r < 0.75 {
+			most := 1.05
+			if raceDetector { // it takes memory of its own
+				most = 1.2
+			}
+			if r := float64(real) / float64(counted); r > most || r < 0.75 {
 				t.Errorf("got %d bytes taken for %d counted", real, counted)
 			}
 			runtime.KeepAlive(c)
@@ -85,7 +89,11 @@ func TestFillsUnderWayCostWhatTheRuntimeTakes(t *testing.T) {
 	began.Wait()
 	real, counted := taken()-before, c.Stats().Bytes-counted
 	t.Logf("one takes %d bytes with its client's goroutine, %d are counted", real/fills, counted/fills)
-	if r := float64(real) / float64(counted); r > 1.5 || r < 0.7 {
+	most := 1.5
+	if raceDetector { // its stacks are twice as large
+		most = 2.5
+	}
+	if r := float64(real) / float64(counted); r > most || r < 0.7 {
 		t.Errorf("got %d bytes taken for %d counted", real, counted)
 	}
 	leave()
