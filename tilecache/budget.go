@@ -129,18 +129,23 @@ func (c *Cache) reserve(ctx context.Context, hash uint64, n int64, patience *tim
 // makeRoom reserves n bytes and evicts what must go for them; nothing if that cannot be enough.
 func (c *Cache) makeRoom(hash uint64, n int64) bool {
 	b := &c.room
-	for i := 0; i < len(c.shards); {
+	for i := 0; ; {
 		if b.tryReserve(n) {
 			return true
 		}
 		if b.used.Load()-b.evictable.Load()+n > b.limit {
 			return false
 		}
-		if !c.fullest((int(hash>>c.shift) + i) % len(c.shards)).evict(n) {
-			i++
+		switch {
+		case c.evictValue(int64(valueIdle)):
+		case i < len(c.shards):
+			if !c.fullest((int(hash>>c.shift) + i) % len(c.shards)).evict(n) {
+				i++
+			}
+		case !c.evictValue(0): // tiles alone were not enough
+			return b.tryReserve(n)
 		}
 	}
-	return b.tryReserve(n)
 }
 
 // fullest returns the shard whose tiles have the most bytes; preferred, unless another has clearly more. The room that

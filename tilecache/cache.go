@@ -58,6 +58,7 @@ type Cache struct {
 	room    budget
 	tuner   tuner
 	shards  []shard
+	values  values
 	shift   uint // a hash's leading bits choose the shard
 
 	ctx    context.Context // ends when the cache closes; every fetch's context descends from it
@@ -89,6 +90,7 @@ func New(o Options) (*Cache, error) {
 	for i := range c.shards {
 		c.shards[i].init(c, o.Memory/int64(n))
 	}
+	c.values.init()
 	c.tuner.init(o.Memory)
 	if o.plain {
 		c.tuner.idle = true
@@ -98,7 +100,7 @@ func New(o Options) (*Cache, error) {
 			c.shards[i].ranking.window = math.MaxInt64
 		}
 	}
-	c.room.init(o.Memory, int64(n)*c.shards[0].fixedCost()+c.tuner.fixedCost(), o.Queue)
+	c.room.init(o.Memory, int64(n)*c.shards[0].fixedCost()+c.tuner.fixedCost()+valueFailuresKept*failureCost, o.Queue)
 	if least := c.room.used.Load() + fillCost + c.entryCost(tile.Key{}, &tile.Object{Size: o.MaxObject}); least > o.Memory {
 		return nil, fmt.Errorf("tilecache: memory of %d bytes cannot hold one object of max_object, %d bytes: "+
 			"it takes %d; raise memory or lower max_object", o.Memory, o.MaxObject, least)
@@ -120,8 +122,8 @@ func (c *Cache) now() int64 {
 
 func (c *Cache) shardOf(hash uint64) *shard { return &c.shards[hash>>c.shift] }
 
-// Purge forgets what is held of a tileset, in all its versions, and returns the number of tiles and
-// remembered absences that this level forgot. Readers keep what they have; a fill under way still reaches
+// Purge forgets what is held of a tileset, in all its versions and generations, with its values, and returns the number
+// of tiles and remembered absences that this level forgot. Readers keep what they have; a fill under way still reaches
 // its readers but is not kept. The levels behind go first: a fill that begins meanwhile could otherwise
 // bring back what they still hold. Their error is returned, and this level is purged nevertheless.
 func (c *Cache) Purge(ctx context.Context, tileset string) (forgotten int, err error) {
@@ -133,6 +135,7 @@ func (c *Cache) Purge(ctx context.Context, tileset string) (forgotten int, err e
 	for i := range c.shards {
 		forgotten += c.shards[i].purge(tileset)
 	}
+	c.values.purge(c, tileset)
 	return forgotten, err
 }
 
@@ -158,6 +161,9 @@ func (c *Cache) Close(ctx context.Context) error {
 		s.closed = true // a fill registers under this lock, so none can begin after the loop
 		s.mu.Unlock()
 	}
+	c.values.mu.Lock()
+	c.values.closed = true
+	c.values.mu.Unlock()
 	c.cancel(ErrClosed)
 	ended := make(chan struct{})
 	go func() {

@@ -12,6 +12,7 @@
 //	refresh.go    a stale tile is served while one conditional fetch renews it
 //	budget.go     every byte is reserved before it is held; cost.go says what a tile costs
 //	shard.go      what is held
+//	values.go     decoded parts of archives, which share the budget with the tiles
 //	admission.go  which tile makes room for another, by how often and how recently each was asked for
 //	tuner.go      when the requests change: which tiles make room before all others
 //
@@ -59,6 +60,7 @@
 // Whoever holds a lock may take only those further right:
 //
 //	shard.mu -> budget.mu -> entry.mu -> what a reader's cut function locks
+//	values.mu -> budget.mu
 //
 // The tuner's lock is taken while none of these is held, and none of these while it is held.
 // Nobody holds the locks of two shards. No lock is held during a fetch, or while a client is written to.

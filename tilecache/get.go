@@ -14,6 +14,16 @@ type Policy struct {
 	Fresh      time.Duration // how long a tile is served without asking the origin
 	Stale      time.Duration // how much longer it is served while a refresh runs, or when that fails
 	MissingFor time.Duration // how long a proven absence is remembered
+
+	// Validated is when the archive that a tile is a part of was last known to be current. It is zero for tiles that
+	// are objects of their own. All tiles of the archive are as fresh as it is, and so are absences: none of them is
+	// refreshed by itself.
+	Validated time.Time
+}
+
+// archiveAge is the time since the archive that p tells of was last known to be current.
+func (c *Cache) archiveAge(p Policy, now int64) time.Duration {
+	return max(0, time.Duration(now)-p.Validated.Sub(c.born))
 }
 
 // State is how a Get was answered.
@@ -53,6 +63,9 @@ func (c *Cache) Get(ctx context.Context, key tile.Key, p Policy, fetch tile.Fetc
 	held := s.find(key, hash)
 	if held != nil {
 		age := max(0, time.Duration(now-held.validated))
+		if !p.Validated.IsZero() {
+			age = c.archiveAge(p, now)
+		}
 		st := Status{State: Hit, TTL: p.Fresh - age}
 		switch {
 		case st.TTL > 0:
@@ -61,19 +74,25 @@ func (c *Cache) Get(ctx context.Context, key tile.Key, p Policy, fetch tile.Fetc
 			s.mu.Unlock()
 			c.tuner.saw(hash, held.cost)
 			return t, st, nil
-		case -st.TTL < p.Stale:
+		case -st.TTL < p.Stale || !p.Validated.IsZero():
 			st.State = Stale
 			s.counts.Stale++
 			t := s.open(held)
-			s.refresh(held, now, fetch)
+			if p.Validated.IsZero() {
+				s.refresh(held, now, fetch)
+			}
 			s.mu.Unlock()
 			c.tuner.saw(hash, held.cost)
 			return t, st, nil
 		}
-	} else if age, ok := s.findAbsence(key, hash, now); ok && age < p.MissingFor {
+	} else if age, ok := s.findAbsence(key, hash, now); ok && (age < p.MissingFor || !p.Validated.IsZero()) {
 		s.counts.AbsentHits++
 		s.mu.Unlock()
-		return Tile{}, Status{State: Hit, TTL: p.MissingFor - age}, tile.ErrMissing
+		st := Status{State: Hit, TTL: p.MissingFor - age}
+		if !p.Validated.IsZero() {
+			st.TTL = p.Fresh - c.archiveAge(p, now)
+		}
+		return Tile{}, st, tile.ErrMissing
 	}
 
 	st := Status{State: Joined, TTL: p.Fresh, Held: held != nil}

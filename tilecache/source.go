@@ -51,7 +51,7 @@ func (c *Cache) ask(ctx context.Context, key tile.Key, cond tile.Condition, fetc
 		return nil, context.Cause(ctx)
 	case errors.Is(err, tile.ErrNotModified) && cond.IfNoneMatch == "" && cond.IfModifiedSince.IsZero():
 		return nil, errors.New("tilecache: the origin answered 304 to an unconditional request")
-	case errors.Is(err, tile.ErrChanged) && cond.IfMatch == "":
+	case errors.Is(err, tile.ErrChanged) && cond.IfMatch == "" && key.Generation == 0:
 		return nil, errors.New("tilecache: the origin answered 412 to an unconditional request")
 	case err != nil:
 		return nil, err

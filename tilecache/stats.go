@@ -26,6 +26,7 @@ type Stats struct {
 	Retired  int64 // of Bytes, what left the cache but is still read
 	Entries  int   // tiles
 	Absences int   // remembered
+	Values   int   // decoded parts of archives
 	Fills    int   // under way
 	Queued   int   // fills that wait for room
 }
@@ -50,6 +51,9 @@ func (c *Cache) Stats() Stats {
 		Bytes: c.room.used.Load(), Limit: c.room.limit, Queued: int(c.room.waiting.Load()),
 		Retired: c.room.retiredBytes.Load(),
 	}
+	c.values.mu.Lock()
+	st.Values = len(c.values.held)
+	c.values.mu.Unlock()
 	for i := range c.shards {
 		s := &c.shards[i]
 		s.mu.Lock()

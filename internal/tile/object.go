@@ -12,7 +12,9 @@ type Condition struct {
 	IfNoneMatch     string    // revalidate: the ETag as stored; Fetch answers ErrNotModified when it still holds
 	IfModifiedSince time.Time // revalidate by the Last-Modified as stored, where there is no strong ETag; not both
 	IfMatch         string    // resume: Fetch answers ErrChanged when the object is another one by now
-	Offset          int64     // the first byte wanted, counted from the first byte of the tile, which may be a part of an object
+	// IfUnmodifiedSince is what IfMatch is, by the Last-Modified as stored, where there is no strong ETag.
+	IfUnmodifiedSince time.Time
+	Offset            int64 // the first byte wanted, counted from the first byte of the tile, which may be a part of an object
 }
 
 // Object is an origin's answer. What it refers to must not change once Fetch has returned.
