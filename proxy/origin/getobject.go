@@ -38,6 +38,9 @@ func (r *request) conditional() bool {
 	return r.cond.IfNoneMatch != "" || !r.cond.IfModifiedSince.IsZero()
 }
 
+// pinned reports whether the answer may be of one version of the object alone.
+func (r *request) pinned() bool { return r.cond.IfMatch != "" || !r.cond.IfUnmodifiedSince.IsZero() }
+
 func (r *request) secrets() []string { return []string{r.creds.SecretAccessKey, r.creds.SessionToken} }
 
 // acceptGzip keeps Google's service from unpacking what is stored gzipped: unpacked objects have no length, no
@@ -59,6 +62,9 @@ func (s *S3) send(ctx context.Context, r request) (*http.Response, *fault) {
 	}
 	if r.cond.IfMatch != "" {
 		header["If-Match"] = []string{r.cond.IfMatch}
+	}
+	if !r.cond.IfUnmodifiedSince.IsZero() {
+		header["If-Unmodified-Since"] = []string{r.cond.IfUnmodifiedSince.UTC().Format(http.TimeFormat)}
 	}
 	if r.cond.IfNoneMatch != "" {
 		header["If-None-Match"] = []string{r.cond.IfNoneMatch}
@@ -99,7 +105,7 @@ func (s *S3) send(ctx context.Context, r request) (*http.Response, *fault) {
 		}
 	case checked && f.unexplained && (f.status == http.StatusBadRequest || f.status == http.StatusNotImplemented):
 		f.remedy = noChecksum
-	case f.status == http.StatusPreconditionFailed && r.cond.IfMatch == "" && r.conditional():
+	case f.status == http.StatusPreconditionFailed && !r.pinned() && r.conditional():
 		f.remedy = noCondition
 	}
 	return nil, f

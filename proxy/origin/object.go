@@ -13,8 +13,8 @@ func conditional(f *fault, r request) *fault {
 	switch {
 	case f.status == http.StatusNotModified && r.conditional():
 		f.class = tile.ErrNotModified
-	case f.status == http.StatusPreconditionFailed && r.cond.IfMatch != "",
-		f.status == http.StatusRequestedRangeNotSatisfiable && (r.cond.IfMatch != "" || r.cond.Offset > 0): // it has become shorter
+	case f.status == http.StatusPreconditionFailed && r.pinned(),
+		f.status == http.StatusRequestedRangeNotSatisfiable && (r.pinned() || r.cond.Offset > 0): // it has become shorter
 		f.class = tile.ErrChanged
 	}
 	return f
@@ -32,10 +32,13 @@ func (s *S3) object(ctx context.Context, resp *http.Response, r request) (*tile.
 		Body: b, Size: resp.ContentLength, ETag: etagOf(h), LastModified: modified,
 		Encoding: storedEncoding(h.Get("Content-Encoding")),
 	}
-	o.Reject = func(reason string) { s.reportRejected(r.name, reason) }
+	name := r.name // without the request, which has credentials
+	o.Reject = func(reason string) { s.reportRejected(name, reason) }
 	switch {
 	case r.cond.IfMatch != "" && o.ETag != r.cond.IfMatch:
 		return nil, &fault{class: tile.ErrChanged, text: "another ETag than If-Match asked for"}
+	case !r.cond.IfUnmodifiedSince.IsZero() && !modified.Equal(r.cond.IfUnmodifiedSince): // an older one may have been put back
+		return nil, &fault{class: tile.ErrChanged, text: "another Last-Modified than If-Unmodified-Since asked for"}
 	case r.byteRange() != "":
 		return o, r.cutToSpan(o, b, resp)
 	case resp.StatusCode == http.StatusPartialContent || h["Content-Range"] != nil:

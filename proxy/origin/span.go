@@ -92,6 +92,7 @@ func (r *request) cutWhole(o *tile.Object, b *body) *fault {
 		return classifyNoAnswer(b.ctx, err, nil)
 	}
 	if o.Size >= 0 {
+		o.Total = o.Size
 		o.Size = r.span.last(o.Size) - r.span.first + 1
 	}
 	if r.span.length > 0 {

@@ -49,6 +49,10 @@ func TestSpanOfAnObject(t *testing.T) {
 		"of another object":       {7000, 2000, tile.Condition{IfMatch: other}, tile.ErrChanged, nil, 0, "bytes=7000-8999"},
 		"longer than the object":  {size - 10, 2000, tile.Condition{IfMatch: o.ETag}, nil, whole[size-10:], 10, fmt.Sprintf("bytes=%d-%d", size-10, size+1989)},
 		"resumed in such a one":   {size - 10, 2000, tile.Condition{IfMatch: o.ETag, Offset: 4}, nil, whole[size-6:], 10, fmt.Sprintf("bytes=%d-%d", size-6, size+1989)},
+		"since unmodified":        {7000, 2000, tile.Condition{IfUnmodifiedSince: o.LastModified}, nil, whole[7000:9000], 2000, "bytes=7000-8999"},
+		"since modified":          {7000, 2000, tile.Condition{IfUnmodifiedSince: o.LastModified.Add(-time.Second)}, tile.ErrChanged, nil, 0, "bytes=7000-8999"},
+		"an older one put back":   {7000, 2000, tile.Condition{IfUnmodifiedSince: o.LastModified.Add(time.Second)}, tile.ErrChanged, nil, 0, "bytes=7000-8999"},
+		"beyond such a one":       {size, 2000, tile.Condition{IfUnmodifiedSince: o.LastModified}, tile.ErrChanged, nil, 0, fmt.Sprintf("bytes=%d-%d", size, size+1999)},
 		"beyond the object":       {size, 2000, tile.Condition{}, tile.ErrBadAnswer, nil, 0, fmt.Sprintf("bytes=%d-%d", size, size+1999)},
 		"beyond this very object": {size, 2000, tile.Condition{IfMatch: o.ETag}, tile.ErrChanged, nil, 0, fmt.Sprintf("bytes=%d-%d", size, size+1999)},
 	} {
