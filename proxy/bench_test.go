@@ -66,7 +66,7 @@ func busy(t testing.TB) (*world, *http.Request) {
 			PublicKeyPEM: pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der}),
 		}}
 		s.auth.Clock, s.cache.Clock = nil, nil
-		log := proxy.NewLogBuffer(io.Discard, nil)
+		log := proxy.NewLogBuffer(io.Discard, dropReport)
 		t.Cleanup(func() { log.Close(context.Background()) })
 		s.proxy.AccessLog = log
 		s.proxy.CORS.Origins = []string{"https://app.example.com"}

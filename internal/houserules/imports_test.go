@@ -19,7 +19,8 @@ var mayImport = map[string][]string{
 	"tilecache":        {"internal/tile"},
 	"configs":          {"auth", "internal/area", "internal/tile", "internal/weborigin"},
 	"deploy":           {}, // its recipes' tests alone
-	"proxy":            {"auth", "internal/tile", "internal/weborigin", "proxy/wire", "tilecache"},
+	"proxy":            {"auth", "internal/tile", "internal/weborigin", "proxy/archive", "proxy/wire", "tilecache"},
+	"proxy/archive":    {"internal/pmtiles", "internal/tile", "tilecache"},
 	"proxy/wire":       {},
 	"proxy/viewer":     {},
 	"proxy/cloudfront": {},
@@ -32,6 +33,7 @@ var mayImport = map[string][]string{
 // mustNotReach are packages that ours must not depend on, not even through others.
 var mustNotReach = map[string][]string{
 	"proxy":         {"github.com/aws/"},
+	"proxy/archive": {"github.com/aws/"},
 	"proxy/wire":    {"github.com/", "tilegate/"},
 	"proxy/origin":  {"github.com/golang-jwt/", "github.com/prometheus/", "tilegate/auth", "tilegate/tilecache"},
 	"auth":          {"github.com/aws/"},
