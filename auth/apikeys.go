@@ -462,16 +462,24 @@ func (a *Authenticator) authenticateKey(r *http.Request, text string) (*Grant, e
 	}
 	if len(k.Origins) > 0 {
 		if origin, ok := pageOrigin(r.Header); !ok || !originMatches(k.Origins, origin) {
-			return nil, ErrWrongOrigin
+			return nil, fmt.Errorf("%w: API key %s is for %s", ErrWrongOrigin, id, shown(k.Origins, ", "))
 		}
 	}
 	if len(k.IPs) > 0 && !k.admitsAddress(a.clientAddress(r)) {
-		return nil, ErrWrongAddress
+		return nil, fmt.Errorf("%w: API key %s is for %s", ErrWrongAddress, id, shown(texts(k.IPs), ", "))
 	}
 	return k.grant, nil
 }
 
 var errRevokedKey = &InvalidError{Description: "the API key has been revoked"}
+
+func texts(networks []netip.Prefix) []string {
+	all := make([]string, len(networks))
+	for i, n := range networks {
+		all[i] = n.String()
+	}
+	return all
+}
 
 func (k *APIKey) admitsAddress(address netip.Addr) bool {
 	for _, network := range k.IPs {

@@ -90,7 +90,7 @@ type PathRequest struct {
 // is revoked; ErrNotGranted; ErrTooLarge. Any other error says what is wrong with the request.
 func (a *Authenticator) NewPathToken(parent *Grant, r PathRequest) (string, *Grant, error) {
 	if parent.Kind != Access && parent.Kind != Session {
-		return "", nil, ErrWrongKind
+		return "", nil, fmt.Errorf("%w: it is of the kind %s", ErrWrongKind, parent.Kind.describe())
 	}
 	if err := r.Validate(); err != nil {
 		return "", nil, err
@@ -113,14 +113,14 @@ func (a *Authenticator) NewPathToken(parent *Grant, r PathRequest) (string, *Gra
 	if r.Tilesets != nil {
 		for _, entry := range r.Tilesets {
 			if !parent.covers(entry) {
-				return "", nil, ErrNotGranted
+				return "", nil, fmt.Errorf("%w: %s", ErrNotGranted, parent.ExplainID(entry))
 			}
 		}
 		g.keep(r.Tilesets)
 	}
 	g.narrow(Limits{Zoom: r.Zoom, BBox: r.BBox, Areas: r.Areas})
 	if g.empty() {
-		return "", nil, ErrNotGranted
+		return "", nil, fmt.Errorf("%w: nothing is left of the zooms and areas that the %s grants", ErrNotGranted, parent.Kind.describe())
 	}
 	token, err := a.seal(g, parent.lineage)
 	return token, g, err

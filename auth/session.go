@@ -1,6 +1,7 @@
 package auth
 
 import (
+	"fmt"
 	"net/http"
 	"time"
 )
@@ -11,7 +12,7 @@ import (
 // for a token that ends within a second or is revoked; ErrTooLarge.
 func (a *Authenticator) NewSession(access *Grant) (*SessionToken, error) {
 	if access.Kind != Access {
-		return nil, ErrWrongKind
+		return nil, fmt.Errorf("%w: it is of the kind %s", ErrWrongKind, access.Kind.describe())
 	}
 	if err := a.checkParent(access); err != nil {
 		return nil, err

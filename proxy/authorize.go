@@ -5,6 +5,7 @@ import (
 	"net/http"
 
 	"tilegate/auth"
+	"tilegate/internal/tile"
 )
 
 // Who may see what is decided here and nowhere else. Each function asks auth for the caller's grant and
@@ -58,7 +59,7 @@ func (p *Proxy) authorizeViewer(x *exchange, r *http.Request, ts *tileset, want 
 		return err
 	}
 	if !grant.Admits(id, want.z, want.x, want.y) {
-		return errForbidden
+		return p.forbidden(func() string { return grant.ExplainTile(loggedID(id), want.z, want.x, want.y) })
 	}
 	if ts == nil {
 		return errNotFound
@@ -79,7 +80,7 @@ func (p *Proxy) authorizeTileset(x *exchange, r *http.Request, id, pathToken str
 		return nil, nil, err
 	}
 	if !grant.AdmitsTileset(id) {
-		return nil, nil, errForbidden
+		return nil, nil, p.forbidden(func() string { return grant.ExplainID(loggedID(id)) })
 	}
 	if ts == nil {
 		return nil, nil, errNotFound
@@ -113,7 +114,7 @@ func (p *Proxy) authorizeBundleViewer(x *exchange, r *http.Request, id, pathToke
 	case err != nil:
 		return nil, false, err
 	case b == nil && !grant.AdmitsBundle(id), b != nil && !b.opens(grant):
-		return nil, false, errForbidden
+		return nil, false, p.forbidden(func() string { return explainBundle(grant, b, id) })
 	case b == nil:
 		return nil, false, errNotFound
 	}
@@ -137,7 +138,7 @@ func (p *Proxy) authorizeFile(x *exchange, r *http.Request, id string) (File, er
 		return File{}, err
 	}
 	if !grant.AdmitsFile(id) {
-		return File{}, errForbidden
+		return File{}, p.forbidden(func() string { return grant.ExplainID(tile.FilePrefix + loggedID(id)) })
 	}
 	file, ok := p.files[id]
 	if !ok {
@@ -145,3 +146,40 @@ func (p *Proxy) authorizeFile(x *exchange, r *http.Request, id string) (File, er
 	}
 	return file, nil
 }
+
+// forbiddenError is errForbidden with what was missing, for the log. The client is told the same for every reason.
+type forbiddenError struct{ missing string }
+
+func (e *forbiddenError) Error() string { return e.missing }
+func (e *forbiddenError) Unwrap() error { return errForbidden }
+
+// forbidden refuses what a valid credential does not grant. Where no log would show what was missing, it is not put into
+// words.
+func (p *Proxy) forbidden(missing func() string) error {
+	if p.accessLog == nil {
+		return errForbidden
+	}
+	return &forbiddenError{missing()}
+}
+
+// loggedID is an id from a request for the log: what is long could be a credential in the wrong place.
+func loggedID(id string) string { return maskPath(id) }
+
+// explainBundle says why a bundle, which is nil where there is none, is not open to the holder of a grant.
+func explainBundle(grant *auth.Grant, b *bundle, id string) string {
+	why := grant.ExplainID(tile.BundlePrefix + loggedID(id))
+	if b == nil {
+		return why
+	}
+	for _, tileset := range b.With[:min(len(b.With), maxExplained)] {
+		if b.Spatial {
+			why += "; " + grant.ExplainPart(tileset)
+		} else {
+			why += "; " + grant.ExplainID(tileset)
+		}
+	}
+	return why
+}
+
+// maxExplained bounds the tilesets of a bundle that a refusal explains.
+const maxExplained = 3

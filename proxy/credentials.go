@@ -50,7 +50,7 @@ func (p *Proxy) vendCredentials(x *exchange, r *http.Request) error {
 		}
 	}
 	if ids == nil {
-		return errForbidden
+		return p.forbidden(func() string { return "no tileset with vend: true is granted: " + grant.Explain() })
 	}
 	credentials, err := p.opt.Vend(r.Context(), grant.Subject, ids, grant.Expires)
 	if errors.Is(err, ErrNotVended) {

@@ -3,6 +3,7 @@ package proxy
 import (
 	"cmp"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"net/url"
 	"strings"
@@ -43,7 +44,7 @@ func (p *Proxy) tileJSON(x *exchange, r *http.Request, id, pathToken string) err
 	}
 	zooms, bounds, some := ts.visible(grant)
 	if !some {
-		return errForbidden
+		return p.forbidden(func() string { return ts.explain(grant) })
 	}
 	if bounds.CrossesAntimeridian() { // TileJSON has no such boxes
 		bounds.West, bounds.East = -180, 180
@@ -86,6 +87,11 @@ func (ts *tileset) visible(grant *auth.Grant) (zooms tile.ZoomRange, bounds tile
 		return zooms, bounds, false
 	}
 	return grant.Clip(ts.ID, zooms, bounds)
+}
+
+// explain says why nothing of the tileset is visible to the holder of a grant.
+func (ts *tileset) explain(grant *auth.Grant) string {
+	return fmt.Sprintf("%s; the tileset has zooms %d-%d and the bounds %v", grant.ExplainPart(ts.ID), ts.MinZoom, ts.MaxZoom, ts.Bounds.Degrees())
 }
 
 // template is a tileset's URL template: absolute, with the extension if all tiles have one, and with the token that was the credential,

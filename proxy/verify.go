@@ -107,7 +107,7 @@ func (p *Proxy) decide(x *exchange, asked *http.Request) error {
 			return err
 		}
 		if _, _, some := ts.visible(grant); !some {
-			return errForbidden
+			return p.forbidden(func() string { return ts.explain(grant) })
 		}
 		return nil
 	}
