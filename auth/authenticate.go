@@ -256,6 +256,7 @@ func (a *Authenticator) verifyJWT(ctx context.Context, token string, now time.Ti
 	if err != nil {
 		return fail(err)
 	}
+	a.revoked.saw(g.issuedAt, now)
 	return g, source, set, nil
 }
 

@@ -3,6 +3,7 @@ package auth
 import (
 	"crypto/sha256"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -47,12 +48,16 @@ type revocations struct {
 	records   map[ref]record
 	nextSweep time.Time // before it, no record may be dropped
 
+	ahead atomic.Int64 // by how many seconds the iat of a verified token has been ahead of the clock here, at most
+
 	ended     map[ref]*endedSessions // by their owner
 	sessions  int                    // in all of ended
 	nextPrune time.Time
 }
 
 type record struct {
+	name     Revocation // what is revoked, cut to maxRevokedName, for the list
+	at       time.Time
 	issuedBy int64     // subjects: refuses tokens issued up to then, in Unix seconds, and tokens without iat
 	until    time.Time // from then on it may be dropped if room is needed; zero: never
 }
@@ -61,9 +66,9 @@ type record struct {
 // all that was minted from them: sessions and path tokens, verified before or not. A subject or an id is
 // revoked whichever issuer used it.
 //
-// Later tokens of the subject are accepted, with two exceptions: those whose iat lies within the leeway
-// after the revocation, since an issuer's clock may run ahead by that much, and those without iat. A subject
-// whose tokens have no iat stays revoked.
+// Later tokens of the subject are accepted from the next second on: iat counts in seconds. Where an issuer's clock has been
+// seen to run ahead of the one here, tokens with an iat within that much after the revocation are refused as well, since
+// they may have been issued before. Tokens without iat are refused: a subject whose tokens have none stays revoked.
 //
 // There is room for 65,536 records. When it is full, records older than MaxLifetime are dropped; if there
 // are none, or MaxLifetime is unlimited, Revoke returns ErrTooManyRevocations. A revoked token with an iat
@@ -71,19 +76,39 @@ type record struct {
 // MaxLifetime it is accepted, and then only a record that has not been dropped refuses it.
 func (a *Authenticator) Revoke(r Revocation) error {
 	now := a.now()
-	rec := record{issuedBy: now.Add(a.leeway).Unix()}
+	rec := record{at: now, issuedBy: now.Unix() + a.revoked.ahead.Load()}
 	if a.maxLifetime > 0 {
 		rec.until = now.Add(a.maxLifetime + 2*a.leeway) // iat may lie ahead by the leeway, and exp is given it
 	}
 	if r.Subject != "" {
+		rec.name = Revocation{Subject: cutName(r.Subject)}
 		if err := a.revoked.add(subjectRef(r.Subject), rec, now); err != nil {
 			return err
 		}
 	}
 	if r.TokenID != "" {
+		rec.name = Revocation{TokenID: cutName(r.TokenID)}
 		return a.revoked.add(tokenRef(r.TokenID), rec, now)
 	}
 	return nil
+}
+
+// maxRevokedName bounds the names that are kept for the list, in bytes.
+const maxRevokedName = 256
+
+func cutName(name string) string {
+	return strings.ToValidUTF8(strings.Clone(name[:min(len(name), maxRevokedName)]), "")
+}
+
+// saw notes when a token says that it was issued, to learn by how much an issuer's clock runs ahead.
+func (r *revocations) saw(issuedAt int64, now time.Time) {
+	lead := issuedAt - now.Unix()
+	for {
+		known := r.ahead.Load()
+		if lead <= known || r.ahead.CompareAndSwap(known, lead) {
+			return
+		}
+	}
 }
 
 // EndSession revokes one session and what was minted from it, but not the token that it came from. Up to 64

@@ -11,8 +11,6 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
-
-	"tilegate/auth"
 )
 
 // Admin is the handler of the admin listener: metrics, profiles, purge, revoke. token guards all but the
@@ -32,6 +30,9 @@ func (p *Proxy) Admin(metrics http.Handler, token []byte) http.Handler {
 	guarded.HandleFunc("POST /admin/revoke", adminHandler(p.revoke))
 	guarded.HandleFunc("/admin/purge", refuseAdmin(methodNotAllowed(http.MethodPost)))
 	guarded.HandleFunc("/admin/revoke", refuseAdmin(methodNotAllowed(http.MethodPost)))
+	guarded.HandleFunc("GET /admin/revocations", adminHandler(p.listRevocations))
+	guarded.HandleFunc("DELETE /admin/revocations", adminHandler(p.undoRevocation))
+	guarded.HandleFunc("/admin/revocations", refuseAdmin(methodNotAllowed("GET, HEAD, DELETE")))
 	guarded.HandleFunc("/", refuseAdmin(errNotFound))
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header()["Cache-Control"] = noStore
@@ -112,29 +113,14 @@ func (p *Proxy) purge(w http.ResponseWriter, r *http.Request) error {
 		return refuse(http.StatusBadGateway, "The memory of this instance has been purged; a level of cache behind it could not be. Purge again.")
 	}
 	p.opt.Logger.InfoContext(r.Context(), "tileset purged", "tileset", asked.Tileset, "entries", purged)
-	w.Header()["Content-Type"] = []string{"application/json"}
-	return json.NewEncoder(w).Encode(map[string]int{"purged": purged})
+	return adminJSON(w, map[string]int{"purged": purged})
 }
 
-// revoke makes all credentials of a subject, or all that were minted from one token, invalid.
-func (p *Proxy) revoke(w http.ResponseWriter, r *http.Request) error {
-	var asked struct {
-		Subject string `json:"subject"`
-		TokenID string `json:"token_id"`
-	}
-	if err := readJSON(w, r, &asked); err != nil {
-		return err
-	}
-	if (asked.Subject == "") == (asked.TokenID == "") {
-		return refuse(http.StatusBadRequest, `Send either {"subject": …} or {"token_id": …}.`)
-	}
-	if err := p.opt.Auth.Revoke(auth.Revocation{Subject: asked.Subject, TokenID: asked.TokenID}); err != nil {
-		p.opt.Logger.ErrorContext(r.Context(), "revocation refused", "error", err)
-		return err
-	}
-	p.opt.Logger.InfoContext(r.Context(), "revoked", "subject", asked.Subject, "token_id", asked.TokenID)
-	w.WriteHeader(http.StatusNoContent)
-	return nil
+func adminJSON(w http.ResponseWriter, v any) error {
+	w.Header()["Content-Type"] = []string{"application/json"}
+	e := json.NewEncoder(w)
+	e.SetEscapeHTML(false)
+	return e.Encode(v)
 }
 
 func adminHandler(h func(http.ResponseWriter, *http.Request) error) http.HandlerFunc {

@@ -54,7 +54,7 @@ func TestAdminRefusesPages(t *testing.T) {
 	} {
 		for _, token := range []string{"", "admin-secret"} {
 			admin := w.admin(token)
-			for _, route := range []string{"GET /metrics", "GET /debug/pprof/", "POST /admin/purge", "POST /admin/revoke", "OPTIONS /admin/purge"} {
+			for _, route := range []string{"GET /metrics", "GET /debug/pprof/", "POST /admin/purge", "POST /admin/revoke", "GET /admin/revocations", "DELETE /admin/revocations?subject=a", "OPTIONS /admin/purge"} {
 				method, path, _ := strings.Cut(route, " ")
 				got := admin.ask(method, path, `{"tileset":"basemap"}`, append(header, "Authorization", "Bearer "+token)...)
 				if got.status != 403 || got.header.Get("Access-Control-Allow-Origin") != "" {
@@ -222,7 +222,7 @@ func TestRevoke(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if got := admin.ask("POST", "/admin/revoke", string(body)); got.status != 204 && got.status != 200 {
+			if got := admin.ask("POST", "/admin/revoke", string(body)); got.status != 200 {
 				t.Fatalf("got %d %s", got.status, got.body)
 			}
 			for name, status := range ways { // at once, warm as the cache is
@@ -238,6 +238,40 @@ func TestRevoke(t *testing.T) {
 	for _, body := range []string{`{}`, `{"subject":""}`, `{"subject":"a","token_id":"b"}`, `{"sub":"a"}`, `"alice"`, "", "null", `{"Subject":"alice"}`, `{"subject":"alice","subject":"bob"}`, `{"subject":"alice","token_id":null}`} {
 		if got := admin.ask("POST", "/admin/revoke", body); got.status != 400 {
 			t.Errorf("%s: got %d", body, got.status)
+		}
+	}
+}
+
+// A revocation says what it hit. It can be listed and undone.
+func TestRevocationsAreToldListedAndUndone(t *testing.T) {
+	w := start(t)
+	w.origin.put("basemap", 1, 0, 0, tilePNG)
+	admin := w.admin("")
+	token := w.token("*")
+	w.get("/tiles/basemap/1/0/0", "Authorization", "Bearer "+token)
+	w.get("/tiles/basemap/1/0/0", "Cookie", w.cookie(token))
+	for _, test := range []struct{ method, path, body, want string }{
+		{"GET", "/admin/revocations", "", `{"total":0,"revocations":[]}`},
+		{"POST", "/admin/revoke", `{"subject":"nobody"}`, `{"subject":"nobody","matched":0}`},
+		{"POST", "/admin/revoke", `{"subject":"alice"}`, `{"subject":"alice","matched":2,"kinds":{"access":1,"session":1}}`},
+		{"POST", "/admin/revoke", `{"token_id":"some-token"}`, `{"token_id":"some-token","matched":0}`},
+		{"GET", "/admin/revocations", "", `{"total":3,"revocations":[{"subject":"alice","revoked_at":"2026-11-22T12:03:04Z","kept_until":"2026-11-23T12:04:04Z"},` +
+			`{"subject":"nobody","revoked_at":"2026-11-22T12:03:04Z","kept_until":"2026-11-23T12:04:04Z"},{"token_id":"some-token","revoked_at":"2026-11-22T12:03:04Z","kept_until":"2026-11-23T12:04:04Z"}]}`},
+		{"DELETE", "/admin/revocations?subject=bob", "", `{"undone":0}`},
+		{"DELETE", "/admin/revocations?subject=alice", "", `{"undone":1}`},
+		{"DELETE", "/admin/revocations?subject=alice", "", `{"undone":0}`},
+		{"DELETE", "/admin/revocations?token_id=some-token", "", `{"undone":1}`},
+	} {
+		if got := admin.ask(test.method, test.path, test.body); got.status != 200 || got.body != test.want+"\n" {
+			t.Errorf("%s %s %s: got %d %s, want %s", test.method, test.path, test.body, got.status, got.body, test.want)
+		}
+	}
+	if got := w.get("/tiles/basemap/1/0/0", "Authorization", "Bearer "+token); got.status != 200 {
+		t.Errorf("after it was undone: got %d %s", got.status, got.body)
+	}
+	for _, query := range []string{"", "?subject=", "?subject=a&subject=b", "?subject=a&token_id=b", "?subject=a&x=1", "?x=1", "?subject=%zz"} {
+		if got := admin.ask("DELETE", "/admin/revocations"+query, ""); got.status != 400 {
+			t.Errorf("%s: got %d", query, got.status)
 		}
 	}
 }
