@@ -86,6 +86,7 @@ type Logging struct {
 	Format string     `yaml:"format" default:"json"` // json or text
 	Level  slog.Level `yaml:"level" default:"info"`
 	Access bool       `yaml:"access" default:"true"`
+	Probes bool       `yaml:"probes"` // lines for /health and /ready, too
 }
 
 // AWS is the default store, and what all stores share.

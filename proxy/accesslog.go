@@ -44,7 +44,7 @@ const maxLogged = 512
 func (l *accessLog) line(p *Proxy, x *exchange, r *http.Request, took time.Duration, aborted bool) {
 	b := lines.Get().(*[]byte) //nolint:forcetypeassert // the pool holds nothing else
 	e := lineEncoder{b: (*b)[:0], text: l.text}
-	e.begin(l.second(x.start), x.start.Nanosecond())
+	e.begin(l.second(x.start), x.start.Nanosecond(), x.loggedStatus() >= http.StatusInternalServerError)
 	e.str("method", r.Method)
 	e.str("path", maskPath(r.URL.Path))
 	e.num("status", int64(x.loggedStatus()))
@@ -117,10 +117,16 @@ type lineEncoder struct {
 	text bool
 }
 
-func (e *lineEncoder) begin(s *second, nanoseconds int) {
+// begin writes the time, the level and the message. A request that tilegate or S3 failed is a warning.
+func (e *lineEncoder) begin(s *second, nanoseconds int, failed bool) {
 	before, after := `{"time":"`, `","level":"INFO","msg":"request"`
-	if e.text {
+	switch {
+	case e.text && failed:
+		before, after = "time=", " level=WARN msg=request"
+	case e.text:
 		before, after = "time=", " level=INFO msg=request"
+	case failed:
+		after = `","level":"WARN","msg":"request"`
 	}
 	ms := nanoseconds / 1e6
 	e.b = append(e.b, before...)

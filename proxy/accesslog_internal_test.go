@@ -15,7 +15,7 @@ func FuzzAccessLogLineIsJSON(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, s string) {
 		e := lineEncoder{}
-		e.begin(new(accessLog).second(anyTime), 0)
+		e.begin(new(accessLog).second(anyTime), 0, false)
 		e.str("path", s)
 		e.num("status", 200)
 		e.micros("duration_ms", 1234567*time.Nanosecond)
@@ -44,7 +44,7 @@ func FuzzAccessLogLineIsJSON(f *testing.F) {
 
 func TestAccessLogTextQuotesWhatCouldForgeAField(t *testing.T) {
 	e := lineEncoder{text: true}
-	e.begin(new(accessLog).second(anyTime), 5e6)
+	e.begin(new(accessLog).second(anyTime), 5e6, false)
 	e.str("a", "plain/path.png")
 	e.str("b", "x status=200")
 	e.str("c", "")

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"net/netip"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -29,7 +30,11 @@ func parseLine(t *testing.T, line string) (l accessLine) {
 	if err := d.Decode(&l); err != nil {
 		t.Fatalf("%s: %v", line, err)
 	}
-	if _, err := time.Parse(time.RFC3339, l.Time); err != nil || l.Level != "INFO" || l.Msg != "request" {
+	level := "INFO"
+	if l.Status >= 500 {
+		level = "WARN"
+	}
+	if _, err := time.Parse(time.RFC3339, l.Time); err != nil || l.Level != level || l.Msg != "request" {
 		t.Errorf("%s: %v", line, err)
 	}
 	return l
@@ -37,7 +42,7 @@ func parseLine(t *testing.T, line string) (l accessLine) {
 
 func TestOneAccessLineARequest(t *testing.T) {
 	w := start(t, func(s *setup) {
-		s.proxy.CORS.Origins = []string{"https://app.example.com"}
+		s.proxy.CORS.Origins, s.proxy.LogProbes = []string{"https://app.example.com"}, true
 		s.tileset("secret").Origin = failing{tile.ErrBadAnswer}
 	})
 	requests := everyStatus(w)
@@ -196,10 +201,32 @@ func TestClientBehindTrustedProxies(t *testing.T) {
 		{"none", trusted, nil, "127.0.0.1"},
 		{"all trusted", trusted, []string{"X-Forwarded-For", "10.9.9.9, 10.1.2.3"}, "10.9.9.9"},
 	} {
-		w := start(t, func(s *setup) { s.proxy.TrustedProxies = test.trusted })
+		w := start(t, func(s *setup) { s.proxy.TrustedProxies, s.proxy.LogProbes = test.trusted, true })
 		w.get("/health", test.forwarded...)
 		if l := parseLine(t, w.access.waitFor(1)[0]); l.Client != test.want {
 			t.Errorf("%s: got client %q, want %q", test.name, l.Client, test.want)
+		}
+	}
+}
+
+// Load balancers ask every few seconds. Their lines would bury the others.
+func TestProbesAreNotInTheAccessLog(t *testing.T) {
+	for _, logged := range []bool{false, true} {
+		w := start(t, func(s *setup) { s.proxy.LogProbes = logged })
+		w.get("/health")
+		w.get("/ready")
+		w.do("POST", "/health", "")
+		w.get("/nowhere")
+		var paths []string
+		want := []string{"/health", "/nowhere"} // a POST is no probe
+		if logged {
+			want = []string{"/health", "/ready", "/health", "/nowhere"}
+		}
+		for _, line := range w.access.waitFor(len(want)) {
+			paths = append(paths, parseLine(t, line).Path)
+		}
+		if !slices.Equal(paths, want) {
+			t.Errorf("probes logged: %v: got lines for %q", logged, paths)
 		}
 	}
 }

@@ -13,7 +13,7 @@ import (
 	"strings"
 )
 
-// Admin is the handler of the admin listener: metrics, profiles, purge, revoke. token guards all but the
+// Admin is the handler of the admin listener: metrics, profiles, the cache, purge, revocations. token guards all but the
 // metrics. It is nil where the listener is on loopback and needs none.
 //
 // Requests of web pages are refused, with or without the token. On loopback a request is refused as well
@@ -33,6 +33,8 @@ func (p *Proxy) Admin(metrics http.Handler, token []byte) http.Handler {
 	guarded.HandleFunc("GET /admin/revocations", adminHandler(p.listRevocations))
 	guarded.HandleFunc("DELETE /admin/revocations", adminHandler(p.undoRevocation))
 	guarded.HandleFunc("/admin/revocations", refuseAdmin(methodNotAllowed("GET, HEAD, DELETE")))
+	guarded.HandleFunc("GET /admin/cache", adminHandler(p.cacheUsage))
+	guarded.HandleFunc("/admin/cache", refuseAdmin(methodNotAllowed("GET, HEAD")))
 	guarded.HandleFunc("/", refuseAdmin(errNotFound))
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header()["Cache-Control"] = noStore

@@ -275,3 +275,43 @@ func TestRevocationsAreToldListedAndUndone(t *testing.T) {
 		}
 	}
 }
+
+// What the cache holds and how often it answers is told for each tileset and bundle.
+func TestCacheUsage(t *testing.T) {
+	w := start(t, cartography())
+	w.origin.put("basemap", 1, 0, 0, tilePNG)
+	w.origin.put("secret", 1, 0, 0, tilePNG)
+	admin := w.admin("")
+	for _, path := range []string{"/tiles/basemap/1/0/0", "/tiles/basemap/1/0/0", "/tiles/basemap/1/0/0", "/tiles/basemap/1/1/1", "/tiles/secret/1/0/0"} {
+		w.get(path, w.bearer()...)
+	}
+	var got struct {
+		Bytes, Limit           int64
+		Entries, Fills, Queued int
+		Tilesets               []struct {
+			ID                string
+			Bytes             int64
+			Entries, Absences int
+			Requests          int
+			HitRatio          *float64 `json:"hit_ratio"`
+		}
+	}
+	w.access.waitFor(5) // they are counted before their lines
+	admin.ask("GET", "/admin/cache", "").decode(t, &got)
+	if got.Entries != 2 || got.Limit <= 0 || got.Bytes <= 0 || got.Bytes > got.Limit {
+		t.Errorf("got %+v", got)
+	}
+	for _, ts := range got.Tilesets {
+		switch {
+		case ts.ID == "basemap" && (ts.Entries != 1 || ts.Absences != 1 || ts.Requests != 4 || ts.HitRatio == nil || *ts.HitRatio != 0.5 || ts.Bytes < int64(len(tilePNG.body))):
+			t.Errorf("basemap: got %+v", ts)
+		case ts.ID == "secret" && (ts.Entries != 1 || ts.Absences != 0 || ts.Requests != 1 || *ts.HitRatio != 0):
+			t.Errorf("secret: got %+v", ts)
+		case ts.ID == "bundle:cartography" && (ts.Entries != 0 || ts.HitRatio != nil):
+			t.Errorf("bundle: got %+v", ts)
+		}
+	}
+	if last := got.Tilesets[len(got.Tilesets)-1]; last.ID != "bundle:cartography" {
+		t.Errorf("the last one is %q", last.ID)
+	}
+}

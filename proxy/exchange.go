@@ -25,6 +25,7 @@ type exchange struct {
 	requestID      string
 	err            error   // why the request failed; for the log alone
 	clientGone     bool    // the client left before its answer
+	probe          bool    // it asks how tilegate is; the log leaves it out
 	refused        bool    // there were too many; the log names the client once a minute
 	timing         *timing // nil unless Server-Timing is on
 }

@@ -30,11 +30,13 @@ type readinessAnswer struct {
 
 // health says that the process answers.
 func (p *Proxy) health(x *exchange, r *http.Request) error {
+	x.probe = true
 	return writeJSON(x, r, http.StatusOK, map[string]string{"status": "ok"})
 }
 
 // ready says whether requests should be sent here, and what is degraded while they are.
 func (p *Proxy) ready(x *exchange, r *http.Request) error {
+	x.probe = true
 	answer := readinessAnswer{Status: "ready"}
 	for _, part := range p.opt.Readiness {
 		for _, what := range part.Missing() {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	dto "github.com/prometheus/client_model/go"
 
 	"tilegate/proxy/wire"
 	"tilegate/tilecache"
@@ -96,6 +97,35 @@ func (m *Metrics) observe(x *exchange, took time.Duration) {
 	(*counter).Inc()
 }
 
+// outcomes counts a tileset's requests by what became of them at the cache, over all statuses.
+func (m *Metrics) outcomes() map[string]*[outcomes]float64 {
+	all := make(chan prometheus.Metric)
+	go func() {
+		m.requests.Collect(all)
+		close(all)
+	}()
+	by := map[string]*[outcomes]float64{}
+	for metric := range all {
+		var d dto.Metric
+		if metric.Write(&d) != nil {
+			continue // a counter always can
+		}
+		labels := map[string]string{}
+		for _, l := range d.GetLabel() {
+			labels[l.GetName()] = l.GetValue()
+		}
+		of := by[labels["tileset"]]
+		if of == nil {
+			of = new([outcomes]float64)
+			by[labels["tileset"]] = of
+		}
+		if o := slices.Index(outcomeNames[:], labels["outcome"]); o >= 0 {
+			of[o] += d.GetCounter().GetValue()
+		}
+	}
+	return by
+}
+
 // cacheCollector reads the cache's own counts when it is asked.
 type cacheCollector struct{ cache *tilecache.Cache }
 
@@ -104,6 +134,16 @@ var (
 	cacheEntries   = prometheus.NewDesc("tilegate_cache_entries", "Tiles held.", nil, nil)
 	cacheEvictions = prometheus.NewDesc("tilegate_cache_evictions_total", "Tiles dropped to make room.", nil, nil)
 	cacheFills     = prometheus.NewDesc("tilegate_fills_in_flight", "Fetches from the origin under way.", nil, nil)
+	cacheLimit     = prometheus.NewDesc("tilegate_cache_limit_bytes", "The most bytes that the cache may hold.", nil, nil)
+	cacheRetired   = prometheus.NewDesc("tilegate_cache_retired_bytes", "Bytes that left the cache but are still read.", nil, nil)
+	cacheQueued    = prometheus.NewDesc("tilegate_fills_queued", "Fetches that wait for room in the cache.", nil, nil)
+	cacheOverloads = prometheus.NewDesc("tilegate_cache_overloads_total", "Fetches refused because there was no room in the cache.", nil, nil)
+	cacheCut       = prometheus.NewDesc("tilegate_cache_readers_cut_total", "Slow readers that were disconnected because there was no room in the cache.", nil, nil)
+	cacheResumed   = prometheus.NewDesc("tilegate_fills_resumed_total", "Bodies that broke off and were asked for from there.", nil, nil)
+	cacheFailed    = prometheus.NewDesc("tilegate_fills_failed_total", "Fetches that failed, absences and abandoned ones not counted.", nil, nil)
+	cachePanics    = prometheus.NewDesc("tilegate_fills_panicked_total", "Fetches that ended in a fault of tilegate's own.", nil, nil)
+	cacheRefresh   = prometheus.NewDesc("tilegate_refreshes_failed_total", "Refreshes that left a tile stale.", nil, nil)
+	cacheStreams   = prometheus.NewDesc("tilegate_streams_total", "Objects passed through because they could not be kept.", nil, nil)
 )
 
 func (c *cacheCollector) Describe(d chan<- *prometheus.Desc) {
@@ -116,7 +156,15 @@ func (c *cacheCollector) Collect(out chan<- prometheus.Metric) {
 	gauge(cacheBytes, float64(s.Bytes))
 	gauge(cacheEntries, float64(s.Entries))
 	gauge(cacheFills, float64(s.Fills))
-	out <- prometheus.MustNewConstMetric(cacheEvictions, prometheus.CounterValue, float64(s.Evictions))
+	gauge(cacheLimit, float64(s.Limit))
+	gauge(cacheRetired, float64(s.Retired))
+	gauge(cacheQueued, float64(s.Queued))
+	for d, n := range map[*prometheus.Desc]uint64{
+		cacheEvictions: s.Evictions, cacheOverloads: s.Overloads, cacheCut: s.CutReaders, cacheResumed: s.Resumed,
+		cacheFailed: s.Failed, cachePanics: s.Panics, cacheRefresh: s.RefreshFailed, cacheStreams: s.Streams,
+	} {
+		out <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(n))
+	}
 }
 
 // clientsCollector reads what the listener's clients hold when it is asked.

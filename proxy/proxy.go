@@ -47,6 +47,7 @@ type Options struct {
 	ServerTiming    bool          // add Server-Timing to tiles
 	AccessLog       io.Writer     // gets one line for each request, in one Write; nil: none
 	AccessFormat    string        // json, or text for key=value; "" is json
+	LogProbes       bool          // lines for /health and /ready, too
 	Logger          *slog.Logger  // nil: discards
 	Metrics         *Metrics      // nil: counted, but shown nowhere
 }
@@ -227,7 +228,7 @@ func (p *Proxy) finish(x *exchange, r *http.Request) {
 	if x.Status() != 0 || !x.refused {
 		p.opt.Metrics.observe(x, took)
 	}
-	if p.accessLog != nil && !x.refused {
+	if p.accessLog != nil && !x.refused && (!x.probe || p.opt.LogProbes) {
 		p.accessLog.line(p, x, r, took, aborted)
 	}
 	if panicked != nil {

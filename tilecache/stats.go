@@ -31,6 +31,39 @@ type Stats struct {
 	Queued   int   // fills that wait for room
 }
 
+// Usage is what the cache holds of one tileset.
+type Usage struct {
+	Entries  int   // tiles
+	Bytes    int64 // of them, bookkeeping included
+	Absences int   // remembered
+}
+
+// Usage returns what is held, by tileset. It looks at each entry, one shard after the other, and is for people who ask now
+// and then.
+func (c *Cache) Usage() map[string]Usage {
+	by := map[string]Usage{}
+	for i := range c.shards {
+		s := &c.shards[i]
+		s.mu.Lock()
+		for _, e := range s.entries {
+			if e != nil {
+				u := by[e.key.Tileset]
+				u.Entries++
+				u.Bytes += e.cost
+				by[e.key.Tileset] = u
+			}
+		}
+		for _, hash := range s.absent.Keys() {
+			a, _ := s.absent.Peek(hash)
+			u := by[a.key.Tileset]
+			u.Absences++
+			by[a.key.Tileset] = u
+		}
+		s.mu.Unlock()
+	}
+	return by
+}
+
 // counts are a shard's part of Stats, under its lock.
 type counts struct {
 	Hits, Stale, AbsentHits, Misses, Joined             uint64

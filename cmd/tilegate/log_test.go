@@ -56,7 +56,7 @@ func startLogged(t *testing.T, stderr *os.File, setup loggedSetup) *logged {
 	}
 	address, admin := freeAddress(t), freeAddress(t)
 	config := writeFile(t, "tilegate.yaml", fmt.Sprintf(`server: {listen: %q, admin_listen: %q%s}
-logging: {level: %s}
+logging: {level: %s, probes: true}
 aws: {endpoint: %q, sts_endpoint: %q, path_style: true, role: {arn: %q}}
 tilesets:
   basemap: {public: true, source: "s3://tiles/basemap/{z}/{x}/{y}.png"}

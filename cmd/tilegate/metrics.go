@@ -2,6 +2,7 @@ package main
 
 import (
 	"math"
+	"runtime"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -45,6 +46,16 @@ func registerLogMetrics(r prometheus.Registerer, log *serviceLog) {
 		Name: "tilegate_log_lines_dropped_total",
 		Help: "Log lines that could not be written to standard error.",
 	}, func() float64 { return float64(log.dropped()) }))
+}
+
+// registerBuildInfo adds what is running, as labels of a metric that is always 1.
+func registerBuildInfo(r prometheus.Registerer) {
+	v, revision := build()
+	r.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name:        "tilegate_build_info",
+		Help:        "Always 1; the labels say what is running.",
+		ConstLabels: prometheus.Labels{"version": v, "commit": revision, "go": runtime.Version()},
+	}, func() float64 { return 1 }))
 }
 
 func result(ok bool) string {

@@ -612,8 +612,9 @@ func (n *night) metrics(t *testing.T) {
 		"class":   regexp.MustCompile(`^(ok|not_modified|missing|changed|denied|bad_answer|unreachable|slow_down|no_credentials|timeout|cancelled)$`),
 		"role":    regexp.MustCompile(`^(role tiles-reader|default credential chain)$`),
 		"result":  regexp.MustCompile(`^(ok|failed)$`),
-		"limit":   regexp.MustCompile(`^(requests|client_requests|client_connections)$`),
-		"issuer":  regexp.MustCompile("^" + regexp.QuoteMeta("http://"+n.keys) + "$"),
+		"version": regexp.MustCompile(`.`), "commit": regexp.MustCompile(`.`), "go": regexp.MustCompile(`^go1`),
+		"limit":  regexp.MustCompile(`^(requests|client_requests|client_connections)$`),
+		"issuer": regexp.MustCompile("^" + regexp.QuoteMeta("http://"+n.keys) + "$"),
 	}
 	for name, labels := range families {
 		want, ok := names[name]

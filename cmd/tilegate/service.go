@@ -52,6 +52,7 @@ func newService(ctx context.Context, c *configs.Config, log *serviceLog, more ex
 	s.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	m := newOriginMetrics(s.registry)
 	registerLogMetrics(s.registry, log)
+	registerBuildInfo(s.registry)
 
 	originOptions := originOptions(c)
 	originOptions.Logger, originOptions.Observe = s.logger, m.observer()
@@ -98,6 +99,7 @@ func newService(ctx context.Context, c *configs.Config, log *serviceLog, more ex
 		WriteStall:      c.Server.Limits.WriteStall,
 		ServerTiming:    c.Server.ServerTiming,
 		AccessFormat:    c.Logging.Format,
+		LogProbes:       c.Logging.Probes,
 		Logger:          s.logger,
 		Metrics:         proxy.NewMetrics(),
 		Clients:         s.clients,

@@ -16,7 +16,14 @@ type versionCommand struct{}
 
 // Run prints version, commit and Go version.
 func (versionCommand) Run(c *console) error {
-	v, revision := version, commit
+	v, revision := build()
+	_, err := fmt.Fprintf(c.out, "tilegate %s, commit %s, %s\n", v, revision, runtime.Version())
+	return err
+}
+
+// build returns the version and the commit of this program.
+func build() (v, revision string) {
+	v, revision = version, commit
 	if info, ok := debug.ReadBuildInfo(); ok {
 		if v == "" {
 			v = info.Main.Version
@@ -33,6 +40,5 @@ func (versionCommand) Run(c *console) error {
 	if revision == "" {
 		revision = "unknown"
 	}
-	_, err := fmt.Fprintf(c.out, "tilegate %s, commit %s, %s\n", v, revision, runtime.Version())
-	return err
+	return v, revision
 }
