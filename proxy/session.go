@@ -12,10 +12,10 @@ import (
 
 // sessionAnswer is the body of the answers of /session.
 type sessionAnswer struct {
-	Subject    string    `json:"subject"`
-	Tilesets   []string  `json:"tilesets"`
-	ExpiresAt  time.Time `json:"expires_at"`
-	RenewAfter time.Time `json:"renew_after"`
+	Subject    string     `json:"subject"`
+	Tilesets   []string   `json:"tilesets"`
+	ExpiresAt  *time.Time `json:"expires_at,omitempty"`  // absent where an API key does not expire
+	RenewAfter *time.Time `json:"renew_after,omitempty"` // absent where the credential is no session
 }
 
 // CookieSigner makes the cookies by which CloudFront admits a viewer to tilesets.
@@ -117,8 +117,20 @@ func setCookies(x *exchange, cookies []*http.Cookie) {
 	}
 }
 
-// whoAmI answers with the session of the cookie.
+// whoAmI answers with what the credential in a header grants, or with the session of the cookie.
 func (p *Proxy) whoAmI(x *exchange, r *http.Request) error {
+	if p.opt.Auth.HasHeaderCredential(r.Header) {
+		grant, err := p.caller(x, r, "")
+		if err != nil {
+			return err
+		}
+		answer := sessionAnswer{Subject: grant.Subject, Tilesets: append([]string{}, grant.Tilesets...)}
+		if !grant.Expires.IsZero() {
+			expires := seconds(grant.Expires)
+			answer.ExpiresAt = &expires
+		}
+		return writeJSON(x, r, http.StatusOK, answer)
+	}
 	grant, err := p.sessionCaller(x, r)
 	if errors.Is(err, auth.ErrNoCredential) {
 		return fmt.Errorf("%w: %w", refuse(http.StatusUnauthorized, p.withoutCookie(r)), err)
@@ -150,7 +162,8 @@ func (p *Proxy) withoutCookie(r *http.Request) string {
 }
 
 func writeSession(x *exchange, r *http.Request, s *auth.SessionToken) error {
-	return writeJSON(x, r, http.StatusOK, sessionAnswer{s.Subject, append([]string{}, s.Tilesets...), seconds(s.Expires), seconds(s.RenewAfter)})
+	expires, renew := seconds(s.Expires), seconds(s.RenewAfter)
+	return writeJSON(x, r, http.StatusOK, sessionAnswer{s.Subject, append([]string{}, s.Tilesets...), &expires, &renew})
 }
 
 // signOut revokes the session of the cookie, if there is one, and deletes the cookie.

@@ -109,16 +109,31 @@ func TestSessionNeverBegetsASession(t *testing.T) {
 	}
 }
 
-func TestGetSessionSpeaksOfTheCookieAlone(t *testing.T) {
+// A header comes first here as everywhere: it answers for itself, and a bad one is not saved by a good cookie.
+func TestGetSessionOfABearer(t *testing.T) {
 	w := start(t)
+	token := w.tokenFor("alice", time.Hour, auth.Limits{Tilesets: []string{"basemap"}})
+	const want = `{"subject":"alice","tilesets":["basemap"],"expires_at":"2026-11-22T13:03:04Z"}` + "\n"
+	if got := w.get("/session", "Authorization", "Bearer "+token, "Cookie", w.cookie(w.tokenFor("bob", time.Hour, auth.Limits{Tilesets: []string{"*"}}))); got.status != 200 || got.body != want {
+		t.Errorf("got %d %s, want %s", got.status, got.body, want)
+	}
+	if got := w.get("/session", "Authorization", "Bearer x", "Cookie", w.cookie(token)); got.status != 401 {
+		t.Errorf("a bad bearer beside a good cookie: got %d %s", got.status, got.body)
+	}
+}
+
+func TestGetSessionWithoutACredential(t *testing.T) {
+	w := start(t, withQuery)
 	for name, header := range map[string][]string{
 		"nothing":    nil,
-		"bearer":     w.bearer(),
 		"bad cookie": {"Cookie", "__Host-tilegate=x"},
 	} {
 		if got := w.get("/session", header...); got.status != 401 {
 			t.Errorf("%s: got %d, want 401", name, got.status)
 		}
+	}
+	if got := w.get("/session?access_token=" + w.token("*")); got.status != 401 {
+		t.Errorf("query: got %d, want 401", got.status)
 	}
 }
 

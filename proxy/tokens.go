@@ -70,7 +70,8 @@ type tokenAnswer struct {
 }
 
 // mintPathToken gives the caller a token to put in URLs, for clients that can send neither headers nor
-// cookies. It is never wider, and never lives longer, than the caller's own grant.
+// cookies. It is never wider, and never lives longer, than the caller's own grant. Without a body it is for all that the
+// caller may see.
 func (p *Proxy) mintPathToken(x *exchange, r *http.Request) error {
 	if err := p.fromOwnPages(r); err != nil {
 		return err
@@ -84,7 +85,7 @@ func (p *Proxy) mintPathToken(x *exchange, r *http.Request) error {
 		return err
 	}
 	var asked tokenRequest
-	if err := readJSON(x.ResponseWriter, r, &asked); err != nil {
+	if err := readOptionalJSON(x.ResponseWriter, r, &asked); err != nil {
 		return err
 	}
 	want, err := asked.request()

@@ -2,6 +2,7 @@ package proxy_test
 
 import (
 	"encoding/json"
+	"io"
 	"net/http"
 	"net/url"
 	"strings"
@@ -125,7 +126,7 @@ func TestTokensRefusesWhatItCannotRead(t *testing.T) {
 		name, body string
 		want       int
 	}{
-		{"empty body", "", 400},
+		{"spaces", " ", 400},
 		{"empty object", "{}", 200},
 		{"no object", "[]", 400},
 		{"string", `"basemap"`, 400},
@@ -151,6 +152,44 @@ func TestTokensRefusesWhatItCannotRead(t *testing.T) {
 		got := w.do(http.MethodPost, "/tokens", test.body, w.bearer()...)
 		if got.status != test.want {
 			t.Errorf("%s: got %d %s, want %d", test.name, got.status, got.body, test.want)
+		}
+	}
+}
+
+// Without a body, the token is for all that the caller may see.
+func TestTokensWithoutABody(t *testing.T) {
+	w := start(t)
+	bearer := w.bearer()
+	without, empty := w.mint("", bearer...), w.mint("{}", bearer...)
+	if without.Token == "" || without.Token != empty.Token {
+		t.Errorf("got %q without a body, %q for an empty object", without.Token, empty.Token)
+	}
+	r := w.request(http.MethodPost, "/tokens", "x", bearer...)
+	r.ContentLength, r.Body = -1, io.NopCloser(strings.NewReader("")) // in chunks, of which there are none
+	var chunked struct{ Token string }
+	if got := w.send(w.client, r); json.Unmarshal([]byte(got.body), &chunked) != nil || chunked.Token != empty.Token {
+		t.Errorf("an empty body in chunks: got %d %s", got.status, got.body)
+	}
+}
+
+// A refusal says which member is at fault, and repeats nothing that could be a credential.
+func TestTokensNamesTheWrongMember(t *testing.T) {
+	w := start(t)
+	const takes = "; this address takes tilesets, zoom, bbox, ttl, area."
+	for body, want := range map[string]string{
+		`{"tileset":["basemap"]}`:   `There is no member "tileset"` + takes,
+		`{"Zoom":"0-3"}`:            `There is no member "Zoom"` + takes,
+		`{"eyJhbGciOiJub25lIn0":1}`: `There is no member "…"` + takes,
+		`{"zoom":null}`:             `"zoom" holds null; leave out what should not be restricted.`,
+		`{"zoom":4}`:                `"zoom" is not of the type that it must have.`,
+		`{"tilesets":"basemap"}`:    `"tilesets" is not of the type that it must have.`,
+		`{"area":7}`:                `"area" is not of the type that it must have.`,
+		`{"zoom":"9-3"}`:            `"zoom" is a range such as "0-14".`,
+		`[]`:                        `The body is not one JSON object whose members each are there once.`,
+		`{"ttl":"1h","ttl":"2h"}`:   `The body is not one JSON object whose members each are there once.`,
+	} {
+		if got := w.do(http.MethodPost, "/tokens", body, w.bearer()...); got.status != 400 || got.problem(t).Detail != want {
+			t.Errorf("%s: got %d %s, want %s", body, got.status, got.body, want)
 		}
 	}
 }
