@@ -36,19 +36,19 @@ func readJSON(w http.ResponseWriter, r *http.Request, v any) error {
 }
 
 // readOptionalJSON is readJSON for a route that can do without a body: then v stays as it is.
-func readOptionalJSON(w http.ResponseWriter, r *http.Request, v any) error {
+func readOptionalJSON(w http.ResponseWriter, r *http.Request, v any) (given bool, err error) {
 	if r.Body == nil || r.Body == http.NoBody {
-		return nil
+		return false, nil
 	}
 	body := bufio.NewReaderSize(r.Body, 16)
 	if _, err := body.Peek(1); errors.Is(err, io.EOF) {
-		return nil
+		return false, nil
 	}
 	r.Body = struct {
 		io.Reader
 		io.Closer
 	}{body, r.Body}
-	return readJSON(w, r, v)
+	return true, readJSON(w, r, v)
 }
 
 // parseJSON accepts one strict JSON object, without null, whose members all are fields of v by their exact names.

@@ -171,12 +171,13 @@ func (p *Proxy) add(t Tileset) error {
 // addRoutes lists the routes with a fixed path. route knows those that have a part of their own.
 func (p *Proxy) addRoutes() {
 	p.routes = map[string]methods{
-		"/catalog":     {http.MethodGet: p.catalog},
-		"/session":     {http.MethodPost: p.signIn, http.MethodGet: p.whoAmI, http.MethodDelete: p.signOut},
-		"/tokens":      {http.MethodPost: p.mintPathToken},
-		"/credentials": {http.MethodPost: p.vendCredentials},
-		"/health":      {http.MethodGet: p.health},
-		"/ready":       {http.MethodGet: p.ready},
+		"/catalog":      {http.MethodGet: p.catalog},
+		"/session":      {http.MethodPost: p.signIn, http.MethodGet: p.whoAmI, http.MethodDelete: p.signOut},
+		"/tokens":       {http.MethodPost: p.mintPathToken},
+		"/credentials":  {http.MethodPost: p.vendCredentials},
+		"/health":       {http.MethodGet: p.health},
+		"/ready":        {http.MethodGet: p.ready},
+		"/openapi.json": {http.MethodGet: p.openAPI},
 	}
 	if p.opt.Viewer != nil {
 		for _, path := range []string{"/", "/tilegate.js", "/tilegate.mjs", viewerPath} {

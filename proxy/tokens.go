@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"encoding/json"
+	"math"
 	"net/http"
 	"time"
 
@@ -71,7 +72,7 @@ type tokenAnswer struct {
 
 // mintPathToken gives the caller a token to put in URLs, for clients that can send neither headers nor
 // cookies. It is never wider, and never lives longer, than the caller's own grant. Without a body it is for all that the
-// caller may see.
+// caller may see, for as long as the caller may.
 func (p *Proxy) mintPathToken(x *exchange, r *http.Request) error {
 	if err := p.fromOwnPages(r); err != nil {
 		return err
@@ -85,12 +86,16 @@ func (p *Proxy) mintPathToken(x *exchange, r *http.Request) error {
 		return err
 	}
 	var asked tokenRequest
-	if err := readOptionalJSON(x.ResponseWriter, r, &asked); err != nil {
+	given, err := readOptionalJSON(x.ResponseWriter, r, &asked)
+	if err != nil {
 		return err
 	}
 	want, err := asked.request()
 	if err != nil {
 		return err
+	}
+	if !given {
+		want.TTL = math.MaxInt64 // the caller's own expiry bounds it
 	}
 	if asked.Area != nil {
 		if want.Areas, err = p.opt.Auth.AreasNamed(asked.Area); err != nil {

@@ -156,18 +156,21 @@ func TestTokensRefusesWhatItCannotRead(t *testing.T) {
 	}
 }
 
-// Without a body, the token is for all that the caller may see.
+// Without a body, the token is for all that the caller may see, for as long as the caller may.
 func TestTokensWithoutABody(t *testing.T) {
 	w := start(t)
-	bearer := w.bearer()
+	bearer := []string{"Authorization", "Bearer " + w.tokenFor("alice", 5*time.Hour, auth.Limits{Tilesets: []string{"basemap", "roads"}})}
 	without, empty := w.mint("", bearer...), w.mint("{}", bearer...)
-	if without.Token == "" || without.Token != empty.Token {
-		t.Errorf("got %q without a body, %q for an empty object", without.Token, empty.Token)
+	if len(without.Tiles) != 2 || !without.ExpiresAt.Equal(time.Date(2026, 11, 22, 17, 0, 0, 0, time.UTC)) {
+		t.Errorf("got %+v", without)
+	}
+	if !empty.ExpiresAt.Equal(time.Date(2026, 11, 22, 13, 0, 0, 0, time.UTC)) {
+		t.Errorf("for an empty object: got %v, want an hour", empty.ExpiresAt)
 	}
 	r := w.request(http.MethodPost, "/tokens", "x", bearer...)
 	r.ContentLength, r.Body = -1, io.NopCloser(strings.NewReader("")) // in chunks, of which there are none
 	var chunked struct{ Token string }
-	if got := w.send(w.client, r); json.Unmarshal([]byte(got.body), &chunked) != nil || chunked.Token != empty.Token {
+	if got := w.send(w.client, r); json.Unmarshal([]byte(got.body), &chunked) != nil || chunked.Token != without.Token {
 		t.Errorf("an empty body in chunks: got %d %s", got.status, got.body)
 	}
 }
