@@ -1,6 +1,6 @@
 # Build and run:
 #
-# make viewer   # optional: embeds Leaflet, so that the map page needs no CDN
+# make viewer   # optional: embeds MapLibre, so that the map page needs no CDN
 # docker build --build-arg VERSION=1.0.0 --build-arg COMMIT="$(git rev-parse --short HEAD)" -t tilegate .
 # docker run -p 8080:8080 --user "$(id -u)" -v "$PWD/tilegate.yaml:/etc/tilegate/tilegate.yaml:ro" -v "$PWD/tilegate.key:/etc/tilegate/tilegate.key:ro" --env-file .env tilegate
 #

@@ -18,15 +18,15 @@ help: ## list these commands
 	@sed -n 's/^\([a-z-]*\):.* ## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
 
 demo: ## a private S3, a token issuer, tilegate and a map page, in one process
-	@command -v npm >/dev/null && $(MAKE) -s viewer || echo 'Without npm the map page loads Leaflet from a CDN.'
+	@command -v npm >/dev/null && $(MAKE) -s viewer || echo 'Without npm the map page loads MapLibre from a CDN; with npm, make viewer makes it self-contained.'
 	go run ./cmd/tilegate demo
 
 build: ## the program, as ./tilegate
 	go build -o tilegate ./cmd/tilegate
 
-viewer: proxy/viewer/leaflet/leaflet.js ## Leaflet from npm, for the map page to embed
+viewer: proxy/viewer/maplibre/LICENSE.txt ## MapLibre GL JS from npm, for the map page to embed
 
-proxy/viewer/leaflet/leaflet.js: proxy/viewer/package-lock.json
+proxy/viewer/maplibre/LICENSE.txt: proxy/viewer/package-lock.json proxy/viewer/maplibre.build.mjs proxy/viewer/maplibre.mjs
 	cd proxy/viewer && npm ci --no-audit --no-fund
 
 test: ## all tests, with the race detector

@@ -25,6 +25,7 @@ type tileJSON3 struct {
 	VectorLayers json.RawMessage `json:"vector_layers,omitempty"`
 	Encoding     string          `json:"encoding,omitempty"` // of elevations, and of vector tiles that are not MVT, as MapLibre has it
 	Sparse       bool            `json:"sparse,omitempty"`
+	Scalable     bool            `json:"scalable,omitempty"` // "@2x" before the extension means something
 }
 
 // tileJSON describes the part of a tileset that the caller may see.
@@ -65,6 +66,7 @@ func (p *Proxy) tileJSON(x *exchange, r *http.Request, id, pathToken string) err
 		VectorLayers: layers,
 		Encoding:     cmp.Or(ts.Encoding, vectorEncoding(ts.format)),
 		Sparse:       ts.Sparse,
+		Scalable:     ts.Scalable,
 	})
 }
 

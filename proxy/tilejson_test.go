@@ -28,6 +28,7 @@ type tileJSON struct {
 	MaxZoom      int             `json:"maxzoom"`
 	Bounds       []float64       `json:"bounds"`
 	VectorLayers json.RawMessage `json:"vector_layers"`
+	Scalable     bool            `json:"scalable"`
 }
 
 func (w *world) tileJSON(path string, header ...string) (got tileJSON) {
@@ -59,6 +60,9 @@ func TestTileJSON(t *testing.T) {
 		t.Errorf("got headers %v", r.header)
 	}
 	basemap := w.tileJSON("/tiles/basemap.json", w.bearer()...)
+	if basemap.Scalable || !w.tileJSON("/tiles/retina.json", w.bearer()...).Scalable {
+		t.Error("the tileset whose source has {scale} should say that it is scalable, and no other")
+	}
 	if basemap.VectorLayers != nil {
 		t.Errorf("a raster tileset has vector_layers %s", basemap.VectorLayers)
 	}

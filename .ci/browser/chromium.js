@@ -4,7 +4,11 @@
 import {mkdir, mkdtemp, rm, writeFile} from 'node:fs/promises'
 import {tmpdir} from 'node:os'
 import {join} from 'node:path'
+import {fileURLToPath} from 'node:url'
 import {chromium} from 'playwright-core'
+
+// webGL makes Chromium draw MapLibre's maps without a GPU.
+export const webGL = ['--use-gl=angle', '--use-angle=swiftshader', '--enable-unsafe-swiftshader']
 
 // withPage runs a test in a fresh browser and closes it. The browser is $CHROMIUM, or Debian's. test gets the page and
 // the complaints so far: script errors, breaches of the Content-Security-Policy, and whatever else the console calls an
@@ -48,4 +52,13 @@ export async function run(test) {
 		console.error(`FAIL: ${e.message.split('\n')[0]}`)
 		process.exit(1)
 	}
+}
+
+// prepareAxe puts axe-core into the pages to come; their policy forbids it to come by other ways.
+export const prepareAxe = (page) => page.addInitScript({path: fileURLToPath(import.meta.resolve('axe-core/axe.min.js'))})
+
+// accessible fails the test with the first thing that axe finds.
+export async function accessible(page, when) {
+	const found = await page.evaluate(async () => (await window.axe.run()).violations.map((v) => `${v.id}: ${v.nodes[0].html.slice(0, 200)} ${v.nodes[0].any[0]?.message ?? v.help}`))
+	check(found.length === 0, `${when}: axe to find nothing, got ${found.join(' | ')}`)
 }

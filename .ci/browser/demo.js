@@ -4,7 +4,7 @@
 //	node .ci/browser/demo.js http://127.0.0.1:8080/ shot.png [--account ada] [--tiles 12] [--size 1280x800] [--dark]
 
 import {parseArgs} from 'node:util'
-import {check, run, withPage} from './chromium.js'
+import {accessible, check, prepareAxe, run, webGL, withPage} from './chromium.js'
 
 const {values, positionals: [address, shot]} = parseArgs({
 	allowPositionals: true,
@@ -23,31 +23,33 @@ const [width, height] = values.size.split('x').map(Number)
 const want = Number(values.tiles)
 const patience = {timeout: 30_000}
 
-run(() => withPage({viewport: {width, height}, colorScheme: values.dark ? 'dark' : 'light'}, async (page, complaints) => {
+run(() => withPage({viewport: {width, height}, colorScheme: values.dark ? 'dark' : 'light', args: webGL}, async (page, complaints) => {
 	const text = (id) => page.locator(`#${id}`).innerText()
-	// The page's policy forbids eval: what is evaluated in it has to be a function, and the shared part is put in first.
-	await page.addInitScript(() => {
-		window.drawnTiles = () => [...document.querySelectorAll('img.leaflet-tile')].filter((i) => i.complete && i.naturalWidth > 1)
-	})
-	const drawn = () => page.evaluate(() => window.drawnTiles().map((i) => i.src))
+	const asked = new Set()
+	page.on('request', (r) => { if (new URL(r.url()).pathname.startsWith('/tiles/') && !r.url().endsWith('.json')) asked.add(r.url()) })
+	// A picture of nothing but sea is small. What is clipped out has neither controls nor the panel in it.
+	const pictureSize = async () => (await page.screenshot({clip: {x: 80, y: 80, width: 300, height: Math.min(300, height - 160)}})).length
 
+	await prepareAxe(page)
 	await page.goto(address)
 	await page.waitForFunction(() => document.querySelector('#who').innerText !== '…', null, patience)
 	check((await text('who')).includes('not signed in'), `an anonymous visitor to be nobody, got “${await text('who')}”`)
 	const map = await page.waitForFunction(() => document.body.dataset.map, null, patience)
 	check(await map.jsonValue() === 'ready', `a map, got “${await text('curtain')}”`)
-	check((await drawn()).length === 0, 'no tiles before signing in')
+	check(asked.size === 0, 'no tiles before signing in')
+	await accessible(page, 'signed out')
+	const empty = await pictureSize()
 
 	await page.locator(`[data-account="${values.account}"]`).click()
-	await page.waitForFunction((n) => window.drawnTiles().length >= n, want, patience).catch(async (e) => {
+	await page.waitForFunction((n) => document.body.dataset.drawn && document.querySelectorAll('#tiles td').length >= 6 * n, want, patience).catch(async (e) => {
 		const panel = (await text('panel')).replaceAll('\n', ' | ')
-		throw new Error(`${want} tiles drawn, got ${(await drawn()).length} (${e.message.split('\n')[0]}); the panel says: ${panel}`)
+		throw new Error(`${want} tiles drawn (${e.message.split('\n')[0]}); the panel says: ${panel}`)
 	})
-	await page.waitForFunction((n) => document.querySelectorAll('#tiles td').length >= 6 * n, want, patience)
+	check(await pictureSize() > 3 * empty, 'the map to be seen')
 
 	const origin = new URL(address).origin
-	for (const url of await drawn())
-		check(new RegExp(`^${origin}/tiles/(\\w+/)?\\d+/\\d+/\\d+(\\.\\w+)?(\\?v=.*)?$`).test(url), `tile URLs without a credential, got ${url}`)
+	for (const url of asked)
+		check(new RegExp(`^${origin}/tiles/(\\w+/)?\\d+/\\d+/\\d+(@2x)?(\\.\\w+)?(\\?v=.*)?$`).test(url), `tile URLs without a credential, got ${url}`)
 	check(new RegExp(`\\b${values.account}\\b`).test(await text('who')), `the panel to name ${values.account}, got “${await text('who')}”`)
 	check(/^\d+ – \d+$/.test(await text('zooms')), `a zoom range, got “${await text('zooms')}”`)
 	check(await page.locator('#trouble').isHidden(), `no trouble, got “${await page.locator('#trouble').innerText().catch(() => '')}”`)
@@ -58,13 +60,16 @@ run(() => withPage({viewport: {width, height}, colorScheme: values.dark ? 'dark'
 		check(status === '200' || cache === 'browser', `status 200 for ${tile}, got “${status}”`)
 	}
 	check(rows.some(([, cache]) => cache === 'miss' || cache === 'hit'), `Server-Timing to tell hits from misses, got ${rows.map((r) => r[1])}`)
-	await page.waitForTimeout(400) // Leaflet fades tiles in
+	await page.waitForTimeout(400) // MapLibre fades tiles in
 	await page.screenshot({path: shot})
+	await accessible(page, 'signed in')
 
-	const [one] = await drawn()
+	const [one] = asked
 	await page.locator('#sign-out').click()
 	await page.waitForFunction(() => document.querySelector('#who').innerText.includes('not signed in'), null, patience)
-	check((await drawn()).length === 0, 'no tile to stay after signing out')
+	await page.waitForFunction(() => document.querySelector('#grant').hidden, null, patience)
+	await page.mouse.move(width / 2, height - 4)
+	check(await pictureSize() < 2 * empty, 'no tile to stay after signing out')
 	check(await page.locator('#tiles tr').count() === 0, 'the list of tiles to be empty after signing out')
 	check(await page.locator('#grant').isHidden(), 'nothing granted after signing out')
 	const status = await page.evaluate((url) => fetch(url).then((r) => r.status), one)

@@ -5,7 +5,7 @@
 // $PAGES and $TILES are the two origins, $SPKI the hash of the key that signed their certificates, $CONTROL what the
 // servers tell of the requests that reached them. Nothing is intercepted: that would turn the browser's cache off.
 
-import {check, run, withPage} from './chromium.js'
+import {check, run, webGL, withPage} from './chromium.js'
 
 const [library, name, shot] = process.argv.slice(2)
 const {PAGES: pages, TILES: tiles, SPKI: spki, CONTROL: control} = process.env
@@ -244,7 +244,7 @@ run(() => withPage({
 	args: [
 		`--ignore-certificate-errors-spki-list=${spki}`,
 		'--host-resolver-rules=MAP *.example.test 127.0.0.1',
-		'--use-gl=angle', '--use-angle=swiftshader', '--enable-unsafe-swiftshader', // WebGL without a GPU, for MapLibre
+		...webGL, // for MapLibre
 	],
 }, async (page, complaints) => {
 	page.setDefaultTimeout(patience.timeout)

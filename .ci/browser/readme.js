@@ -5,7 +5,7 @@
 // $PAGE is where the page is, $SPKI the hash of the key that signed their certificates, $CONTROL
 // what the server tells of the requests that reached it. Nothing is intercepted: that would turn the browser's cache off.
 
-import {check, run, withPage} from './chromium.js'
+import {check, run, webGL, withPage} from './chromium.js'
 
 const [name, library, shot] = process.argv.slice(2)
 const {PAGE: address, SPKI: spki, CONTROL: control} = process.env
@@ -109,7 +109,7 @@ const cases = {
 	// tilegate's own map page, under a path of another server.
 	async page(page) {
 		await page.goto(`${address}#access_token=${process.env.TOKEN}`)
-		await page.waitForFunction(() => [...document.querySelectorAll('img.leaflet-tile')].filter((i) => i.complete && i.naturalWidth > 1).length >= 4, null, patience)
+		await page.waitForFunction(() => document.body.dataset.drawn && document.querySelectorAll('#tiles .good').length >= 4, null, patience)
 		const who = await page.locator('#who').innerText()
 		check(who.includes('ada'), `the panel to name ada, got “${who}”`)
 		check(await page.locator('#trouble').isHidden(), `no trouble, got “${await page.locator('#trouble').innerText().catch(() => '')}”`)
@@ -117,7 +117,7 @@ const cases = {
 		check(logo > 0, 'the mark in the panel')
 		const seen = (await requests()).filter((r) => r.status >= 400)
 		check(seen.length === 0, `no request to be refused, got ${seen.map(line)}`)
-		await page.waitForTimeout(400) // Leaflet fades tiles in
+		await page.waitForTimeout(400) // MapLibre fades tiles in
 		await page.screenshot({path: shot})
 		await page.locator('#sign-out').click()
 		await page.waitForFunction(() => document.querySelector('#who').innerText.includes('not signed in'), null, patience)
@@ -141,7 +141,7 @@ run(() => withPage({
 	args: [
 		`--ignore-certificate-errors-spki-list=${spki}`,
 		'--host-resolver-rules=MAP *.test 127.0.0.1',
-		'--use-gl=angle', '--use-angle=swiftshader', '--enable-unsafe-swiftshader', // WebGL without a GPU, for MapLibre
+		...webGL, // for MapLibre
 	],
 }, async (page, complaints) => {
 	page.setDefaultTimeout(patience.timeout)

@@ -346,13 +346,13 @@ func (s *snippetSite) pathToken(t *testing.T, server *snippetServer) string {
 func TestMapPageUnderAPathInARealBrowser(t *testing.T) {
 	chromium := testenv.Chromium(t)
 	node := testenv.Node(t)
-	for _, module := range []string{"playwright-core", "leaflet"} {
+	for _, module := range []string{"playwright-core"} {
 		if _, err := os.Stat(filepath.Join(browserDir, "node_modules", module)); err != nil {
 			missing(t, module+" is missing; install it: make browser")
 		}
 	}
-	if _, err := os.Stat("../../proxy/viewer/leaflet/leaflet.js"); err != nil {
-		missing(t, "Leaflet is not embedded: make viewer")
+	if embedded, err := filepath.Glob("../../proxy/viewer/maplibre/maplibre-map-*.js"); err != nil || len(embedded) == 0 {
+		missing(t, "MapLibre is not embedded: make viewer")
 	}
 	bucket := privateBucket(t)
 	fillWithColours(t, bucket)

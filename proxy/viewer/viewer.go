@@ -4,9 +4,8 @@ package viewer
 
 import (
 	"bytes"
-	"crypto/sha512"
+	"compress/gzip"
 	"embed"
-	"encoding/base64"
 	"html/template"
 	"io/fs"
 	"net/http"
@@ -32,13 +31,14 @@ type Account struct {
 	TokenURL    string // GET answers {"access_token": …}, readable from the page's origin (CORS)
 }
 
-// Leaflet as npm and the CDN have it (leaflet 1.9.4, dist/), and what the files hash to: bytes that differ, from a CDN
-// or from this binary, are not run.
+// MapLibre GL JS as npm and the CDN have it (maplibre-gl 6.17.0, dist/), and what the files hash to: bytes of a CDN that
+// differ are not run.
 const (
-	leafletCDN    = "https://unpkg.com"
-	leafletPath   = leafletCDN + "/leaflet@1.9.4/dist/"
-	leafletScript = "sha384-cxOPjt7s7Iz04uaHJceBmS+qpjv2JkIHNVcuOrM+YHwZOmJGBXI00mdUXEq65HTH"
-	leafletStyle  = "sha384-sHL9NAb7lN7rfvG5lfHpm643Xkcjzp4jFvuavGOndn6pjVqS6ny56CAt3nsEVT4H"
+	maplibreCDN    = "https://unpkg.com"
+	maplibrePath   = maplibreCDN + "/maplibre-gl@6.17.0/dist/"
+	maplibreScript = "sha384-pghUwrZY2q/5xc+bZCYbeUP4JsNuZEmG8j+ZvzJMC1DOy3Rdj5AhRNThLRAiEjSb"
+	maplibreWorker = "sha384-3TQUOa/0LGT7Cx/33YaLIs5RPzqGBCUAlmA8ht2ofWIP6UugFoidHfikpRijBozF"
+	maplibreStyle  = "sha384-S+OnE5M4U3Qc2nR0RgljGrVs06xqfRg8L7uFk/pOF5+sRuSDG4oKkqKZmFrx7w09"
 )
 
 // ourPath is where the page's own files are.
@@ -47,80 +47,124 @@ const ourPath = "/viewer/"
 // asModule is what makes a module of the script: it knows where it is from, and exports.
 const asModule = "tilegate.home = import.meta.url\nexport {tilegate, tilegate as default}\n"
 
-// page holds the page's own files; leaflet what `npm ci` put there, if it ran before the build.
+// page holds the page's own files; maplibre what `npm ci` put there, if it ran before the build.
 //
-//go:embed page leaflet
+//go:embed page maplibre
 var files embed.FS
 
 // Viewer holds "/", "/tilegate.js", "/tilegate.mjs" and the page's files under "/viewer/". None of it needs a credential: it is the same
 // for everybody.
 type Viewer struct {
 	files    map[string]file // by URL path
-	embedded bool            // Leaflet is among them
+	maplibre library
 }
 
+// file is one of the page's files. Its bodies are by content coding: "" is the file itself; "gzip" and "br", compressed
+// beforehand, are there where they are smaller.
 type file struct {
 	header http.Header
-	body   []byte
+	bodies map[string][]byte
+}
+
+// library is where the page finds MapLibre, and what the files hash to. Without hashes they are our own.
+type library struct {
+	Script, Worker, Style             string
+	ScriptHash, WorkerHash, StyleHash string
+	Embedded                          bool
 }
 
 // New makes the page and gathers its files.
 func New(o Options) *Viewer { return newViewer(o, files) }
 
 func newViewer(o Options, files fs.FS) *Viewer {
-	v := &Viewer{files: map[string]file{}, embedded: holdsLeaflet(files)}
-	entries, err := fs.Glob(files, "*/*.*")
-	if err != nil {
-		panic(err) // only a malformed pattern is an error
-	}
-	for _, name := range entries {
+	v := &Viewer{files: map[string]file{}, maplibre: findMapLibre(o, files)}
+	for _, name := range glob(files, "*/*.*") {
 		contentType := contentTypes[path.Ext(name)]
 		if contentType == "" {
-			continue // the page's template, and what is there to be read in the source
+			continue // the page's template, what is there to be read in the source, and compressed files
 		}
-		body, err := fs.ReadFile(files, name)
-		if err != nil {
-			panic(err) // the glob found it in the binary
+		header := http.Header{"Content-Type": {contentType}}
+		bodies := map[string][]byte{"": read(files, name)}
+		if path.Dir(name) == "maplibre" {
+			header["Cache-Control"] = []string{"private, max-age=31536000, immutable"} // the content's hash is in the name
+			for coding, suffix := range map[string]string{"gzip": ".gz", "br": ".br"} {
+				if body, err := fs.ReadFile(files, name+suffix); err == nil {
+					bodies[coding] = body
+				}
+			}
+		} else {
+			bodies["gzip"] = gzipped(bodies[""])
 		}
-		v.files[ourPath+path.Base(name)] = file{http.Header{"Content-Type": {contentType}}, body}
+		v.files[ourPath+path.Base(name)] = file{header, bodies}
 	}
 	script := v.files[ourPath+"tilegate.js"]
 	v.files["/tilegate.js"] = script
-	v.files["/tilegate.mjs"] = file{script.header, append(bytes.Clone(script.body), asModule...)}
+	module := append(bytes.Clone(script.bodies[""]), asModule...)
+	v.files["/tilegate.mjs"] = file{script.header, map[string][]byte{"": module, "gzip": gzipped(module)}}
 	delete(v.files, ourPath+"tilegate.js")
+	page := v.render(o, files)
 	v.files["/"] = file{http.Header{
 		"Content-Type":            {"text/html; charset=utf-8"},
 		"Content-Security-Policy": {v.contentSecurityPolicy(o)},
 		"Referrer-Policy":         {"no-referrer"},
-	}, v.render(o)}
+	}, map[string][]byte{"": page, "gzip": gzipped(page)}}
 	return v
 }
 
-// holdsLeaflet reports whether both of Leaflet's files are embedded, and are the very ones that the hashes name.
-func holdsLeaflet(files fs.FS) bool {
-	for name, want := range map[string]string{"leaflet/leaflet.js": leafletScript, "leaflet/leaflet.css": leafletStyle} {
-		body, err := fs.ReadFile(files, name)
-		sum := sha512.Sum384(body)
-		if err != nil || "sha384-"+base64.StdEncoding.EncodeToString(sum[:]) != want {
-			return false
+// findMapLibre names the embedded files, or the CDN's where one of them is not embedded.
+func findMapLibre(o Options, files fs.FS) library {
+	own := library{Embedded: true}
+	for pattern, url := range map[string]*string{"map-*.js": &own.Script, "worker-*.js": &own.Worker, "style-*.css": &own.Style} {
+		names := glob(files, "maplibre/maplibre-"+pattern)
+		if len(names) != 1 || len(glob(files, "maplibre/maplibre-shared-*.js")) == 0 {
+			return library{
+				Script: maplibrePath + "maplibre-gl.mjs", ScriptHash: maplibreScript,
+				Worker: maplibrePath + "maplibre-gl-worker.mjs", WorkerHash: maplibreWorker,
+				Style: maplibrePath + "maplibre-gl.css", StyleHash: maplibreStyle,
+			}
 		}
+		*url = o.Base + strings.TrimPrefix(ourPath, "/") + path.Base(names[0])
 	}
-	return true
+	return own
 }
 
-func (v *Viewer) render(o Options) []byte {
-	leaflet := o.Base + strings.TrimPrefix(ourPath, "/")
-	if !v.embedded {
-		leaflet = leafletPath
+func glob(files fs.FS, pattern string) []string {
+	names, err := fs.Glob(files, pattern)
+	if err != nil {
+		panic(err) // only a malformed pattern is an error
 	}
+	return names
+}
+
+func read(files fs.FS, name string) []byte {
+	body, err := fs.ReadFile(files, name)
+	if err != nil {
+		panic(err) // the glob found it in the binary
+	}
+	return body
+}
+
+func gzipped(body []byte) []byte {
+	var b bytes.Buffer
+	w, err := gzip.NewWriterLevel(&b, gzip.BestCompression)
+	if err == nil {
+		_, err = w.Write(body)
+	}
+	if err == nil {
+		err = w.Close()
+	}
+	if err != nil {
+		panic(err) // the level is a valid one, and a buffer takes everything
+	}
+	return b.Bytes()
+}
+
+func (v *Viewer) render(o Options, files fs.FS) []byte {
 	var page bytes.Buffer
 	err := template.Must(template.ParseFS(files, "page/index.html")).Execute(&page, map[string]any{
 		"Accounts": o.Accounts,
-		"Embedded": v.embedded,
 		"Base":     o.Base,
-		"Leaflet":  leaflet,
-		"Script":   leafletScript,
-		"Style":    leafletStyle,
+		"MapLibre": v.maplibre,
 	})
 	if err != nil {
 		panic(err) // the template and what it is given are both ours
@@ -128,14 +172,16 @@ func (v *Viewer) render(o Options) []byte {
 	return page.Bytes()
 }
 
-// contentSecurityPolicy lets the page run our files, reach us and the accounts' token URLs, and no more. Leaflet sets
-// styles through the DOM, which needs no 'unsafe-inline', and swaps the tiles that it drops for a data: image.
+// contentSecurityPolicy lets the page run our files, reach us and the accounts' token URLs, and no more. MapLibre sets
+// styles through the DOM, which needs no 'unsafe-inline', and its icons are data: images. A worker of another origin is
+// refused by browsers, so that a CDN's is fetched, checked and started from a blob.
 func (v *Viewer) contentSecurityPolicy(o Options) string {
-	code := "'self'"
-	if !v.embedded {
-		code += " " + leafletCDN
+	code, worker, connect := "'self'", "'self'", []string{"'self'"}
+	if !v.maplibre.Embedded {
+		code += " " + maplibreCDN
+		worker += " blob:"
+		connect = append(connect, maplibreCDN)
 	}
-	connect := []string{"'self'"}
 	for _, a := range o.Accounts {
 		// One that does not parse is left out: the page says that it cannot be reached.
 		if u, err := url.Parse(a.TokenURL); err == nil && u.Host != "" {
@@ -143,15 +189,16 @@ func (v *Viewer) contentSecurityPolicy(o Options) string {
 		}
 	}
 	slices.Sort(connect)
-	return "default-src 'none'; script-src " + code + "; style-src " + code + "; img-src 'self' data:; connect-src " +
+	return "default-src 'none'; script-src " + code + "; style-src " + code + "; worker-src " + worker + "; img-src 'self' data:; connect-src " +
 		strings.Join(slices.Compact(connect), " ") + "; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 }
 
-// File says what is at a URL's path, with the header fields that are its own; false where nothing is. Neither is to be
-// changed.
-func (v *Viewer) File(urlPath string) (header http.Header, body []byte, ok bool) {
-	f, ok := v.files[urlPath]
-	return f.header, f.body, ok
+// File says what is at a URL's path in a content coding, "" for none, with the header fields that are its own; false where
+// nothing is. Neither is to be changed.
+func (v *Viewer) File(urlPath, coding string) (header http.Header, body []byte, ok bool) {
+	f := v.files[urlPath]
+	body, ok = f.bodies[coding]
+	return f.header, body, ok
 }
 
 // The system's own table differs from one machine to the next.

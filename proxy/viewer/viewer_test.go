@@ -1,10 +1,17 @@
 package viewer_test
 
 import (
+	"bytes"
+	"compress/gzip"
+	"crypto/sha512"
+	"encoding/base64"
+	"html"
+	"io"
 	"io/fs"
 	"maps"
 	"net/http"
 	"os"
+	"path"
 	"regexp"
 	"strings"
 	"testing"
@@ -27,11 +34,11 @@ type answer struct {
 }
 
 func get(v *viewer.Viewer, path string) answer {
-	header, body, found := v.File(path)
+	header, body, found := v.File(path, "")
 	return answer{found, header, string(body)}
 }
 
-// without is the binary's files with others in place of Leaflet's.
+// without is the binary's files with others in place of MapLibre's.
 func without(t *testing.T, instead fstest.MapFS) fs.FS {
 	t.Helper()
 	files := maps.Clone(instead)
@@ -86,7 +93,7 @@ func TestScriptInjectionIsStoppedByThePolicy(t *testing.T) {
 	w := get(viewer.New(demo), "/")
 	policy := w.header.Get("Content-Security-Policy")
 	for _, want := range []string{
-		"default-src 'none'", "img-src 'self' data:", "connect-src 'self' http://127.0.0.1:9999;",
+		"default-src 'none'", "worker-src 'self'", "img-src 'self' data:", "connect-src 'self' http://127.0.0.1:9999;",
 		"base-uri 'none'", "form-action 'none'", "frame-ancestors 'none'",
 	} {
 		if !strings.Contains(policy+";", want) {
@@ -126,23 +133,31 @@ func TestThePageOffersItsAccounts(t *testing.T) {
 	}
 }
 
-func TestLeafletComesFromTheCDNUnlessEmbedded(t *testing.T) {
+func TestMapLibreComesFromTheCDNUnlessEmbedded(t *testing.T) {
+	script, style, worker := &fstest.MapFile{Data: []byte("1")}, &fstest.MapFile{Data: []byte("2")}, &fstest.MapFile{Data: []byte("3")}
 	tests := []struct {
 		name  string
 		files fstest.MapFS
 	}{
 		{"not fetched", nil},
-		{"another version", fstest.MapFS{"leaflet/leaflet.js": {Data: []byte("other")}, "leaflet/leaflet.css": {Data: []byte("other")}}},
+		{"without its worker", fstest.MapFS{"maplibre/maplibre-map-A.js": script, "maplibre/maplibre-shared-A.js": script, "maplibre/maplibre-style-A.css": style}},
+		{"two of them", fstest.MapFS{
+			"maplibre/maplibre-map-A.js": script, "maplibre/maplibre-map-B.js": script, "maplibre/maplibre-shared-A.js": script,
+			"maplibre/maplibre-worker-A.js": worker, "maplibre/maplibre-style-A.css": style,
+		}},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			w := get(viewer.NewOf(demo, without(t, test.files)), "/")
 			policy, page := w.header.Get("Content-Security-Policy"), w.body
-			if !strings.Contains(policy, "script-src 'self' https://unpkg.com;") || !strings.Contains(policy, "style-src 'self' https://unpkg.com;") {
-				t.Errorf("policy: got %q, want it to admit the CDN", policy)
+			for _, want := range []string{"script-src 'self' https://unpkg.com;", "style-src 'self' https://unpkg.com;", "worker-src 'self' blob:;", "connect-src 'self' http://127.0.0.1:9999 https://unpkg.com;"} {
+				if !strings.Contains(policy, want) {
+					t.Errorf("policy: got %q, want it to contain %q", policy, want)
+				}
 			}
 			for _, want := range []string{
-				`data-leaflet="https://unpkg.com/leaflet@1.9.4/dist/"`, `data-script="sha384-`, `data-style="sha384-`, `data-embedded="false"`,
+				`data-script="https://unpkg.com/maplibre-gl@6.17.0/dist/maplibre-gl.mjs"`, `data-script-hash="sha384-`, `data-sheet-hash="sha384-`,
+				`data-worker-hash="sha384-`, `data-embedded="false"`, "make viewer",
 			} {
 				if !strings.Contains(page, want) {
 					t.Errorf("the page does not contain %q", want)
@@ -152,25 +167,101 @@ func TestLeafletComesFromTheCDNUnlessEmbedded(t *testing.T) {
 	}
 }
 
-func TestLeafletIsEmbeddedWhenFetched(t *testing.T) {
-	if _, err := fs.Stat(viewer.Files, "leaflet/leaflet.js"); err != nil {
-		const install = "Leaflet is missing: npm ci --prefix proxy/viewer"
+// What a CDN sends is held to the hashes of what npm has, which its lock file holds to a hash in turn.
+func TestMapLibresHashesAreThoseOfTheLockedPackage(t *testing.T) {
+	embedded(t)
+	page := get(viewer.NewOf(demo, without(t, nil)), "/").body
+	for _, name := range []string{"maplibre-gl.mjs", "maplibre-gl-worker.mjs", "maplibre-gl.css"} {
+		body, err := os.ReadFile("node_modules/maplibre-gl/dist/" + name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		sum := sha512.Sum384(body)
+		if want := "sha384-" + base64.StdEncoding.EncodeToString(sum[:]); !strings.Contains(html.UnescapeString(page), want) {
+			t.Errorf("%s: the page does not name its hash %s", name, want)
+		}
+	}
+}
+
+// embedded skips a test of what `make viewer` fetches, and fails it in CI.
+func embedded(t *testing.T) {
+	t.Helper()
+	if names, err := fs.Glob(viewer.Files, "maplibre/maplibre-map-*.js"); err != nil || len(names) == 0 {
+		const install = "MapLibre is missing: make viewer"
 		if os.Getenv("CI") == "true" {
 			t.Fatal(install)
 		}
 		t.Skip(install)
 	}
-	h := viewer.New(demo)
-	w := get(h, "/")
-	if policy := w.header.Get("Content-Security-Policy"); strings.Contains(policy, "unpkg") {
+}
+
+func TestMapLibreIsEmbeddedWhenFetched(t *testing.T) {
+	embedded(t)
+	v := viewer.New(demo)
+	w := get(v, "/")
+	if policy := w.header.Get("Content-Security-Policy"); strings.Contains(policy, "unpkg") || strings.Contains(policy, "blob:") {
 		t.Errorf("policy: got %q, want no CDN", policy)
 	}
-	if !strings.Contains(w.body, `data-leaflet="viewer/"`) {
-		t.Error("the page does not ask us for Leaflet")
+	for _, name := range []string{"script", "worker", "sheet"} {
+		found := regexp.MustCompile(`data-` + name + `="([^"]+)"`).FindStringSubmatch(w.body)
+		if found == nil || !strings.HasPrefix(found[1], "viewer/") || !get(v, "/"+found[1]).found {
+			t.Errorf("MapLibre's %s: got %v, want a file of ours", name, found)
+			continue
+		}
+		if got := get(v, "/"+found[1]).header.Get("Cache-Control"); !strings.Contains(got, "immutable") {
+			t.Errorf("%s: got Cache-Control %q, though its name changes with its content", found[1], got)
+		}
 	}
-	for _, name := range []string{"leaflet.js", "leaflet.css"} {
-		if !get(h, "/viewer/"+name).found {
-			t.Errorf("%s is not there", name)
+}
+
+// The map's scripts are what a first visit waits for.
+func TestScriptsAreSmallOverTheWire(t *testing.T) {
+	embedded(t)
+	const limit = 350_000
+	v := viewer.New(demo)
+	paths := []string{"/tilegate.js"}
+	for _, pattern := range []string{"page/*.js", "maplibre/*.js"} {
+		names, err := fs.Glob(viewer.Files, pattern)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, name := range names {
+			if name != "page/tilegate.js" {
+				paths = append(paths, "/viewer/"+path.Base(name))
+			}
+		}
+	}
+	for _, best := range [][]string{{"br", "gzip"}, {"gzip"}} {
+		total := 0
+		for _, path := range paths {
+			for _, coding := range best {
+				if _, body, ok := v.File(path, coding); ok {
+					total += len(body)
+					break
+				}
+			}
+		}
+		if total > limit || total < limit/2 {
+			t.Errorf("%v: got %d bytes in %d files, want at most %d", best, total, len(paths), limit)
+		}
+	}
+}
+
+// Each coding is of the same bytes.
+func TestCodedFilesAreTheFiles(t *testing.T) {
+	v := viewer.New(demo)
+	for _, path := range []string{"/", "/tilegate.js", "/tilegate.mjs", "/viewer/viewer.js", "/viewer/viewer.css"} {
+		_, coded, ok := v.File(path, "gzip")
+		if !ok {
+			t.Errorf("%s is not there in gzip", path)
+			continue
+		}
+		r, err := gzip.NewReader(bytes.NewReader(coded))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if body, err := io.ReadAll(r); err != nil || string(body) != get(v, path).body {
+			t.Errorf("%s: got %d bytes, %v, want the file", path, len(body), err)
 		}
 	}
 }

@@ -1,82 +1,50 @@
-// The map page: it signs in, shows the map, and tells beside it what became of each tile.
+// The map page: it signs in, lists what may be seen, shows it on the map, and tells beside it what became of each tile.
 
-const $ = (id) => document.getElementById(id)
-const element = (name, properties = {}, ...children) => {
-	const e = Object.assign(document.createElement(name), properties)
-	e.append(...children)
-	return e
-}
-
-// ---- Trouble: the one place that says what is wrong, and what to do.
-
-const advice = {
-	0: ['No answer.', 'The server cannot be reached. Is it running?'],
-	401: ['No valid credential.', 'The session has ended, or the browser did not keep its cookie. Sign in again.'],
-	403: ['Not for you.', 'What this account may see does not cover this.'],
-	404: ['No such tile.', 'Nothing is stored there.'],
-	429: ['Too many requests.', 'Wait a moment, then ask again.'],
-	502: ['The bucket refused, or gave a wrong answer.', 'The server’s log says why; “tilegate check --online” tries the bucket.'],
-	503: ['Not ready.', 'The server is overloaded, or has no valid credentials for the bucket. It will answer again when it can.'],
-	504: ['The bucket did not answer in time.', 'Ask again; the server’s log says more.'],
-}
-
-function trouble(status, detail) {
-	const [title, hint] = advice[status] ?? [`HTTP status ${status}.`, 'The server’s log says more.']
-	warn(title, detail || hint)
-}
-
-function warn(title, text) {
-	$('trouble').firstElementChild.textContent = title
-	$('trouble').lastElementChild.textContent = text
-	$('trouble').hidden = false
-}
-
-const calm = () => { $('trouble').hidden = true }
-
-// here is the address of one of our routes: this file is in viewer/, beside them.
-const here = (route) => new URL('../' + route, import.meta.url)
-
-// get fetches JSON of ours; a refusal carries its status and what the server said of it (RFC 9457).
-async function get(url) {
-	let answer
-	try {
-		answer = await fetch(url, {credentials: 'same-origin', cache: 'no-store'})
-	} catch {
-		throw Object.assign(Error(''), {status: 0})
-	}
-	const body = await answer.json().catch(() => ({}))
-	if (!answer.ok) throw Object.assign(Error(body.detail ?? ''), {status: answer.status})
-	return body
-}
+import {$, ask, calm, element, get, here, knowOrigin, local, reason, trouble, useKey} from './api.js'
+import * as map from './map.js'
+import {share} from './share.js'
+import {clearTiles, forget, refused} from './tiles.js'
 
 // ---- Who am I
 
 let keeper // of the session, from /tilegate.js
-let session = null
+let session = null // {subject, tilesets, expires_at}; with an API key there is no end
 let account = '' // the demo account that is signed in
 
-function signIn(token, name) {
-	calm()
-	keeper?.stop()
-	account = name
-	keeper = tilegate({
-		token,
-		onchange(now) {
-			if (!now) return // signOut goes on
-			const other = now.subject !== session?.subject
-			calm()
-			show(now)
-			if (other) loadCatalog()
-			else if (failures) layer?.redraw()
-		},
-		async onerror(e) {
-			trouble(e.status, e.hint ?? e.message)
-			if (e.retry) return
-			// Refused: what counts is what the cookie of before still says.
-			keeper.stop()
-			keeper = undefined
-			await look()
-		},
+// signIn begins a session with what token returns. One that is refused leaves the session that there is.
+function signIn(token, name, onrefused = (e) => trouble(e.status, e.hint ?? e.message)) {
+	return new Promise((done) => {
+		const next = tilegate({
+			token,
+			async onchange(now) {
+				if (!now) return // signOut goes on
+				const other = keeper !== next
+				if (other) {
+					keeper?.stop()
+					keeper = next
+					account = name
+					useKey('')
+				}
+				calm()
+				show(now)
+				if (other) await loadCatalog()
+				else if (refused.size) again()
+				done(true)
+			},
+			async onerror(e) {
+				if (keeper !== next) {
+					next.stop()
+					onrefused(e)
+					return done(false)
+				}
+				trouble(e.status, e.hint ?? e.message)
+				if (e.retry) return
+				// Refused: what counts is what the cookie of before still says.
+				keeper.stop()
+				keeper = undefined
+				await look()
+			},
+		})
 	})
 }
 
@@ -92,31 +60,24 @@ async function look() {
 }
 
 async function signOut() {
+	const key = session && !session.expires_at
 	try {
-		await (keeper?.signOut() ?? endSession())
+		if (!key) await (keeper?.signOut() ?? ask(here('session'), {method: 'DELETE'}))
 	} catch (e) {
-		return trouble(e.status ?? 0)
+		return trouble(e.status ?? 0, e.message)
 	}
 	keeper = undefined
+	useKey('')
 	calm()
 	show(null)
 	await loadCatalog()
-}
-
-// endSession ends one that an earlier visit began.
-async function endSession() {
-	const answer = await fetch(here('session'), {method: 'DELETE'})
-	if (!answer.ok) throw Object.assign(Error(''), {status: answer.status})
+	;(document.querySelector('[data-account]') ?? $('token')).focus()
 }
 
 function show(now) {
 	session = now
 	if (!keeper) account = ''
-	if (!now) {
-		current = undefined
-		draw()
-		clearTiles()
-	}
+	if (!now) clearTiles()
 	sessionStorage.setItem('account', account)
 	for (const b of document.querySelectorAll('[data-account]')) b.ariaPressed = String(b.dataset.account === account)
 	$('sign-out').hidden = !now
@@ -124,16 +85,21 @@ function show(now) {
 }
 
 function tick() {
-	if (!session) return $('who').replaceChildren('Nobody: not signed in.')
-	const left = Math.max(0, Math.round((Date.parse(session.expires_at) - Date.now()) / 1000))
-	const time = `${Math.floor(left / 60)}:${String(left % 60).padStart(2, '0')}`
+	if (!session) {
+		const nobody = 'Nobody: not signed in.'
+		if ($('who').textContent !== nobody) $('who').replaceChildren(nobody)
+		return
+	}
 	if (!$('who').querySelector('time')) $('who').replaceChildren(element('b'), element('small', {}, element('span'), element('time')))
 	// The rest changes seldom: a screen reader hears it once. The clock stays out of what is announced.
 	const [name, about, clock] = ['b', 'span', 'time'].map((tag) => $('who').querySelector(tag))
-	const granted = session.tilesets?.length ? session.tilesets.join(', ') : 'none'
+	const granted = `Tilesets: ${session.tilesets?.length ? session.tilesets.join(', ') : 'none'}`
 	if (name.textContent !== session.subject) name.textContent = session.subject
-	if (about.textContent !== `Tilesets: ${granted}`) about.textContent = `Tilesets: ${granted}`
+	if (about.textContent !== granted) about.textContent = granted
 	clock.ariaHidden = 'true'
+	if (!session.expires_at) return void (clock.textContent = 'This page sends the key with each request')
+	const left = Math.max(0, Math.round((Date.parse(session.expires_at) - Date.now()) / 1000))
+	const time = `${Math.floor(left / 60)}:${String(left % 60).padStart(2, '0')}`
 	clock.textContent = keeper ? `The session renews itself, ${time} left` : `The session ends in ${time}`
 }
 
@@ -148,283 +114,202 @@ const accountToken = (url) => async () => {
 	return (await answer.json()).access_token
 }
 
-for (const b of document.querySelectorAll('[data-account]'))
-	b.addEventListener('click', () => signIn(accountToken(b.dataset.tokenUrl), b.dataset.account))
-$('token-form').addEventListener('submit', (e) => {
+// pasted tells beside the field what is wrong with its text, which stays.
+function pasted(status, detail) {
+	const [title, text] = reason(status, detail)
+	$('token-error').textContent = `${status === 401 ? 'Not accepted.' : title} ${text}`
+	$('token-error').hidden = false
+	$('token').ariaInvalid = 'true'
+	$('token').setAttribute('aria-describedby', 'token-error')
+	$('token').focus()
+}
+
+function unpasted() {
+	$('token-error').hidden = true
+	$('token').ariaInvalid = null
+	$('token').removeAttribute('aria-describedby')
+}
+
+// withKey tries an API key, which goes with each request in place of a session.
+async function withKey(key) {
+	let found
+	try {
+		found = await get(here('catalog'), {headers: {Authorization: `Bearer ${key}`}})
+	} catch (e) {
+		pasted(e.status, e.message)
+		return false
+	}
+	keeper?.stop()
+	keeper = undefined
+	useKey(key)
+	calm()
+	show({subject: 'An API key', tilesets: found.tilesets.map(({id}) => id)})
+	await loadCatalog()
+	return true
+}
+
+for (const b of document.querySelectorAll('[data-account]')) b.addEventListener('click', () => signIn(accountToken(b.dataset.tokenUrl), b.dataset.account))
+$('token').addEventListener('input', unpasted)
+$('token-form').addEventListener('submit', async (e) => {
 	e.preventDefault()
+	unpasted()
 	const token = $('token').value.trim().replace(/^Bearer\s+/i, '')
+	if (!token) return pasted(401, 'There is no token in the field.')
+	// A token has three parts with dots between them, and a key has none.
+	const done = await (token.includes('.') ? signIn(async () => token, '', (refusal) => pasted(refusal.status, refusal.message)) : withKey(token))
+	if (!done) return
 	$('token-form').reset()
-	signIn(async () => token, '')
+	$('sign-out').focus()
 })
 $('sign-out').addEventListener('click', signOut)
 
 // ---- What may I see
 
-let tilesets = []
-let current // the TileJSON on show
+let entries = [] // {kind, id, name, format, url} of each tileset and style
+let asked = 0 // how often something was chosen: what comes too late is not shown
 
 async function loadCatalog() {
-	let found
+	let tilesets = [], styles = []
 	try {
-		found = (await get(here('catalog'))).tilesets
+		const found = await get(here('catalog'))
+		tilesets = found.tilesets
+		styles = found.styles ?? []
 	} catch (e) {
-		if (e.status === 404) found = [{id: '', name: 'default'}]
-		else {
-			found = []
-			if (e.status !== 401) trouble(e.status, e.message)
-		}
+		if (e.status !== 401) trouble(e.status, e.message)
 	}
-	tilesets = found
-	const chosen = $('tileset').value
-	$('tileset').replaceChildren(...tilesets.map((t) => element('option', {value: t.id, textContent: t.name || t.id})))
-	if (tilesets.some((t) => t.id === chosen)) $('tileset').value = chosen
-	$('choice').hidden = tilesets.length < 2
-	$('grant').hidden = !tilesets.length
-	$('nothing').hidden = !!tilesets.length
+	const any = tilesets[0]?.tilejson ?? styles[0]?.style
+	if (any) knowOrigin(any)
+	const chosen = $('choice').querySelector(':checked')?.value
+	const {tileset, style} = map.address()
+	entries = [
+		...tilesets.map(({id, name, format, tilejson}) => ({kind: 'tileset', id, name: name || id, format, url: tilejson})),
+		...styles.map(({id, name, style: url}) => ({kind: 'style', id, name: name || id, format: 'style', style: url})),
+	]
+	const start = entries.find((e) => key(e) === chosen) ?? entries.find((e) => e.kind === 'style' ? e.id === style : e.id === tileset) ?? entries[0]
+	const focused = $('choice').contains(document.activeElement)
+	$('choice').replaceChildren(...entries.map((e) => {
+		const input = element('input', {type: 'radio', name: 'map', value: key(e), checked: e === start})
+		input.addEventListener('change', () => choose(e))
+		return element('label', {}, input, element('canvas', {className: `preview ${e.kind} ${map.vector(e) ? 'vector' : ''}`, width: 80, height: 80, ariaHidden: 'true'}),
+			element('span', {}, element('b', {textContent: e.name}), element('small', {textContent: e.kind === 'style' ? `style · ${e.id}` : `${e.id} · ${e.format}`})))
+	}))
+	if (focused) $('choice').querySelector(':checked')?.focus()
+	$('grant').hidden = !entries.length
+	$('nothing').hidden = !!entries.length
 	$('nothing').textContent = session ? 'Nothing: no tileset is granted.' : 'Nothing, until signed in.'
-	await choose()
+	await choose(start, !!chosen && key(start ?? {}) === chosen)
+	preview()
 }
 
-async function choose() {
-	const tileset = tilesets.find((t) => t.id === $('tileset').value)
-	current = undefined
-	if (tileset) {
+const key = ({kind, id}) => `${kind}:${id}`
+
+// choose puts an entry on the map. stay keeps the view.
+async function choose(entry, stay = false) {
+	const turn = ++asked
+	let shown = entry && {...entry}
+	if (entry?.kind === 'tileset') {
 		try {
-			current = tileset.tilejson ? await get(local(tileset.tilejson)) : {tiles: [here('tiles/').pathname + '{z}/{x}/{y}.png']}
+			shown.tilejson = await describe(entry)
 		} catch (e) {
-			trouble(e.status, e.message)
+			shown = undefined
+			if (turn === asked) trouble(e.status, e.message)
 		}
 	}
-	if (current) {
-		const {minzoom = 0, maxzoom = 30, bounds = world} = current
-		$('zooms').textContent = `${minzoom} – ${maxzoom}`
-		$('bounds').textContent = isWorld(bounds) ? 'the whole world' : bounds.map((d, i) => degrees(d, i % 2)).join(', ')
-		$('format').textContent = tileset.format || 'png'
-	}
-	draw()
+	if (turn !== asked) return
+	const {minzoom = 0, maxzoom = 30, bounds} = shown?.tilejson ?? {}
+	$('zooms').textContent = `${minzoom} – ${maxzoom}`
+	$('bounds').textContent = !bounds || map.isWorld(bounds) ? 'the whole world' : bounds.map((d, i) => map.degrees(d, i % 2)).join(', ')
+	$('format').textContent = shown?.format ?? ''
+	$('grant').classList.toggle('styled', shown?.kind === 'style')
+	forget()
+	$('terrain').checked = false
+	share(shown, !!session?.expires_at)
+	await map.show(shown, stay)
+	if (turn !== asked) return
+	$('relief').hidden = !map.isRelief()
+	if (shown?.kind !== 'style') listLayers()
+	tellCurtain(shown)
 }
 
-$('tileset').addEventListener('change', choose)
-$('beyond').addEventListener('change', () => draw())
-
-// local takes the origin off our own absolute URLs: the page may have been opened by another name of the server.
-const local = (url) => url.replace(/^https?:\/\/[^/]+/, '')
-const world = [-180, -85.0511, 180, 85.0511]
-const isWorld = ([w, s, e, n]) => e - w >= 359.9 && s < -85 && n > 85
-const degrees = (d, vertical) => `${Math.abs(Math.round(d * 100) / 100)}°${d === 0 ? '' : vertical ? (d < 0 ? 'S' : 'N') : d < 0 ? 'W' : 'E'}`
-
-// ---- The map
-
-let map, layer, frame
-
-async function start() {
-	try {
-		await loadLeaflet()
-	} catch {
-		const {leaflet, embedded} = document.body.dataset
-		document.body.dataset.map = 'missing'
-		$('curtain').replaceChildren(
-			element('b', {textContent: 'The map library cannot be loaded. '}),
-			embedded === 'true'
-				? 'This server holds Leaflet, but did not deliver it. Reload the page; if that does not help, look at the server’s log.'
-				: element('span', {}, `This build does not contain Leaflet, and ${new URL(leaflet).host} cannot be reached or sent other bytes than expected. Run `,
-					element('code', {textContent: 'npm ci --prefix proxy/viewer'}), ', build again, and reload. Signing in, and all else in the panel, works meanwhile.'))
-		return
-	}
-	document.body.dataset.map = 'ready'
-	map = L.map('map', {zoomControl: false, worldCopyJump: true, center: [28, 12], zoom: innerWidth > 1100 ? 3 : 2, maxZoom: 30})
-	map.attributionControl.setPrefix('<a href="https://leafletjs.com">Leaflet</a>')
-	map.attributionControl.setPosition('bottomleft')
-	L.control.zoom({position: 'topleft'}).addTo(map)
-	L.control.scale({position: 'bottomleft', imperial: false}).addTo(map)
+const described = new WeakMap()
+function describe(entry) {
+	if (!described.has(entry)) described.set(entry, get(local(entry.url)).catch((e) => {
+		described.delete(entry)
+		throw e
+	}))
+	return described.get(entry)
 }
 
-// loadLeaflet adds its script and style, ours or a CDN's, both held to their hashes. By hand: in the page's head, a CDN
-// that does not answer would hold up the rest.
-function loadLeaflet() {
-	const {leaflet, script, style} = document.body.dataset
-	const load = (name, properties) => new Promise((onload, onerror) =>
-		document.head.prepend(element(name, {...properties, crossOrigin: 'anonymous', onload, onerror})))
-	return Promise.race([
-		Promise.all([
-			load('link', {rel: 'stylesheet', href: leaflet + 'leaflet.css', integrity: style}),
-			load('script', {src: leaflet + 'leaflet.js', integrity: script}),
-		]),
-		new Promise((_, late) => setTimeout(late, 10_000)),
-	])
+function tellCurtain(shown) {
+	if (document.body.dataset.map !== 'ready') return
+	$('curtain').hidden = !!shown && map.drawable(shown)
+	if (shown) $('curtain').textContent = 'This tileset holds data, and no picture: there is nothing to draw.'
+	else $('curtain').textContent = session ? 'There is nothing here that this account may see.' : 'The tiles are private. Sign in to see them.'
 }
 
-// draw puts the current tileset on the map. The URL of a tile is the same whoever is signed in.
-function draw() {
-	layer?.remove()
-	frame?.remove()
-	layer = frame = undefined
-	failures = explained = 0
-	if (!map) return
-	$('curtain').hidden = !!current
-	$('curtain').textContent = session ? 'There is nothing here that this account may see.' : 'The tiles are private. Sign in to see them.'
-	if (!current) return
-	if (['mvt', 'pbf', 'mlt', 'json'].includes($('format').textContent)) {
-		return warn('Not shown here.', 'This page draws images, and this tileset holds vector tiles or data. MapLibre GL JS draws those.')
-	}
-	const {minzoom = 0, maxzoom = 18, bounds = world} = current
-	const box = L.latLngBounds([bounds[1], bounds[0]], [bounds[3], bounds[2]])
-	const everything = $('beyond').checked
-	layer = L.tileLayer(local(current.tiles[0]), {
-		attribution: current.attribution,
-		...(everything ? {} : {minZoom: minzoom, maxNativeZoom: maxzoom, maxZoom: maxzoom, bounds: isWorld(bounds) ? undefined : box}),
-	})
-	layer.on({tileloadstart: asked, tileload: settled, tileerror: settled})
-	map.setMinZoom(everything ? 0 : minzoom)
-	map.setMaxZoom(everything ? Math.max(maxzoom + 1, 5) : maxzoom)
-	if (!isWorld(bounds)) {
-		frame = L.rectangle(box, {color: '#2d6a84', weight: 1.5, dashArray: '5 5', fill: false, interactive: false}).addTo(map)
-		if (!map.getBounds().intersects(box)) map.fitBounds(box, {paddingBottomRight: [innerWidth > 736 ? 380 : 0, 0]})
-	}
-	layer.addTo(map)
-}
-
-// ---- Tiles: an image element tells a script neither status nor headers, but Resource Timing does, Server-Timing included.
-
-const outcomes = {
-	hit: 'from tilegate’s memory', browser: 'from the browser’s own cache', stale: 'from memory, refreshed behind',
-	joined: 'shared another’s fetch', miss: 'fetched from S3', served: 'served', denied: 'denied', absent: 'no such tile', failed: 'failed',
-}
-const kept = 150 // rows
-
-let counts = {}
-let times = []
-let bytes = 0
-let failures = 0 // since the map was drawn
-let explained = 0 // the status that the panel tells of
-const begun = new Map() // URL to when it was asked for
-const waiting = new Map() // URL to the row that its timing will fill
-const timings = new Map() // URL to its last timing
-
-const absolute = (src) => new URL(src, location).href
-
-function asked({tile}) {
-	begun.set(absolute(tile.src), performance.now())
-}
-
-function settled({type, tile}) {
-	const url = absolute(tile.src)
-	if (!begun.has(url)) return // the empty image that takes a dropped tile's place
-	const row = {url, ok: type === 'tileload', since: begun.get(url), line: element('tr')}
-	begun.delete(url)
-	if (!row.ok) {
-		tile.classList.add('refused')
-		tile.src = L.Util.emptyImageUrl // without the browser's sign for a broken image
-	}
-	$('tiles').prepend(row.line)
-	while ($('tiles').rows.length > kept) $('tiles').lastElementChild.remove()
-	$('scroller').hidden = false
-	const timing = timings.get(url)
-	if (timing && timing.startTime >= row.since - 5) return fill(row, timing)
-	waiting.set(url, row)
-	// No entry at all: the image came out of the page's memory.
-	setTimeout(() => waiting.get(url) === row && fill(row), 1000)
-}
-
-new PerformanceObserver((list) => {
-	for (const timing of list.getEntries()) {
-		if (timing.initiatorType !== 'img') continue
-		timings.set(timing.name, timing)
-		if (timings.size > 1000) timings.delete(timings.keys().next().value)
-		if (waiting.has(timing.name)) fill(waiting.get(timing.name), timing)
-	}
-}).observe({type: 'resource', buffered: true})
-
-function outcomeOf({ok}, timing) {
-	const status = timing?.responseStatus
-	if (status === 401 || status === 403) return 'denied'
-	if (status === 404 || status === 204) return 'absent'
-	if (!ok) return 'failed'
-	if (!timing || timing.transferSize === 0) return 'browser'
-	const cache = timing.serverTiming.find((t) => t.name === 'cache')?.description
-	return outcomes[cache] ? cache : 'served'
-}
-
-function fill(row, timing) {
-	waiting.delete(row.url)
-	const outcome = outcomeOf(row, timing)
-	const parts = new Map(outcome === 'browser' ? [] : timing?.serverTiming.map((t) => [t.name, t.duration]))
-	counts[outcome] = (counts[outcome] ?? 0) + 1
-	if (timing) times.push(timing.duration)
-	bytes += timing?.transferSize ?? 0
-	const number = (n, digits = 0) => (n === undefined ? '' : n.toFixed(digits))
-	const [, z, x, y] = row.url.match(/(\d+)\/(\d+)\/(\d+)[^/]*$/) ?? [, '?', '?', '?']
-	row.line.title = [outcomes[outcome], ...[...parts].map(([name, ms]) => `${name} ${ms} ms`)].join(' · ')
-	row.line.replaceChildren(...[
-		`${z}/${x}/${y}`,
-		element('span', {}, element('span', {className: `dot ${outcome}`}), outcome),
-		timing?.responseStatus || '',
-		outcome === 'miss' || outcome === 'joined' ? number(parts.get('origin'), 1) : '',
-		number(timing?.duration),
-		number(timing?.encodedBodySize ? timing.encodedBodySize / 1000 : undefined, 1),
-	].map((content) => element('td', {}, content)))
-	if (!row.ok) explain(row.url, timing?.responseStatus)
-	summarize()
-}
-
-// explain asks once more for a tile that failed, as a script may read the reason; once for each kind of failure.
-async function explain(url, status) {
-	failures++
-	if (status && status === explained || status === 404 || status === 204) return
-	explained = status ?? -1
-	try {
-		const answer = await fetch(url, {cache: 'no-store', headers: {Range: 'bytes=0-0'}})
-		if (answer.ok) return
-		const problem = await answer.json().catch(() => ({}))
-		trouble(answer.status, problem.detail)
-	} catch {
-		trouble(0)
+// preview draws a small picture of each set of images, once the map has what it needs.
+async function preview() {
+	await map.settled()
+	for (const [i, entry] of entries.slice(0, 24).entries()) {
+		const canvas = $('choice').querySelectorAll('canvas')[i]
+		if (entry.kind !== 'tileset' || map.vector(entry) || !map.drawable(entry)) continue
+		try {
+			const {minzoom = 0, bounds = [-180, -85, 180, 85], tiles} = await describe(entry)
+			const [x, y] = map.tileAt((bounds[0] + bounds[2]) / 2, (bounds[1] + bounds[3]) / 2, minzoom)
+			const answer = await ask(local(tiles[0].replace('{z}', minzoom).replace('{x}', x).replace('{y}', y)), {cache: 'default'})
+			const image = await createImageBitmap(await answer.blob())
+			canvas.getContext('2d').drawImage(image, 0, 0, canvas.width, canvas.height)
+			canvas.classList.add('drawn')
+		} catch {
+			// the list does without
+		}
 	}
 }
 
-let scheduled = false
-function summarize() {
-	if (scheduled) return
-	scheduled = true
-	requestAnimationFrame(() => {
-		scheduled = false
-		const seen = Object.keys(outcomes).filter((o) => counts[o])
-		const total = seen.reduce((sum, o) => sum + counts[o], 0)
-		$('bar').replaceChildren(...seen.map((o) => {
-			const part = element('i', {className: o})
-			part.style.flexGrow = counts[o]
-			return part
-		}))
-		$('bar').ariaLabel = total ? seen.map((o) => `${counts[o]} ${o}`).join(', ') : 'No tiles yet'
-		$('legend').replaceChildren(...seen.map((o) =>
-			element('li', {title: outcomes[o]}, element('span', {className: `dot ${o}`}), element('b', {textContent: counts[o]}), ` ${o}`)))
-		const median = times.toSorted((a, b) => a - b)[times.length >> 1]
-		$('summary').textContent = total
-			? `${total} tile${total === 1 ? '' : 's'}` + (median === undefined ? '' : `, half of them within ${median.toFixed(0)} ms`) + `, ${(bytes / 1000).toFixed(0)} kB over the network`
-			: 'No tiles yet.'
-	})
-}
+// ---- Layers
 
-function clearTiles() {
-	counts = {}
-	times = []
-	bytes = explained = 0
-	waiting.clear()
-	$('tiles').replaceChildren()
-	$('scroller').hidden = true
-	summarize()
+function listLayers() {
+	$('layers').hidden = !map.layers.length
+	$('layer-list').replaceChildren(...map.layers.map((layer) => {
+		const input = element('input', {type: 'checkbox', checked: true})
+		input.addEventListener('change', () => map.switchLayer(layer, input.checked))
+		const swatch = element('i')
+		if (layer.colour) swatch.style.background = layer.colour
+		return element('li', {}, element('label', {className: 'check'}, input, ...(layer.colour ? [swatch] : []), layer.name))
+	}))
 }
+map.whenLayers(listLayers)
 
-$('clear').addEventListener('click', clearTiles)
+function switchAll(on) {
+	for (const [i, input] of $('layer-list').querySelectorAll('input').entries()) {
+		input.checked = on
+		map.switchLayer(map.layers[i], on)
+	}
+}
+$('all-layers').addEventListener('click', () => switchAll(true))
+$('no-layers').addEventListener('click', () => switchAll(false))
+
+// ---- The rest of the panel
+
+function again() {
+	forget()
+	map.again()
+}
 $('reload').addEventListener('click', () => {
 	calm()
-	explained = failures = 0
-	layer?.redraw()
+	again()
 })
+$('beyond').addEventListener('change', () => {
+	forget()
+	map.repaint()
+})
+$('edges').addEventListener('change', map.redraw)
+$('terrain').addEventListener('change', () => map.setTerrain($('terrain').checked))
 $('fold').addEventListener('click', () => {
 	$('fold').ariaExpanded = String(!$('panel').classList.toggle('folded'))
-	map?.invalidateSize()
+	map.pad()
 })
+addEventListener('resize', map.pad)
 
 // ---- Begin: with a token from the address, which loses it at once; with the session that a cookie keeps; or as nobody.
 
@@ -433,8 +318,21 @@ if (given) history.replaceState(null, '', location.pathname + location.search)
 
 performance.setResourceTimingBufferSize?.(1000)
 setInterval(tick, 1000)
-start().then(draw)
+$('borrowed').hidden = document.body.dataset.embedded === 'true'
+
+// The library loads while we sign in; what is chosen first waits for it.
+const started = map.start().then(() => { document.body.dataset.map = 'ready' }, () => {
+	document.body.dataset.map = 'missing'
+	const {script, embedded} = document.body.dataset
+	$('curtain').replaceChildren(
+		element('b', {textContent: 'The map cannot be drawn. '}),
+		embedded === 'true'
+			? 'Either this server did not deliver its map library, or the browser has no WebGL 2. Reload the page; if that does not help, look at the server’s log.'
+			: element('span', {}, `This program was built without MapLibre, and ${new URL(script).host} cannot be reached or sent other bytes than expected. Run `,
+				element('code', {textContent: 'make viewer'}), ', build again, and reload. Signing in, and all else in the panel, works meanwhile.'))
+})
+map.waitFor(started)
 const remembered = document.querySelector(`[data-account="${CSS.escape(sessionStorage.getItem('account') ?? '')}"]`)
-if (given) signIn(async () => given, '')
-else if (remembered) signIn(accountToken(remembered.dataset.tokenUrl), remembered.dataset.account)
-else await look()
+const begun = given ? await signIn(async () => given, '') : remembered && await signIn(accountToken(remembered.dataset.tokenUrl), remembered.dataset.account)
+if (!begun) await look()
+await started
