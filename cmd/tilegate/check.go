@@ -81,6 +81,8 @@ func (s *service) checkOnline(ctx context.Context, out io.Writer) error {
 		}
 		t.row(r.Source, okOrFailed(r.Faults), r.Credentials, until, r.Identity, r.Object, r.Missing)
 		t.beneath(r.Faults)
+		t.notes(r.Notes)
+		t.notes(contradictions(s.config, r))
 	}
 	t.stores(s.origins.CheckStores(ctx, reports))
 	sets, err := checkKeySets(ctx, s.config)
@@ -119,6 +121,13 @@ func (t *table) row(cells ...string) { t.rows = append(t.rows, strings.Join(cell
 func (t *table) beneath(faults []string) {
 	t.failed = t.failed || len(faults) > 0
 	t.note(faults)
+}
+
+// notes adds lines that say of themselves that they are no faults.
+func (t *table) notes(lines []string) {
+	for _, line := range lines {
+		t.note([]string{"note: " + line})
+	}
 }
 
 // note adds lines that are no faults.

@@ -22,12 +22,7 @@ func TestCheckOnlineTellsEachIssuersOwnFault(t *testing.T) {
 	defer keys.Close()
 	bucket := privateBucket(t)
 	bucket.Put("tiles", "basemap/0/0/0.png", fakeaws.Object{Body: []byte("\x89PNG\r\n\x1a\n")})
-	for name, value := range map[string]string{
-		"AWS_ACCESS_KEY_ID": testKey, "AWS_SECRET_ACCESS_KEY": testSecret, "AWS_REGION": "us-east-1",
-		"AWS_EC2_METADATA_DISABLED": "true", "AWS_PROFILE": "", "AWS_SESSION_TOKEN": "",
-	} {
-		t.Setenv(name, value)
-	}
+	useTestCredentials(t)
 	issuers := ""
 	for _, name := range []string{"a", "ab", "abc"} {
 		issuers += "    - {issuer: \"" + keys.URL + "/" + name + "\", audience: [tiles], algorithms: [EdDSA], jwks_url: \"" + keys.URL + "/" + name + "/jwks.json\", allow: {tilesets: [\"*\"]}}\n"
@@ -52,5 +47,87 @@ func TestCheckOnlineTellsEachIssuersOwnFault(t *testing.T) {
 		if got := lines[i]; !strings.HasPrefix(strings.TrimPrefix(got, " "), strings.TrimPrefix(want.begins, " ")) || !strings.HasSuffix(got, want.ends) {
 			t.Errorf("line %d: got %q, want %q … %q", i, got, want.begins, want.ends)
 		}
+	}
+}
+
+// useTestCredentials sets what the default chain reads.
+func useTestCredentials(t *testing.T) {
+	t.Helper()
+	for name, value := range map[string]string{
+		"AWS_ACCESS_KEY_ID": testKey, "AWS_SECRET_ACCESS_KEY": testSecret, "AWS_REGION": "us-east-1",
+		"AWS_EC2_METADATA_DISABLED": "true", "AWS_PROFILE": "", "AWS_SESSION_TOKEN": "",
+	} {
+		t.Setenv(name, value)
+	}
+}
+
+// What check --online reads is a tile by its key and by its bytes, and what the bucket says against the configuration is noted.
+func TestCheckOnlineComparesTheBucket(t *testing.T) {
+	png := "\x89PNG\r\n\x1a\n"
+	for _, test := range []struct {
+		name    string
+		objects map[string]string
+		config  string // of the file's tilesets and bundles
+		status  int
+		want    []string
+		never   []string
+	}{
+		{
+			"another extension", map[string]string{"basemap/0/0/0.png": png}, `tilesets: {basemap: {source: "s3://tiles/basemap/{z}/{x}/{y}.jpg"}}`, 1,
+			[]string{`the bucket has "basemap/0/0/0.png", which the source does not name: correct its path or extension`}, nil,
+		},
+		{
+			"another format", map[string]string{"basemap/0/0/0.jpg": png}, `tilesets: {basemap: {source: "s3://tiles/basemap/{z}/{x}/{y}.jpg"}}`, 1,
+			[]string{"basemap/0/0/0.jpg: "}, nil,
+		},
+		{
+			"other objects come first", map[string]string{"basemap/.DS_Store": "x", "basemap/12/2148/1400.png": png}, `tilesets: {basemap: {maxzoom: 12, minzoom: 12, source: "s3://tiles/basemap/{z}/{x}/{y}.png"}}`, 0,
+			[]string{"basemap/12/2148/1400.png"}, []string{"note:"},
+		},
+		{
+			"zooms", map[string]string{"basemap/3/0/0.png": png, "basemap/5/1/1.png": png}, `tilesets: {basemap: {minzoom: 2, maxzoom: 14, source: "s3://tiles/basemap/{z}/{x}/{y}.png"}}`, 0,
+			[]string{"note: the bucket has the zooms 3 to 5, and maxzoom: 14 promises more", "note: the bucket has the zooms 3 to 5, and minzoom: 2 promises more"}, nil,
+		},
+		{
+			"hidden zooms", map[string]string{"basemap/0/0/0.png": png, "basemap/5/1/1.png": png}, `tilesets: {basemap: {minzoom: 1, maxzoom: 4, source: "s3://tiles/basemap/{z}/{x}/{y}.png"}}`, 0,
+			[]string{"and maxzoom: 4 hides those above", "and minzoom: 1 hides those below"}, nil,
+		},
+		{
+			"bounds", map[string]string{"basemap/5/1/1.png": png, "basemap/5/17/10.png": png}, `tilesets: {basemap: {minzoom: 5, maxzoom: 5, bounds: [5, 45, 15, 55], source: "s3://tiles/basemap/{z}/{x}/{y}.png"}}`, 0,
+			[]string{"note: 1 of the 2 tiles that were listed, such as 5/1/1, lie outside of bounds"}, nil,
+		},
+		{
+			"bounds elsewhere", map[string]string{"basemap/5/1/1.png": png}, `tilesets: {basemap: {minzoom: 5, maxzoom: 5, bounds: [5, 45, 15, 55], source: "s3://tiles/basemap/{z}/{x}/{y}.png"}}`, 0,
+			[]string{"note: none of the 1 tiles that were listed, such as 5/1/1, lies within bounds"}, nil,
+		},
+		{
+			"an empty bundle", map[string]string{"basemap/0/0/0.png": png}, "tilesets: {basemap: {maxzoom: 0, source: \"s3://tiles/basemap/{z}/{x}/{y}.png\"}}\nbundles: {carto: {source: s3://tiles/carto/}}", 0,
+			[]string{"note: nothing was read: there is no object under carto/"}, nil,
+		},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			bucket := privateBucket(t)
+			for key, body := range test.objects {
+				bucket.Put("tiles", key, fakeaws.Object{Body: []byte(body)})
+			}
+			useTestCredentials(t)
+			config := writeFile(t, "tilegate.yaml", "aws: {endpoint: \""+bucket.URL()+"\", sts_endpoint: \""+bucket.URL()+"\", path_style: true, role: {arn: \""+testRole+"\"}}\n"+
+				"auth: {signing_keys: [{env: TILEGATE_TEST_KEY}]}\n"+test.config+"\n")
+			t.Setenv("TILEGATE_TEST_KEY", strings.Repeat("A", 43)+"=")
+			out, errs, status := command(t, "check", "-c", config, "--online")
+			if status != test.status {
+				t.Errorf("got status %d, %s", status, errs)
+			}
+			for _, want := range test.want {
+				if !strings.Contains(out, want) {
+					t.Errorf("got %s%s, want %q", out, errs, want)
+				}
+			}
+			for _, never := range test.never {
+				if strings.Contains(out, never) {
+					t.Errorf("got %s, want no %q", out, never)
+				}
+			}
+		})
 	}
 }

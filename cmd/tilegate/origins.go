@@ -45,6 +45,7 @@ func originOptions(c *configs.Config) origin.Options {
 		o.Sources = append(o.Sources, origin.Source{
 			ID: t.ID, Store: t.Store, Region: t.Region, Bucket: t.Source.Bucket, Prefix: t.Source.Prefix(),
 			Key:    func(k tile.Key) string { return t.Source.Object(k.Z, k.X, k.Y, k.Scale) },
+			Match: t.Source.Matcher(), ZoomFolder: t.Source.ZoomFolder,
 			Canary: canary(t), MissingOn403: missingOn403[t.MissingOn403],
 			Role: originRole(t.Role),
 			Vend: t.Vend, Literals: t.Source.Literals(), Overlaps: overlaps(c, t),

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -25,6 +26,10 @@ type Report struct {
 	Object      string    // the key of an object that was read
 	Missing     string    // what S3 answers for a key that does not exist, and what follows from it; empty for files, and where nothing could be read
 	Faults      []string  // what does not work, and what to do about it
+	Notes       []string  // what is worth knowing besides
+
+	Zooms []uint8    // the zooms that the bucket has, where a listing tells
+	Tiles []tile.Key // some of its tiles, of the deepest of Zooms where they are known
 }
 
 // Check tries every source: credentials, identity, an object, a missing key. Run must be under way. The
@@ -66,12 +71,19 @@ func (s *S3) check(ctx context.Context, examine func(context.Context, string, *t
 	r.Identity = s.store.identity(ctx, creds)
 	canary := s.Key(s.Canary)
 	f := s.probe(ctx, canary, creds)
+	var none string
 	if s.isBundle() {
-		r.Object = s.findObject(ctx, creds) // none is no fault: it may hold nothing yet, or not be listed
+		// No object is no fault: the bundle may hold nothing yet, or not be listed.
+		if r.Object, none = s.findObject(ctx, creds); r.Object == "" {
+			r.Notes = append(r.Notes, "nothing was read: "+none)
+		}
 	} else if f == nil {
 		r.Object = canary
-	} else if r.Object = s.findObject(ctx, creds); r.Object == "" {
-		fail("no object could be read; " + canary + ": " + f.detail())
+	} else if r.Object, none = s.findObject(ctx, creds); r.Object == "" {
+		fail("no object could be read; " + canary + ": " + f.detail() + none)
+	}
+	if r.Object != "" && s.Match != nil {
+		r.Zooms, r.Tiles = s.survey(ctx, creds)
 	}
 	if r.Object != "" {
 		// A probe asks for one byte. This is what serving asks for.
@@ -121,20 +133,88 @@ func (st *store) identity(ctx context.Context, creds credentials) string {
 	return aws.ToString(who.Arn)
 }
 
-// findObject returns the key of an object that a listing names and that can be read. It is for tilesets
-// without the tile that Canary names.
-func (s *S3) findObject(ctx context.Context, creds credentials) string {
+// maxTried bounds the objects that Check tries to read.
+const maxTried = 10
+
+// findObject returns the key of an object that a listing names, that is a tile by its key, and that can be read. It is for
+// tilesets without the tile that Canary names, and for bundles. Without one, it says why.
+func (s *S3) findObject(ctx context.Context, creds credentials) (key, none string) {
 	if s.isFile() {
-		return "" // no other object will do
+		return "", "" // no other object will do
 	}
-	page, err := s.store.s3.ListObjectsV2(withCredentials(ctx, creds.Credentials), &s3.ListObjectsV2Input{Bucket: &s.Bucket, Prefix: &s.Prefix, MaxKeys: aws.Int32(10), RequestPayer: s.store.payer()})
-	if err != nil {
-		return ""
+	names, _, err := s.list(ctx, creds, s.Prefix, "")
+	switch {
+	case err != nil && s.isBundle():
+		return "", "its objects cannot be listed, which needs s3:ListBucket: " + classify(ctx, err).detail()
+	case err != nil:
+		return "", ""
+	case len(names) == 0 && s.isBundle():
+		return "", "there is no object under " + s.Prefix
 	}
-	for _, o := range page.Contents {
-		if name := aws.ToString(o.Key); !strings.HasSuffix(name, "/") && s.probe(ctx, name, creds) == nil {
-			return name
+	tried := 0
+	for _, name := range names {
+		if s.Match != nil {
+			if _, ok := s.Match(name); !ok {
+				continue
+			}
+		}
+		if tried++; tried > maxTried {
+			break
+		}
+		if s.probe(ctx, name, creds) == nil {
+			return name, ""
 		}
 	}
-	return ""
+	switch {
+	case tried == 0 && len(names) > 0:
+		return "", "; the bucket has " + strconv.Quote(names[0]) + ", which the source does not name: correct its path or extension"
+	case s.isBundle():
+		return "", "the objects under " + s.Prefix + " cannot be read"
+	}
+	return "", ""
+}
+
+// list returns the keys under a prefix, 1,000 at most, without those of folders; with a delimiter, the prefixes up to it.
+func (s *S3) list(ctx context.Context, creds credentials, prefix, delimiter string) (keys, prefixes []string, err error) {
+	in := &s3.ListObjectsV2Input{Bucket: &s.Bucket, Prefix: &prefix, RequestPayer: s.store.payer()}
+	if delimiter != "" {
+		in.Delimiter = &delimiter
+	}
+	page, err := s.store.s3.ListObjectsV2(withCredentials(ctx, creds.Credentials), in)
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, o := range page.Contents {
+		if name := aws.ToString(o.Key); !strings.HasSuffix(name, "/") {
+			keys = append(keys, name)
+		}
+	}
+	for _, p := range page.CommonPrefixes {
+		prefixes = append(prefixes, aws.ToString(p.Prefix))
+	}
+	return keys, prefixes, nil
+}
+
+// survey lists the zooms that the bucket has, and some tiles of the deepest. What cannot be listed is left out.
+func (s *S3) survey(ctx context.Context, creds credentials) (zooms []uint8, tiles []tile.Key) {
+	prefix := s.Prefix
+	if s.ZoomFolder != nil && s.ZoomFolder(0) != "" {
+		if _, folders, err := s.list(ctx, creds, prefix, "/"); err == nil {
+			for z := range uint8(tile.MaxZoom + 1) {
+				if folder := s.ZoomFolder(z); slices.Contains(folders, folder) {
+					zooms, prefix = append(zooms, z), folder
+				}
+			}
+		}
+	}
+	names, _, err := s.list(ctx, creds, prefix, "")
+	if err != nil {
+		return zooms, nil
+	}
+	for _, name := range names {
+		if k, ok := s.Match(name); ok {
+			tiles = append(tiles, k)
+		}
+	}
+	return zooms, tiles
 }

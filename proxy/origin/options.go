@@ -42,6 +42,10 @@ type Source struct {
 	Prefix       string                // of every key: the part before the first placeholder; the whole key of a file; a bundle's ends in /
 	Key          func(tile.Key) string // the key of a tile's object
 	Canary       tile.Key              // a tile that likely exists: one at minzoom; bundles have none
+	// Check uses these two. Both may be nil, and are for files and bundles.
+	Match      func(key string) (tile.Key, bool) // the tile of a key; false for a key that Key never returns
+	ZoomFolder func(z uint8) string              // the prefix of a zoom's keys where that is a folder, else ""
+
 	MissingOn403 MissingOn403
 	Role         Role // zero: the base credentials
 
