@@ -332,3 +332,21 @@ func TestTokenFileForThoseWithAnARN(t *testing.T) {
 		}
 	}
 }
+
+// A vector tileset without layers is noted, with where they are looked for.
+func TestVectorLayersAreNoted(t *testing.T) {
+	for source, want := range map[string]string{
+		"{source: 's3://acme/roads/{z}/{x}/{y}.mvt'}":                                          "s3://acme/roads/metadata.json",
+		"{source: 's3://acme/{z}/{x}/{y}.mvt'}":                                                "find none in TileJSON",
+		"{source: 's3://acme/roads/{z}/{x}/{y}.mvt', vector_layers: [{id: road, fields: {}}]}": "",
+		"{source: 's3://acme/roads/{z}/{x}/{y}.png'}":                                          "",
+	} {
+		var notes []string
+		for _, n := range parse(t, minimal+"  roads: "+source).Notes {
+			notes = append(notes, n.Key+": "+n.Text)
+		}
+		if got := strings.Join(notes, "; "); want == "" && got != "" || !strings.Contains(got, want) || want != "" && !strings.HasPrefix(got, "tilesets.roads.vector_layers: ") {
+			t.Errorf("%s: got %q, want %q", source, got, want)
+		}
+	}
+}

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"tilegate/internal/tile"
 	"tilegate/internal/weborigin"
 )
 
@@ -89,6 +90,13 @@ func (v *validator) notes() []Note {
 	for _, t := range v.Tilesets {
 		if store := v.Store(t.Store); store != nil && store.Endpoint == "" && strings.Contains(t.Source.Bucket, "_") {
 			add(child(child("tilesets", t.ID), "source"), "has _ in its bucket's name, which AWS never has: is the endpoint of another service missing?")
+		}
+		if f := tile.FormatNamed(t.Format); f != nil && f.Vector && t.VectorLayers == nil && !t.Source.Archive {
+			text := "is not set: maps that list layers find none in TileJSON"
+			if key := t.Source.MetadataKey(); key != "" {
+				text = "is not set: TileJSON has the layers that s3://" + t.Source.Bucket + "/" + key + " names, if there is such an object"
+			}
+			add(child(child("tilesets", t.ID), "vector_layers"), text)
 		}
 		if t.Browser == "immutable" && t.Version == "" {
 			add(child(child("tilesets", t.ID), "browser"), "browsers keep these tiles for a year; set version, and raise it when the data changes")

@@ -50,7 +50,7 @@ func (p *Proxy) tileJSON(x *exchange, r *http.Request, id, pathToken string) err
 	if bounds.CrossesAntimeridian() { // TileJSON has no such boxes
 		bounds.West, bounds.East = -180, 180
 	}
-	layers := ts.VectorLayers
+	layers := p.VectorLayers(r.Context(), ts.ID)
 	if ts.format.Vector && layers == nil {
 		layers = json.RawMessage("[]")
 	}

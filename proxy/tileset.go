@@ -37,6 +37,7 @@ type Tileset struct {
 	Name         string
 	Attribution  string
 	VectorLayers json.RawMessage  // as TileJSON has them; nil for none
+	Metadata     bool             // Origin may have a metadata.json that names the layers, at a key whose Path is that
 	Missing      string           // 404, 204 or transparent; "" is 404
 	Browser      string           // strict, balanced, immutable or a literal Cache-Control; "" is balanced
 	Freshness    tilecache.Policy // how long tiles and absences are served without asking

@@ -83,6 +83,7 @@ func (s *service) checkOnline(ctx context.Context, out io.Writer) error {
 		t.beneath(r.Faults)
 		t.notes(r.Notes)
 		t.notes(contradictions(s.config, r))
+		t.notes(s.layersFound(ctx, r))
 	}
 	t.stores(s.origins.CheckStores(ctx, reports))
 	sets, err := checkKeySets(ctx, s.config)

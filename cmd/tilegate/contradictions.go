@@ -1,13 +1,44 @@
 package main
 
 import (
+	"context"
+	"encoding/json"
 	"fmt"
 	"slices"
+	"strings"
 
 	"tilegate/configs"
 	"tilegate/internal/tile"
 	"tilegate/proxy/origin"
 )
+
+// layersFound says which vector_layers TileJSON has of a tileset that configures none.
+func (s *service) layersFound(ctx context.Context, r origin.Report) []string {
+	i := slices.IndexFunc(s.config.Tilesets, func(t configs.Tileset) bool { return t.ID == r.Source })
+	if i < 0 || len(r.Faults) > 0 {
+		return nil
+	}
+	t := s.config.Tilesets[i]
+	key := t.Source.MetadataKey()
+	if f := tile.FormatNamed(t.Format); f == nil || !f.Vector || t.VectorLayers != nil || key == "" {
+		return nil
+	}
+	var layers []struct{ ID string }
+	if err := json.Unmarshal(s.proxy.VectorLayers(ctx, t.ID), &layers); err != nil {
+		return []string{"vector_layers is not set, and " + key + " names none: TileJSON has no layers"}
+	}
+	var ids []string
+	for _, l := range layers[:min(len(layers), maxLayersShown)] {
+		ids = append(ids, l.ID)
+	}
+	if len(layers) > maxLayersShown {
+		ids = append(ids, fmt.Sprintf("%d more", len(layers)-maxLayersShown))
+	}
+	return []string{fmt.Sprintf("TileJSON has the layers of %s: %s", key, strings.Join(ids, ", "))}
+}
+
+// maxLayersShown bounds the layers that check lists.
+const maxLayersShown = 20
 
 // contradictions says where the bucket has other zooms, or tiles at other places, than the configuration says of a tileset.
 // A listing shows a part of a bucket alone, so that only what was seen is told.

@@ -44,7 +44,12 @@ func originOptions(c *configs.Config) origin.Options {
 	for _, t := range served(c) {
 		o.Sources = append(o.Sources, origin.Source{
 			ID: t.ID, Store: t.Store, Region: t.Region, Bucket: t.Source.Bucket, Prefix: t.Source.Prefix(),
-			Key:    func(k tile.Key) string { return t.Source.Object(k.Z, k.X, k.Y, k.Scale) },
+			Key: func(k tile.Key) string {
+				if k.Path != "" { // there is but one object beside the tiles
+					return t.Source.MetadataKey()
+				}
+				return t.Source.Object(k.Z, k.X, k.Y, k.Scale)
+			},
 			Match: t.Source.Matcher(), ZoomFolder: t.Source.ZoomFolder,
 			Canary: canary(t), MissingOn403: missingOn403[t.MissingOn403],
 			Role: originRole(t.Role),

@@ -157,7 +157,7 @@ func (s *service) tileset(t configs.Tileset) proxy.Tileset {
 	return proxy.Tileset{
 		ID: t.ID, Default: t.Default, Version: t.Version, Format: t.Format, Scalable: t.Source.Scalable(),
 		MinZoom: t.MinZoom, MaxZoom: t.MaxZoom, Bounds: t.Bounds,
-		Name: t.Name, Attribution: t.Attribution, VectorLayers: layers,
+		Name: t.Name, Attribution: t.Attribution, VectorLayers: layers, Metadata: layers == nil && t.Source.MetadataKey() != "",
 		Missing: t.Missing, Browser: t.Browser, Public: t.Public, Vend: t.Vend, Encoding: t.Encoding, Sparse: t.Sparse,
 		Freshness: tilecache.Policy{Fresh: t.Cache.Fresh, Stale: t.Cache.Stale, MissingFor: t.Cache.MissingFor},
 		Origin:    source,

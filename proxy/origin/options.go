@@ -35,13 +35,13 @@ type Options struct {
 
 // Source says where the bytes of one tileset or file are.
 type Source struct {
-	ID           string                // of the tileset, "file:" and the file's, or "bundle:" and the bundle's; logs, metrics and errors name the source by it
-	Store        string                // the name of its store; "" is the default one
-	Region       string                // of the bucket, where it is not the store's
-	Bucket       string                // its name, or the ARN or alias of an access point
-	Prefix       string                // of every key: the part before the first placeholder; the whole key of a file; a bundle's ends in /
-	Key          func(tile.Key) string // the key of a tile's object
-	Canary       tile.Key              // a tile that likely exists: one at minzoom; bundles have none
+	ID     string                // of the tileset, "file:" and the file's, or "bundle:" and the bundle's; logs, metrics and errors name the source by it
+	Store  string                // the name of its store; "" is the default one
+	Region string                // of the bucket, where it is not the store's
+	Bucket string                // its name, or the ARN or alias of an access point
+	Prefix string                // of every key: the part before the first placeholder; the whole key of a file; a bundle's ends in /
+	Key    func(tile.Key) string // the key of a tile's object
+	Canary tile.Key              // a tile that likely exists: one at minzoom; bundles have none
 	// Check uses these two. Both may be nil, and are for files and bundles.
 	Match      func(key string) (tile.Key, bool) // the tile of a key; false for a key that Key never returns
 	ZoomFolder func(z uint8) string              // the prefix of a zoom's keys where that is a folder, else ""
