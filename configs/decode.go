@@ -114,7 +114,7 @@ func (d *decoder) section(n *yaml.Node, key string, into reflect.Value) {
 		if slices.Contains(names, name) {
 			return true
 		}
-		d.addUnread(child(key, name), "is not a key that tilegate knows", unknownKeyHint(name, names))
+		d.unknownKey(n, key, name, names)
 		return false
 	})
 	for _, f := range fields {
@@ -123,6 +123,42 @@ func (d *decoder) section(n *yaml.Node, key string, into reflect.Value) {
 			d.bounds(child(key, f.name), f)
 		}
 	}
+}
+
+// unknownKey notes a key that is not known. The key that was meant counts as one whose value could not be read: that it is
+// missing would be the same fault again.
+func (d *decoder) unknownKey(n *yaml.Node, key, name string, names []string) {
+	path := child(key, name)
+	if over := above(n, name); over != "" && slices.Contains(names, over) {
+		d.addUnread(path, "is not a key that tilegate knows", "it belongs under "+over+": indent it")
+		d.markUnread(child(key, over))
+		return
+	}
+	d.addUnread(path, "is not a key that tilegate knows", unknownKeyHint(name, names))
+	if meant := nearest(name, names); meant != "" && !holds(n, meant) {
+		d.markUnread(child(key, meant))
+	}
+}
+
+// above returns the key before another one of a mapping where it has no value, and the other has or is one: the latter was
+// likely meant to be under it. It returns "" for others.
+func above(n *yaml.Node, name string) string {
+	for i := 2; i+1 < len(n.Content); i += 2 {
+		if n.Content[i].Value == name && isNull(n.Content[i-1]) {
+			return n.Content[i-2].Value
+		}
+	}
+	return ""
+}
+
+// holds reports whether a mapping has a key.
+func holds(n *yaml.Node, name string) bool {
+	for i := 0; i < len(n.Content); i += 2 {
+		if n.Content[i].Value == name {
+			return true
+		}
+	}
+	return false
 }
 
 // bounds checks a duration against the min and max of its field's tag.
@@ -232,6 +268,15 @@ func (d *decoder) byID(n *yaml.Node, key string, into reflect.Value) {
 	var ids []string
 	values := d.entries(n, key, func(id string) bool {
 		ids = append(ids, id)
+		return true
+	})
+	ids = slices.DeleteFunc(ids, func(id string) bool {
+		over := above(n, id)
+		if over == "" || values[id].Kind == yaml.MappingNode {
+			return false
+		}
+		d.addUnread(child(key, id), "must hold keys, each with a colon and a value", "it belongs under "+over+": indent it")
+		d.markUnread(child(key, over))
 		return true
 	})
 	into.Set(reflect.MakeSlice(into.Type(), len(ids), len(ids)))

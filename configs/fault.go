@@ -79,6 +79,11 @@ func (r *report) add(key, problem, hint string) {
 // addUnread notes a fault of a key whose value is unknown because of it.
 func (r *report) addUnread(key, problem, hint string) {
 	r.add(key, problem, hint)
+	r.markUnread(key)
+}
+
+// markUnread keeps rules from repeating a fault that has been noted elsewhere: the value of the key is unknown.
+func (r *report) markUnread(key string) {
 	r.unread[key] = true
 	for k := key; k != ""; k = parent(k) {
 		r.aroundUnread[parent(k)] = true

@@ -4,6 +4,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"tilegate/configs"
 )
 
 // TestFaults has a case for every fault: the line that ends in "# !" is the one that must be told, the
@@ -423,4 +425,48 @@ func algorithms(list string, more ...string) string {
 func hmac(algorithm, variable string) string {
 	return "auth:\n  issuers:\n  - issuer: https://id.example.com/\n    audience: [tiles]\n    algorithms: [" + algorithm + "]\n" +
 		"    key: {env: " + variable + "} # !\n" + minimalTilesets
+}
+
+// A word that is misspelled, or stands too far left, is one fault: the rules do not miss what was meant a second time.
+func TestOneTypoIsOneFault(t *testing.T) {
+	const tiles = "{source: 's3://acme/{z}/{x}/{y}.png'}"
+	for name, test := range map[string]struct{ file, key, hint string }{
+		"source":              {minimalAuth + "tilesets: {b: {souce: 's3://acme/{z}/{x}/{y}.png'}}", "tilesets.b.souce", "did you mean source?"},
+		"tilesets":            {minimalAuth + "tileset: {b: " + tiles + "}", "tileset", "did you mean tilesets?"},
+		"origin_secrets":      {minimal + "cdn: {edge_authorizes: true, origin_secret: [{env: SIGNING_KEY}], tilesets: [basemap]}", "cdn.origin_secret", "did you mean origin_secrets?"},
+		"admin_token":         {minimal + "server: {admin_listen: ':9090', admin_tokn: {env: SIGNING_KEY}}", "server.admin_tokn", "did you mean admin_token?"},
+		"not indented":        {minimalAuth + "tilesets:\nb: " + tiles, "b", "it belongs under tilesets: indent it"},
+		"indented too little": {minimalAuth + "tilesets:\n  b:\n  source: s3://acme/{z}/{x}/{y}.png", "tilesets.source", "it belongs under b: indent it"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got := faults(t, test.file)
+			if len(got) != 1 || got[0].Key != test.key || got[0].Hint != test.hint {
+				t.Errorf("got %v, want one fault of %s: %s", got, test.key, test.hint)
+			}
+		})
+	}
+	// A key beside the right one is a fault of its own, and hides no other.
+	if got := faults(t, minimalAuth+"tilesets: {b: {souce: x, source: y}}"); len(got) != 2 {
+		t.Errorf("got %v, want two faults", got)
+	}
+}
+
+// A source that cannot be one has a hint of its own.
+func TestSourceHints(t *testing.T) {
+	for text, want := range map[string]string{
+		"s3://acme/world.mbtiles":                         "pmtiles convert",
+		"world.mbtiles":                                   "pmtiles convert",
+		"s3://Acme/{z}/{x}/{y}.png":                       "lower case",
+		"s3://ac/{z}/{x}/{y}.png":                         "3 to 63 characters, and this one has 2",
+		"s3://a..b/{z}/{x}/{y}.png":                       "two dots",
+		"s3://acme-/{z}/{x}/{y}.png":                      "begins and ends with",
+		"s3://{z}/{x}/{y}.png":                            "a placeholder cannot stand for it",
+		"https://acme.s3.amazonaws.com/{z}/{x}/{y}.png":   "write s3://acme/{z}/{x}/{y}.png",
+		"https://acme.s3.eu-west-1.amazonaws.com/{q}.png": "write s3://acme/{q}.png",
+		"https://tiles.example.com/acme/{z}/{x}/{y}.png":  "is not s3://bucket/key",
+	} {
+		if _, err := configs.ParseSource(text); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: got %v, want %q", text, err, want)
+		}
+	}
 }

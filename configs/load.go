@@ -112,6 +112,8 @@ func (r *report) syntax(err error) {
 		hint = `between { } or [ ], quote a value that holds braces, brackets or commas: {source: "s3://…/{z}"}`
 	case strings.Contains(problem, "cannot start any token"):
 		hint = "indent with spaces, and quote a value that begins with @, % or `"
+	case strings.Contains(problem, "did not find expected key"):
+		hint = "indent the keys of one mapping by the same number of spaces"
 	case strings.Contains(problem, "mapping values are not allowed"):
 		hint = "check the indentation, and quote a value that holds a colon and a space"
 	}

@@ -80,8 +80,12 @@ func ParseSource(s string) (Source, error) {
 		bucket, key = found[1], found[2]
 	}
 	switch {
+	case strings.HasSuffix(s, ".mbtiles"):
+		return Source{}, errors.New("is an MBTiles file, which cannot be read out of a bucket by parts; convert it: pmtiles convert tiles.mbtiles tiles.pmtiles")
 	case !isS3:
-		return Source{}, errors.New("is not s3://bucket/key")
+		return Source{}, errors.New("is not s3://bucket/key" + bucketAddress(s))
+	case bucketFault(bucket) != "" && !accessPointARN.MatchString(location) && !strings.HasPrefix(bucket, "arn:"):
+		return Source{}, errors.New("names no valid bucket: " + bucketFault(bucket) + "; write s3://bucket/key")
 	case !bucketName.MatchString(bucket) && !accessPointARN.MatchString(location):
 		return Source{}, errors.New("names no valid bucket; write s3://bucket/key")
 	case key == "":
@@ -108,6 +112,37 @@ func ParseSource(s string) (Source, error) {
 	}
 	src.Archive = !src.tiled() && strings.HasSuffix(key, ".pmtiles")
 	return src, nil
+}
+
+// bucketFault says which rule a bucket's name breaks, "" where it is none of these.
+// https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html
+func bucketFault(name string) string {
+	switch {
+	case name == "":
+		return "there is nothing before the key"
+	case strings.ContainsAny(name, "{}"):
+		return "a placeholder cannot stand for it"
+	case name != strings.ToLower(name):
+		return "its name must be in lower case"
+	case len(name) < 3 || len(name) > 63:
+		return fmt.Sprintf("a name has 3 to 63 characters, and this one has %d", len(name))
+	case strings.Contains(name, ".."):
+		return "two dots must not follow each other"
+	case !bucketName.MatchString(name):
+		return "a name has a-z, 0-9, . and - alone, and begins and ends with a letter or digit"
+	}
+	return ""
+}
+
+// bucketHost finds the bucket in an https address of S3's.
+var bucketHost = regexp.MustCompile(`^https?://([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])\.s3[.-][a-z0-9.-]*amazonaws\.com/(.*)$`)
+
+// bucketAddress says how an https address of S3's is written here.
+func bucketAddress(s string) string {
+	if found := bucketHost.FindStringSubmatch(s); found != nil {
+		return "; write s3://" + found[1] + "/" + found[2]
+	}
+	return ""
 }
 
 // parsePlaceholder reads {x} or {x:08x}. What it does not know is left for check.

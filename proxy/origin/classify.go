@@ -2,6 +2,7 @@ package origin
 
 import (
 	"context"
+	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
@@ -176,6 +177,8 @@ func classifyAnswer(status int, h http.Header, doc errorDoc, request string, sec
 		if f.region = rightRegion(h, doc); f.region != "" {
 			m = meanings["PermanentRedirect"]
 		}
+	case f.status == http.StatusBadRequest && f.code == "":
+		m = meaning{tile.ErrBadAnswer, noRemedy, speaksTLS("aws.endpoint")}
 	default:
 		m = meaning{tile.ErrBadAnswer, noRemedy, ""}
 	}
@@ -306,6 +309,9 @@ func connectionHint(err error) string {
 	var name x509.HostnameError
 	var operation *net.OpError
 	var proxy *proxyError
+	if hint := schemeHint(err, "aws.endpoint"); hint != "" {
+		return hint
+	}
 	switch {
 	case errors.As(err, &proxy):
 		return "look at HTTPS_PROXY and NO_PROXY, and at what the proxy allows"
@@ -320,6 +326,18 @@ func connectionHint(err error) string {
 	}
 	return ""
 }
+
+// schemeHint says that an endpoint was asked by TLS and speaks none, "" where it is not so.
+func schemeHint(err error, key string) string {
+	var record tls.RecordHeaderError
+	if errors.Is(err, http.ErrSchemeMismatch) || errors.As(err, &record) {
+		return "this port speaks plain http, not https: write http:// in " + key + ", or name the port with TLS"
+	}
+	return ""
+}
+
+// speaksTLS is the hint for a 400 without a document, which is how a port with TLS answers plain http.
+func speaksTLS(key string) string { return "if this port speaks https, write https:// in " + key }
 
 // rootCause strips what the SDK wraps around a network error.
 func rootCause(err error) error {

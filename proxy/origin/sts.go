@@ -7,7 +7,9 @@ import (
 	"fmt"
 	"maps"
 	"net"
+	"net/http"
 	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -142,12 +144,24 @@ func stsFault(ctx context.Context, err error, call hints, secrets ...string) *fa
 	}
 	f.text = "STS: " + f.text
 	f.hint = cmp.Or(call[f.code], stsHints[f.code])
+	if f.code == "AccessDenied" && aboutBaseCredentials.MatchString(f.text) {
+		f.hint = "this service takes the base credentials for wrong, or lets them assume no role: look at AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY first"
+	}
+	if hint := schemeHint(err, "aws.sts_endpoint"); hint != "" {
+		f.hint = hint
+	}
+	if f.status == http.StatusBadRequest && f.code == "" {
+		f.hint = speaksTLS("aws.sts_endpoint")
+	}
 	var host *net.DNSError
 	if errors.As(err, &host) && host.IsNotFound {
 		f.hint = "look at aws.region and aws.sts_endpoint"
 	}
 	return f
 }
+
+// aboutBaseCredentials finds the messages of services that answer AccessDenied for a wrong secret key, too. MinIO has the second.
+var aboutBaseCredentials = regexp.MustCompile(`(?i)signature|generating temporary credentials not allowed|access key`)
 
 func seconds(d time.Duration) *int32 { return aws.Int32(int32(d / time.Second)) }
 
