@@ -17,9 +17,9 @@ DOCKERFILE_LINTER := dockerfile-utils@0.16.3
 help: ## list these commands
 	@sed -n 's/^\([a-z-]*\):.* ## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
 
-demo: ## a private S3, a token issuer, tilegate and a map page, in one process
+demo: ## a private S3, a token issuer, tilegate and a map page, in one process; LISTEN=127.0.0.1:8081 CORS=https://app.example.com
 	@command -v npm >/dev/null && $(MAKE) -s viewer || echo 'Without npm the map page loads MapLibre from a CDN; with npm, make viewer makes it self-contained.'
-	go run ./cmd/tilegate demo
+	go run ./cmd/tilegate demo $(if $(LISTEN),--listen $(LISTEN)) $(foreach origin,$(CORS),--cors $(origin))
 
 build: ## the program, as ./tilegate
 	go build -o tilegate ./cmd/tilegate
@@ -30,13 +30,13 @@ proxy/viewer/maplibre/LICENSE.txt: proxy/viewer/package-lock.json proxy/viewer/m
 	cd proxy/viewer && npm ci --no-audit --no-fund
 
 test: ## all tests, with the race detector
-	go test -race -timeout 25m ./...
+	go run ./internal/testreport -race -timeout 25m ./...
 
 test-norace: ## all tests without the race detector, which changes what is allocated
-	go test -timeout 15m ./...
+	go run ./internal/testreport -timeout 15m ./...
 
 test-short: ## the tests that need nothing but Go: no race detector, no external servers, no browser
-	go test -short -timeout 10m ./...
+	go run ./internal/testreport -short -timeout 10m ./...
 
 browser: viewer ## the demo's page in headless Chromium; leaves .cache/demo.png
 	cd .ci/browser && npm ci --no-audit --no-fund

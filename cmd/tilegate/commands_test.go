@@ -209,3 +209,23 @@ tilesets:
 		t.Errorf("got status %d and %q, want 0 and a note for line 4", status, errs)
 	}
 }
+
+// help is --help: of the program, or of one command.
+func TestHelp(t *testing.T) {
+	flag, _, _ := command(t, "--help")
+	for _, listed := range []string{"serve", "demo", "check", "token", "keygen", "version", "health", "help"} {
+		if !strings.Contains(flag, "\n  "+listed+" ") {
+			t.Errorf("--help does not list %s: %s", listed, flag)
+		}
+	}
+	if out, errs, status := command(t, "help"); status != 0 || out != flag {
+		t.Errorf("help: got status %d, %s%s", status, out, errs)
+	}
+	flag, _, _ = command(t, "check", "--help")
+	if out, errs, status := command(t, "help", "check"); status != 0 || out != flag || !strings.Contains(out, "--online") {
+		t.Errorf("help check: got status %d, %s%s", status, out, errs)
+	}
+	if _, _, status := command(t, "help", "nonsense"); status != 2 {
+		t.Errorf("help nonsense: got status %d, want 2", status)
+	}
+}

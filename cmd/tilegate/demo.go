@@ -24,7 +24,9 @@ import (
 )
 
 type demoCommand struct {
-	Listen string `default:"127.0.0.1:8080" placeholder:"ADDRESS" help:"Where the map page and the tiles are."`
+	Listen string   `default:"127.0.0.1:8080" placeholder:"ADDRESS" help:"Where the map page and the tiles are."`
+	Admin  string   `default:"127.0.0.1:0" placeholder:"ADDRESS" help:"Where metrics, purge and revoke are, on loopback."`
+	CORS   []string `name:"cors" placeholder:"ORIGIN" help:"Pages of this origin may use the demo, too; may be repeated."`
 }
 
 // The demo's bucket, and who may read it: tilegate's own user may do nothing but assume the role.
@@ -37,7 +39,9 @@ const (
 // demoConfig is the configuration that the demo runs with.
 var demoConfig = template.Must(template.New("demo").Parse(`server:
   listen: "{{.Listen}}"
+  admin_listen: "{{.Admin}}"
   server_timing: true
+  cors: {origins: [{{range .CORS}}{{printf "%q" .}}, {{end}}]}
 logging: {format: text, level: warn, access: false}
 aws:
   region: us-east-1
@@ -75,6 +79,12 @@ func (cmd demoCommand) Run(ctx context.Context, c *console) error {
 	if err != nil {
 		return err
 	}
+	defer l.Close() // serving closes it, too
+	admin, err := listenOn(ctx, cmd.Admin, "--admin")
+	if err != nil {
+		return err
+	}
+	defer admin.Close()
 	page := "http://" + l.Addr().String()
 
 	bucket, secret, err := demoS3()
@@ -90,7 +100,7 @@ func (cmd demoCommand) Run(ctx context.Context, c *console) error {
 
 	var text bytes.Buffer
 	err = demoConfig.Execute(&text, map[string]any{
-		"Listen": l.Addr().String(), "Bucket": bucket.URL(), "BucketName": demoBucket, "Role": demoRole,
+		"Listen": l.Addr().String(), "Admin": admin.Addr().String(), "CORS": cmd.CORS, "Bucket": bucket.URL(), "BucketName": demoBucket, "Role": demoRole,
 		"Issuer": tokens.url, "MaxZoom": worldmap.MaxZoom, "Attribution": worldmap.Attribution,
 	})
 	if err != nil {
@@ -98,7 +108,7 @@ func (cmd demoCommand) Run(ctx context.Context, c *console) error {
 	}
 	config, err := configs.Parse("demo.yaml", text.Bytes(), func(string) (string, bool) { return "", false })
 	if err != nil {
-		return fmt.Errorf("the demo's own configuration: %w", err)
+		return usageError{fmt.Errorf("the demo's configuration, which has --admin and --cors: %w", err)}
 	}
 	more := extras{
 		origins: func(o *origin.Options) {
@@ -121,15 +131,15 @@ func (cmd demoCommand) Run(ctx context.Context, c *console) error {
 		if err != nil {
 			return err
 		}
-		if err := cmd.explain(c, page, bucket.URL(), token); err != nil {
+		if err := cmd.explain(c, page, bucket.URL(), token, "http://"+admin.Addr().String()); err != nil {
 			return err
 		}
-		return s.run(ctx, listeners{public: l})
+		return s.run(ctx, listeners{public: l, admin: admin})
 	})
 }
 
 // explain prints what to do with the demo.
-func (demoCommand) explain(c *console, page, bucket, token string) error {
+func (demoCommand) explain(c *console, page, bucket, token, admin string) error {
 	_, err := fmt.Fprintf(c.out, `tilegate demo: a private bucket, an STS, a token issuer, the proxy and a map page, in this process alone.
 
   The map          %[1]s/
@@ -144,8 +154,11 @@ func (demoCommand) explain(c *console, page, bucket, token string) error {
   # the same straight at the bucket: 403
   curl -sS -w '\n%%{http_code}\n' '%[2]s/%[4]s/world/1/0/0.png'
 
+  # what the cache holds, at the admin listener; /metrics is there, too
+  curl -fsS %[5]s/admin/cache
+
 Ctrl-C ends it.
-`, page, bucket, token, demoBucket)
+`, page, bucket, token, demoBucket, admin)
 	return err
 }
 

@@ -14,10 +14,10 @@ func TestDemoCurlLinesWorkWhenPasted(t *testing.T) {
 	demo, stdout := start(t, nil, "demo", "--listen", "127.0.0.1:0")
 	text := readUntil(t, stdout, "Ctrl-C")
 	lines := regexp.MustCompile(`(?m)^  (curl .*)$`).FindAllStringSubmatch(text, -1)
-	if len(lines) != 3 {
-		t.Fatalf("the demo prints %d curl lines, want 3:\n%s", len(lines), text)
+	if len(lines) != 4 {
+		t.Fatalf("the demo prints %d curl lines, want 4:\n%s", len(lines), text)
 	}
-	for i, want := range []string{"200 image/png", "401", "403"} {
+	for i, want := range []string{"200 image/png", "401", "403", `"id":"world"`} {
 		shell := exec.CommandContext(t.Context(), "sh", "-c", lines[i][1])
 		shell.Dir = t.TempDir()
 		out, err := shell.CombinedOutput()
@@ -27,6 +27,29 @@ func TestDemoCurlLinesWorkWhenPasted(t *testing.T) {
 	}
 	if status := demo.terminate(t); status != 0 {
 		t.Errorf("exit status %d, want 0", status)
+	}
+}
+
+// A page of another origin can use the demo, if that is named, and no other.
+func TestDemoForPagesOfAnotherOrigin(t *testing.T) {
+	_, stdout := start(t, nil, "demo", "--listen", "127.0.0.1:0", "--cors", "https://app.example.com", "--cors", "http://localhost:5173")
+	page := regexp.MustCompile(`http://[0-9.:]+`).FindString(readUntil(t, stdout, "Ctrl-C"))
+	for _, origin := range []string{"https://app.example.com", "http://localhost:5173", "https://evil.example"} {
+		want := origin
+		if strings.Contains(origin, "evil") {
+			want = ""
+		}
+		if answer, _ := get(t, page+"/catalog", "Origin", origin); answer.Header.Get("Access-Control-Allow-Origin") != want {
+			t.Errorf("%s: got %q", origin, answer.Header)
+		}
+	}
+}
+
+// The demo's admin listener has no token, so that it is on loopback alone.
+func TestDemoAdminStaysOnLoopback(t *testing.T) {
+	out, errs, status := command(t, "demo", "--listen", "127.0.0.1:0", "--admin", "0.0.0.0:0")
+	if status != 2 || !strings.Contains(errs, "admin_token") {
+		t.Errorf("got status %d, %s%s", status, out, errs)
 	}
 }
 

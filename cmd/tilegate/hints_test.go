@@ -2,7 +2,6 @@ package main
 
 import (
 	"io"
-	"log"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -15,9 +14,11 @@ import (
 func TestCheckOnlineHintsByCause(t *testing.T) {
 	bucket := privateBucket(t)
 	bucket.Put("tiles", "basemap/0/0/0.png", fakeaws.Object{Body: []byte("\x89PNG\r\n\x1a\n")})
-	secure := httptest.NewUnstartedServer(http.NotFoundHandler())
-	secure.Config.ErrorLog = log.New(io.Discard, "", 0)
-	secure.StartTLS()
+	// A port with TLS answers so. A real one may close the connection before it has read the request.
+	secure := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		http.Error(w, "Client sent an HTTP request to an HTTPS server.", http.StatusBadRequest)
+	}))
 	defer secure.Close()
 	// MinIO answers so, for a wrong secret key as for a role that may not be assumed.
 	minio := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
@@ -31,8 +32,8 @@ func TestCheckOnlineHintsByCause(t *testing.T) {
 		{"a wrong secret key at MinIO", bucket.URL(), minio.URL, testSecret, "look at AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY first"},
 		{"https at a port of http", plain, bucket.URL(), testSecret, "this port speaks plain http, not https: write http:// in aws.endpoint"},
 		{"https at STS's port of http", bucket.URL(), plain, testSecret, "this port speaks plain http, not https: write http:// in aws.sts_endpoint"},
-		{"http at a port of https", strings.Replace(secure.URL, "https://", "http://", 1), bucket.URL(), testSecret, "if this port speaks https, write https:// in aws.endpoint"},
-		{"http at STS's port of https", bucket.URL(), strings.Replace(secure.URL, "https://", "http://", 1), testSecret, "if this port speaks https, write https:// in aws.sts_endpoint"},
+		{"http at a port of https", secure.URL, bucket.URL(), testSecret, "if this port speaks https, write https:// in aws.endpoint"},
+		{"http at STS's port of https", bucket.URL(), secure.URL, testSecret, "if this port speaks https, write https:// in aws.sts_endpoint"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			useTestCredentials(t)

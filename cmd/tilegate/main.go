@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"slices"
 	"syscall"
 
 	"github.com/alecthomas/kong"
@@ -47,8 +48,17 @@ type commands struct {
 	Key     keyCommand     `cmd:"" help:"Make, list and revoke API keys."`
 	Keygen  keygenCommand  `cmd:"" help:"Print a new signing key."`
 	Version versionCommand `cmd:"" help:"Print the version."`
-	Health  healthCommand  `cmd:"" hidden:"" help:"Ask a running server whether it is alive (a container's health check)."`
+	Help    helpCommand    `cmd:"" help:"Show the commands, or the flags of one."`
+	Health  healthCommand  `cmd:"" help:"Ask a running server whether it is alive (a container's health check)."`
 }
+
+// helpCommand is there to be listed: run turns it into the flag --help.
+type helpCommand struct {
+	Command []string `arg:"" optional:"" help:"The command."`
+}
+
+// Run does nothing.
+func (helpCommand) Run() error { return nil }
 
 // console is where a command prints: results to out, everything else to err.
 type console struct{ out, err io.Writer }
@@ -89,6 +99,9 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	)
 	if err != nil {
 		return fmt.Errorf("build the command line: %w", err)
+	}
+	if len(args) > 0 && args[0] == "help" {
+		args = append(slices.Clone(args[1:]), "--help")
 	}
 	command, err := parser.Parse(args)
 	if helped {

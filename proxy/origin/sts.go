@@ -150,7 +150,7 @@ func stsFault(ctx context.Context, err error, call hints, secrets ...string) *fa
 	if hint := schemeHint(err, "aws.sts_endpoint"); hint != "" {
 		f.hint = hint
 	}
-	if f.status == http.StatusBadRequest && f.code == "" {
+	if f.status == http.StatusBadRequest && (f.code == "" || f.code == "UnknownError") { // which the SDK makes of an answer without one
 		f.hint = speaksTLS("aws.sts_endpoint")
 	}
 	var host *net.DNSError
