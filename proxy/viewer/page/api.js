@@ -12,7 +12,7 @@ export const here = (route) => new URL('../' + route, import.meta.url).href
 
 let key = '' // an API key, which no session comes of: it goes with each request
 export const useKey = (text) => { key = text }
-export const headers = () => (key ? {Authorization: `Bearer ${key}`} : {})
+export const headers = () => (key ? {'X-API-Key': key} : {})
 
 let origin = '' // of the server's own absolute URLs
 export const knowOrigin = (url) => { origin = new URL(url, location).origin }

@@ -104,11 +104,13 @@ export async function show(what, stay) {
 	if (what.kind === 'tileset') {
 		const {minzoom = 0, maxzoom = 22, bounds = world} = what.tilejson
 		const finer = vector(what) || relief(what) ? 0 : 1 // tiles of 256 pixels: one zoom more than the map's
-		map.setMaxZoom(Math.min(24, Math.max(maxzoom - finer + 2, 4)))
+		map.setMaxZoom(Math.min(24, Math.max(maxzoom - finer + (vector(what) ? 6 : 2), 4)))
 		if (!isWorld(bounds)) frame = bounds
-		if (!stay && !address().position) fit(bounds, minzoom - finer)
+		if (!stay && !address().position) fit(bounds, minzoom - finer - (finer ? .49 : 0)) // images are drawn from half a zoom before
 	}
 	paint(!stay && !address().position)
+	readout()
+	remember()
 }
 
 // fit brings the box into the part of the map that the panel leaves free.
@@ -177,7 +179,10 @@ function styleOf({format, tilejson}) {
 		return {
 			version: 8,
 			sources: {tiles: {type: 'vector', ...source, ...(format === 'mlt' ? {encoding: 'mlt'} : {})}},
-			layers: [0, 1, 2].flatMap((type) => layers.map((layer) => layersOf(layer)[type])), // areas below lines below points
+			layers: [
+				...(layers.length ? [] : [{id: 'any', type: 'line', source: 'tiles', 'source-layer': '-'}]), // without a layer no tile is asked for
+				...[0, 1, 2].flatMap((type) => layers.map((layer) => layersOf(layer)[type])), // areas below lines below points
+			],
 		}
 	}
 	if (encoding) {
@@ -256,7 +261,9 @@ export function switchLayer({ids}, on) {
 
 export const isRelief = () => !!shown && relief(shown)
 export function setTerrain(on) {
-	map.setTerrain(on ? {source: 'heights', exaggeration: 1.4} : null)
+	const set = () => isRelief() && map.setTerrain(on ? {source: 'heights', exaggeration: 1.4} : null)
+	if (map.isStyleLoaded()) set()
+	else map.once('idle', set)
 	map.easeTo({pitch: on ? 60 : 0})
 }
 

@@ -134,7 +134,7 @@ function unpasted() {
 async function withKey(key) {
 	let found
 	try {
-		found = await get(here('catalog'), {headers: {Authorization: `Bearer ${key}`}})
+		found = await get(here('catalog'), {headers: {'X-API-Key': key}})
 	} catch (e) {
 		pasted(e.status, e.message)
 		return false

@@ -1,0 +1,248 @@
+// tilegate's map page in a browser, in front of a real tilegate:
+//
+//	node .ci/browser/page.js CASE SHOT
+//
+// $PAGE is where it is, $TOKEN, $OTHER and $BOXED are access tokens and $KEY an API key.
+
+import {accessible, check, prepareAxe, run, webGL, withPage} from './chromium.js'
+
+const [name, shot] = process.argv.slice(2)
+const {PAGE: address, TOKEN: token, OTHER: other, BOXED: boxed, KEY: key} = process.env
+const patience = {timeout: 30_000}
+
+const text = (page, id) => page.locator(`#${id}`).innerText()
+const drawn = (page) => page.waitForFunction(() => document.body.dataset.drawn, null, patience)
+const who = (page, name) => page.waitForFunction((n) => document.querySelector('#who').innerText.includes(n), name, patience)
+const focused = (page) => page.evaluate(() => document.activeElement.id || document.activeElement.tagName)
+
+// enter signs in by the form.
+async function enter(page, credential) {
+	await page.waitForFunction(() => document.querySelector('#who').innerText !== '…', null, patience)
+	await page.evaluate(() => { document.querySelector('#paste').open = true })
+	await page.locator('#token').fill(credential)
+	await page.locator('#token-form button').click()
+}
+
+async function choose(page, value) {
+	await page.locator(`#choice label:has([value="${value}"])`).click()
+	await page.waitForFunction((v) => location.hash.includes(v.split(':').join('=')), value, patience)
+}
+
+// tiles waits for so many tiles in the list.
+const tiles = (page, n) => page.waitForFunction((n) => document.querySelectorAll('#tiles .good').length >= n, n, patience)
+
+// picture is the size of a picture of the map's middle: of one colour, it is small.
+const picture = async (page) => (await page.screenshot({clip: {x: 80, y: 120, width: 400, height: 400}})).length
+
+const cases = {
+	// A vector set whose TileJSON names no layers is drawn by those that its tiles have.
+	async vector(page) {
+		await page.goto(address)
+		await enter(page, token)
+		await who(page, 'ada')
+		await choose(page, 'tileset:features')
+		await page.waitForFunction(() => document.querySelectorAll('#layer-list li').length === 2, null, patience)
+		check((await text(page, 'layer-list')).replaceAll('\n', ' ').includes('land places'), `both layers, got “${await text(page, 'layer-list')}”`)
+		const colours = await page.locator('#layer-list i').evaluateAll((all) => all.map((i) => getComputedStyle(i).backgroundColor))
+		check(new Set(colours).size === 2, `distinct colours, got ${colours}`)
+		await page.waitForTimeout(800) // until it is drawn
+		await page.locator('canvas.maplibregl-canvas').click({position: {x: 600, y: 300}})
+		await page.waitForSelector('.maplibregl-popup', patience)
+		const said = await page.locator('.features').innerText()
+		check(said.includes('name') && /A (square|place)/.test(said), `a feature's properties, got “${said}”`)
+		await accessible(page, 'with a popup')
+		await page.screenshot({path: `${shot}.png`})
+		await page.keyboard.press('Enter') // focus is on the popup's button
+		await page.waitForSelector('.maplibregl-popup', {state: 'detached', ...patience})
+		const before = await picture(page)
+		await page.locator('#no-layers').click()
+		await page.waitForTimeout(800)
+		check(await picture(page) < before, 'nothing to be drawn with all layers off')
+		await page.locator('#all-layers').click()
+		await page.locator('#edges').check()
+		await page.waitForTimeout(500)
+		await page.screenshot({path: `${shot}-edges.png`})
+	},
+
+	async style(page) {
+		await page.goto(address)
+		await enter(page, token)
+		await who(page, 'ada')
+		await choose(page, 'style:cartography/plain')
+		await page.waitForFunction(() => document.querySelectorAll('#layer-list li').length === 2, null, patience)
+		await tiles(page, 1)
+		await page.waitForTimeout(800)
+		await accessible(page, 'with a style')
+		await page.screenshot({path: `${shot}.png`})
+	},
+
+	async terrain(page) {
+		await page.goto(address)
+		await enter(page, token)
+		await who(page, 'ada')
+		await choose(page, 'tileset:heights')
+		await page.locator('#terrain').check()
+		await tiles(page, 4)
+		await page.waitForTimeout(1500)
+		await page.screenshot({path: `${shot}.png`})
+	},
+
+	// A token that is refused is told beside its field, keeps its text, and leaves the session that there is.
+	async refused(page) {
+		await page.goto(address)
+		await enter(page, 'not.a.token')
+		await page.waitForSelector('#token-error:visible', patience)
+		check(await page.locator('#token').inputValue() === 'not.a.token', 'the text to stay')
+		check(await focused(page) === 'token', `focus on the field, got ${await focused(page)}`)
+		check(await page.locator('#token').getAttribute('aria-describedby') === 'token-error', 'the field to be described by its error')
+		check(await page.locator('#trouble').isHidden(), 'no trouble elsewhere')
+		await accessible(page, 'with a refused token')
+		await page.screenshot({path: `${shot}.png`})
+		await page.locator('#token').fill(token)
+		await page.locator('#token-form button').click()
+		await who(page, 'ada')
+		check(await page.locator('#token').inputValue() === '', 'an accepted token to leave the field')
+		await enter(page, 'not.a.token')
+		await page.waitForSelector('#token-error:visible', patience)
+		check((await text(page, 'who')).includes('ada'), 'the session to go on')
+		check(await page.evaluate(() => fetch('session').then((r) => r.status)) === 200, 'the cookie to be as good as before')
+		await enter(page, 'tgk_none_NOSUCHKEY')
+		await page.waitForFunction(() => document.querySelector('#token').value === 'tgk_none_NOSUCHKEY' && !document.querySelector('#token-error').hidden, null, patience)
+		check((await text(page, 'who')).includes('ada'), 'the session to go on after a refused key')
+		await enter(page, other)
+		await who(page, 'bo')
+	},
+
+	// Every control by keyboard, and focus is somewhere sensible after signing in and out.
+	async keyboard(page) {
+		await page.goto(address)
+		await page.waitForFunction(() => document.querySelector('#who').innerText !== '…', null, patience)
+		for (let i = 0; i < 40 && await focused(page) !== 'token'; i++) await page.keyboard.press('Tab')
+		check(await focused(page) === 'token', `to reach the field, got ${await focused(page)}`)
+		await page.keyboard.insertText(token)
+		await page.keyboard.press('Tab')
+		await page.keyboard.press('Enter')
+		await who(page, 'ada')
+		await page.waitForFunction(() => document.activeElement.id === 'sign-out', null, patience)
+		await tiles(page, 1)
+		const reached = new Set()
+		for (let i = 0; i < 60; i++) {
+			reached.add(await page.evaluate(() => document.activeElement.id || document.activeElement.value || document.activeElement.className || document.activeElement.tagName))
+			await page.keyboard.press('Tab')
+		}
+		for (const id of ['sign-out', 'tileset:colours', 'beyond', 'edges', 'reload', 'clear', 'scroller', 'fold', 'maplibregl-ctrl-zoom-in', 'maplibregl-canvas'])
+			check(reached.has(id), `to reach ${id}, got ${[...reached]}`)
+		await page.locator('#choice input').first().focus()
+		await page.keyboard.press('ArrowDown')
+		await page.waitForFunction(() => location.hash.includes('tileset=features'), null, patience)
+		await page.waitForFunction(() => document.querySelectorAll('#layer-list li').length === 2, null, patience)
+		await page.waitForTimeout(800)
+		await page.locator('canvas.maplibregl-canvas').focus()
+		await page.keyboard.press('Enter')
+		await page.waitForSelector('.maplibregl-popup', patience)
+		await page.keyboard.press('Enter')
+		check(await focused(page) !== 'BODY', `focus to come back from the popup, got ${await focused(page)}`)
+		await page.locator('#sign-out').focus()
+		await page.keyboard.press('Enter')
+		await who(page, 'not signed in')
+		await page.waitForFunction(() => document.activeElement.id === 'token', null, patience)
+	},
+
+	// The address says what is shown and where, and a visit with it begins there.
+	async address(page) {
+		await page.goto(`${address}#map=3.5/47.1/8.2&tileset=features`)
+		await enter(page, token)
+		await who(page, 'ada')
+		await drawn(page)
+		check(await page.locator('[value="tileset:features"]').isChecked(), 'the tileset of the address')
+		await page.locator('.maplibregl-ctrl-zoom-in').click()
+		await page.waitForFunction(() => /#map=4\.5\/47\.1\d*\/8\.2\d*&tileset=features$/.test(location.hash), null, patience)
+		check(!/ey|tgk/.test(await page.evaluate(() => location.href)), 'no credential in the address')
+	},
+
+	// What is copied works as it is.
+	async use(page) {
+		await page.context().grantPermissions(['clipboard-read', 'clipboard-write'])
+		await page.goto(address)
+		await enter(page, token)
+		await who(page, 'ada')
+		await choose(page, 'tileset:features')
+		await page.locator('#use summary').click()
+		const copy = async (client, withToken) => {
+			await page.locator('#client').selectOption(client)
+			await page.locator('#with-token').setChecked(withToken)
+			await page.locator('#copy').click()
+			await page.waitForFunction(() => document.querySelector('#copied').textContent.startsWith('Copied.'), null, patience)
+			return page.evaluate(() => navigator.clipboard.readText())
+		}
+		const origin = new URL(address).origin
+		for (const client of ['tilejson', 'qgis', 'curl']) {
+			const [url] = (await copy(client, true)).match(/https?:[^'"\s]+/)
+			check(url.startsWith(`${origin}/t/`), `${client}: a token in its path, got ${url}`)
+			const answer = await fetch(url.replace('{z}', 0).replace('{x}', 0).replace('{y}', 0))
+			check(answer.status === 200, `${client}: 200 without signing in, got ${answer.status}`)
+		}
+		check(!(await copy('maplibre', false)).includes('/t/'), 'no token where none is wanted')
+		check((await copy('maplibre', false)).includes('tilegate.js'), 'signing in where no token is')
+		check((await copy('openlayers', true)).includes('ol.source.VectorTile'), 'vector tiles for OpenLayers')
+		check(await page.locator('#client option[value=leaflet]').count() === 0, 'no vector tiles for Leaflet')
+		await accessible(page, 'with something to copy')
+		await page.screenshot({path: `${shot}.png`})
+		await choose(page, 'style:cartography/plain')
+		const style = await copy('tilejson', true)
+		const answer = await fetch(style)
+		check(answer.status === 200 && (await answer.json()).sources.f.url.includes('/t/'), `a style with the token in it from ${style}, got ${answer.status}`)
+	},
+
+	// An API key makes no session: the page sends it along.
+	async apikey(page) {
+		const urls = []
+		page.on('request', (r) => urls.push(r.url()))
+		await page.goto(address)
+		await enter(page, key)
+		await who(page, 'API key')
+		await tiles(page, 1)
+		check(!urls.some((u) => u.includes(key)), 'the key in no address')
+		check((await page.context().cookies()).length === 0, 'no cookie')
+		await page.locator('#sign-out').click()
+		await who(page, 'not signed in')
+		await page.waitForFunction(() => document.querySelector('#grant').hidden, null, patience)
+	},
+
+	// In each size the granted box is beside the panel, and axe finds nothing, in the light and in the dark.
+	async sizes(page) {
+		await page.goto(address)
+		await enter(page, boxed)
+		await who(page, 'eve')
+		for (const [width, height] of [[1400, 900], [820, 1180], [844, 390], [390, 844]]) {
+			for (const colorScheme of ['light', 'dark']) {
+				await page.emulateMedia({colorScheme})
+				await page.setViewportSize({width, height})
+				await page.goto(address.replace(/\/$/, '/?') + width + colorScheme)
+				await drawn(page)
+				const {box, panel} = await page.evaluate(async () => {
+					const {box} = await import(new URL('viewer/map.js', location.origin + location.pathname))
+					const {left, top, right, bottom} = document.querySelector('#panel').getBoundingClientRect()
+					return {box: box(), panel: {left, top, right, bottom}}
+				})
+				const at = `${width}×${height} ${colorScheme}: box ${JSON.stringify(box)}, panel ${JSON.stringify(panel)}`
+				check(box.left >= 0 && box.top >= 0 && box.right <= width && box.bottom <= height, `the box on the screen, got ${at}`)
+				check(box.right <= panel.left || box.bottom <= panel.top, `the box beside the panel, got ${at}`)
+				await accessible(page, `${width}×${height} ${colorScheme}`)
+				await page.screenshot({path: `${shot}-${width}-${colorScheme}.png`})
+			}
+		}
+	},
+}
+
+run(() => withPage({viewport: {width: 1400, height: 900}, args: webGL}, async (page, complaints) => {
+	page.setDefaultTimeout(patience.timeout)
+	await prepareAxe(page)
+	try {
+		await cases[name](page)
+	} catch (e) {
+		await page.screenshot({path: `${shot}-failed.png`}).catch(() => {})
+		throw Error(`${e.message.split('\n')[0]}; the browser says: ${complaints.join(' | ')}`)
+	}
+	check(complaints.length === 0, `no complaint of the browser's, got ${complaints[0]}`)
+}))

@@ -1,0 +1,129 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"image"
+	"image/color"
+	"image/png"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"google.golang.org/protobuf/encoding/protowire"
+
+	"tilegate/internal/fakeaws"
+	"tilegate/internal/testenv"
+)
+
+// The map page in a browser: images, vector tiles, elevations and a style; signing in and out; by keyboard; in each size.
+// What is expected of each case is in .ci/browser/page.js.
+func TestMapPageInARealBrowser(t *testing.T) {
+	chromium := testenv.Chromium(t)
+	node := testenv.Node(t)
+	for _, module := range []string{"playwright-core", "axe-core"} {
+		if _, err := os.Stat(filepath.Join(browserDir, "node_modules", module)); err != nil {
+			missing(t, module+" is missing; install it: make browser")
+		}
+	}
+	if embedded, err := filepath.Glob("../../proxy/viewer/maplibre/maplibre-map-*.js"); err != nil || len(embedded) == 0 {
+		missing(t, "MapLibre is not embedded: make viewer")
+	}
+	bucket := privateBucket(t)
+	fillWithColours(t, bucket)
+	fillWithFeatures(t, bucket)
+	key, _, _ := command(t, "keygen")
+	keys := filepath.Join(t.TempDir(), "keys.jsonl")
+	config := writeFile(t, "tilegate.yaml", fmt.Sprintf(`server: {listen: "127.0.0.1:0", admin_listen: ""}
+aws: {endpoint: %[1]q, sts_endpoint: %[1]q, path_style: true, role: {arn: %[2]q}}
+auth: {signing_keys: [{file: %[3]q}], api_keys: {file: %[4]q}}
+tilesets:
+  colours: {source: "s3://tiles/world/{z}/{x}/{y}.png", minzoom: 4, maxzoom: 4, name: Colours}
+  features: {source: "s3://tiles/features/{z}/{x}/{y}.mvt", maxzoom: 2, name: Features}
+  heights: {source: "s3://tiles/heights/{z}/{x}/{y}.png", maxzoom: 1, encoding: terrarium, name: Heights}
+bundles:
+  cartography: {source: "s3://tiles/styles/", with: [features], spatial: false, styles: {plain: style.json}}
+`, bucket.URL(), testRole, writeFile(t, "tilegate.key", key), keys))
+	apiKey, stderr, status := command(t, "key", "create", "-c", config, "--name", "browser", "--tilesets", "features")
+	if status != 0 {
+		t.Fatal(stderr)
+	}
+	server, _ := start(t, baseCredentials(testKey, testSecret), "serve", "-c", config)
+	mint := func(args ...string) string { return strings.TrimSpace(mintToken(t, config, args...)) }
+	environment := append(os.Environ(), "CHROMIUM="+chromium, "PAGE="+server.url+"/", "KEY="+strings.TrimSpace(apiKey),
+		"TOKEN="+mint("--tilesets", "*", "--subject", "ada"), "OTHER="+mint("--tilesets", "features", "--subject", "bo"),
+		"BOXED="+mint("--tilesets", "colours", "--bbox", "-11,35,30,60", "--subject", "eve"))
+	shots := t.TempDir()
+	if dir := os.Getenv("SCREENSHOTS"); dir != "" {
+		shots = dir
+	}
+	for _, name := range []string{"vector", "style", "terrain", "refused", "keyboard", "address", "use", "apikey", "sizes"} {
+		t.Run(name, func(t *testing.T) {
+			ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+			defer cancel()
+			cmd := exec.CommandContext(ctx, node, "page.js", name, filepath.Join(shots, "page-"+name))
+			cmd.Dir, cmd.Env = browserDir, environment
+			if out, err := cmd.CombinedOutput(); err != nil {
+				t.Errorf("%v: %s", err, out)
+			}
+		})
+	}
+}
+
+// fillWithFeatures puts vector tiles, elevations and a style into the bucket.
+func fillWithFeatures(t *testing.T, bucket *fakeaws.Server) {
+	t.Helper()
+	square := feature(3, []uint32{9, zigzag(400), zigzag(400), 26, zigzag(3200), 0, 0, zigzag(3200), zigzag(-3200), 0, 15})
+	point := feature(1, []uint32{9, zigzag(2048), zigzag(2048)})
+	vector := append(layer("land", square, "A square"), layer("places", point, "A place")...)
+	heights := image.NewRGBA(image.Rect(0, 0, 256, 256))
+	for x := range 256 {
+		for y := range 256 {
+			heights.Set(x, y, color.RGBA{R: 128, G: uint8(x * y / 1024), A: 255})
+		}
+	}
+	var relief bytes.Buffer
+	if err := png.Encode(&relief, heights); err != nil {
+		t.Fatal(err)
+	}
+	for z := range 3 {
+		for x := range 1 << z {
+			for y := range 1 << z {
+				bucket.Put("tiles", fmt.Sprintf("features/%d/%d/%d.mvt", z, x, y), fakeaws.Object{Body: vector})
+				bucket.Put("tiles", fmt.Sprintf("heights/%d/%d/%d.png", z, x, y), fakeaws.Object{Body: relief.Bytes()})
+			}
+		}
+	}
+	bucket.Put("tiles", "styles/style.json", fakeaws.Object{Body: []byte(`{"version": 8, "center": [10, 20], "zoom": 1,
+"sources": {"f": {"type": "vector", "url": "tilegate://tilesets/features"}},
+"layers": [{"id": "ground", "type": "background", "paint": {"background-color": "#345"}}, {"id": "land", "type": "fill", "source": "f", "source-layer": "land", "paint": {"fill-color": "#cb8"}}]}`)})
+}
+
+func zigzag(n int32) uint32 { return uint32(n<<1) ^ uint32(n>>31) }
+
+// feature is a feature of a vector tile, with the first key's first value as its property.
+func feature(kind uint64, geometry []uint32) (f []byte) {
+	var packed []byte
+	for _, command := range geometry {
+		packed = protowire.AppendVarint(packed, uint64(command))
+	}
+	f = protowire.AppendBytes(protowire.AppendTag(f, 2, protowire.BytesType), []byte{0, 0})
+	f = protowire.AppendVarint(protowire.AppendTag(f, 3, protowire.VarintType), kind)
+	return protowire.AppendBytes(protowire.AppendTag(f, 4, protowire.BytesType), packed)
+}
+
+// layer is a vector tile of one layer with one feature (Mapbox Vector Tile 2.1).
+func layer(name string, feature []byte, value string) []byte {
+	var l []byte
+	l = protowire.AppendVarint(protowire.AppendTag(l, 15, protowire.VarintType), 2)
+	l = protowire.AppendString(protowire.AppendTag(l, 1, protowire.BytesType), name)
+	l = protowire.AppendBytes(protowire.AppendTag(l, 2, protowire.BytesType), feature)
+	l = protowire.AppendString(protowire.AppendTag(l, 3, protowire.BytesType), "name")
+	text := protowire.AppendString(protowire.AppendTag(nil, 1, protowire.BytesType), value)
+	l = protowire.AppendBytes(protowire.AppendTag(l, 4, protowire.BytesType), text)
+	return protowire.AppendBytes(protowire.AppendTag(nil, 3, protowire.BytesType), l)
+}
