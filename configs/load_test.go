@@ -350,3 +350,23 @@ func TestVectorLayersAreNoted(t *testing.T) {
 		}
 	}
 }
+
+// A bundle that lies among a tileset's objects, or holds them, is noted, with what follows.
+func TestBundlesAmongTilesAreNoted(t *testing.T) {
+	for prefix, want := range map[string]string{
+		"s3://acme/tiles/":        "holds objects of tilesets.b",
+		"s3://acme/tiles/7/":      "holds objects of tilesets.b",
+		"s3://acme/styles/":       "",
+		"s3://another/tiles/":     "",
+		"s3://acme/tiles-styles/": "",
+	} {
+		var notes []string
+		for _, n := range parse(t, minimalAuth+"tilesets: {b: {source: 's3://acme/tiles/{z}/{x}/{y}.png'}}\nbundles: {c: {source: '"+prefix+"'}}").Notes {
+			notes = append(notes, n.Key+": "+n.Text)
+		}
+		got := strings.Join(notes, "; ")
+		if want == "" && got != "" || want != "" && !strings.HasPrefix(got, "bundles.c.source: "+want) {
+			t.Errorf("%s: got %q, want %q", prefix, got, want)
+		}
+	}
+}

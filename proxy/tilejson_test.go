@@ -343,3 +343,21 @@ func TestQueryTokenIsCarriedOn(t *testing.T) {
 		t.Error("a credential is in the log")
 	}
 }
+
+// encoding and sparse stand in TileJSON as clients read them, and only where they say something.
+func TestTileJSONEncodingAndSparse(t *testing.T) {
+	w := start(t, func(s *setup) {
+		s.tileset("basemap").Encoding, s.tileset("basemap").Sparse = "terrarium", true
+		s.tileset("roads").Format = "mlt"
+	})
+	for id, want := range map[string]string{
+		"basemap": `"encoding":"terrarium","sparse":true`,
+		"roads":   `"encoding":"mlt"`,
+		"secret":  "",
+	} {
+		got := w.get("/tiles/"+id+".json", w.bearer()...)
+		if got.status != 200 || want != "" && !strings.Contains(got.body, want) || strings.Contains(got.body, "encoding") != strings.Contains(want, "encoding") || strings.Contains(got.body, "sparse") != strings.Contains(want, "sparse") {
+			t.Errorf("%s: got %d %s, want %s", id, got.status, got.body, want)
+		}
+	}
+}

@@ -102,3 +102,16 @@ func Slots(c *Cache) (n int) {
 	}
 	return n
 }
+
+// FailedPaths returns the paths that remembered failures hold.
+func (c *Cache) FailedPaths() (paths []string) {
+	for i := range c.shards {
+		s := &c.shards[i]
+		s.mu.Lock()
+		for _, key := range s.failures.Keys() {
+			paths = append(paths, key.Path)
+		}
+		s.mu.Unlock()
+	}
+	return paths
+}

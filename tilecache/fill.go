@@ -3,6 +3,7 @@ package tilecache
 import (
 	"context"
 	"errors"
+	"hash/maphash"
 	"io"
 	"time"
 
@@ -58,6 +59,21 @@ type fill struct {
 type failure struct {
 	err error
 	at  int64
+}
+
+// failureKey names what failed. The path of a bundle's object may have a kibibyte, which is not set aside for each failure:
+// its hash stands for it.
+type failureKey struct {
+	tile.Key // without its path
+	path     uint64
+}
+
+func (s *shard) failureKey(key tile.Key) failureKey {
+	k := failureKey{Key: key}
+	if key.Path != "" {
+		k.Path, k.path = "", maphash.String(s.cache.seed, key.Path)
+	}
+	return k
 }
 
 // begin registers and starts the one fill of key. The shard is locked.
@@ -327,7 +343,7 @@ func (s *shard) noteFailure(f *fill, err error) {
 	case f.background:
 		s.postponeRefresh(f.old, err)
 	case !errors.Is(err, tile.ErrChanged) && !errors.Is(err, ErrOverloaded):
-		s.failures.Add(f.key, failure{err: err, at: s.cache.now()})
+		s.failures.Add(s.failureKey(f.key), failure{err: err, at: s.cache.now()})
 	}
 	s.counts.Failed++
 }

@@ -102,7 +102,7 @@ func (c *Cache) Get(ctx context.Context, key tile.Key, p Policy, fetch tile.Fetc
 			s.mu.Unlock()
 			return Tile{}, st, context.Cause(ctx) // not worth a fetch that nobody would wait for
 		}
-		if failed, ok := s.failures.Get(key); ok && now-failed.at < int64(failurePause) {
+		if failed, ok := s.failures.Get(s.failureKey(key)); ok && now-failed.at < int64(failurePause) {
 			s.counts.Joined++
 			s.mu.Unlock()
 			return Tile{}, st, failed.err

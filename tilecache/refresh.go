@@ -2,6 +2,7 @@ package tilecache
 
 import (
 	"math/rand/v2"
+	"strings"
 	"time"
 
 	"tilegate/internal/tile"
@@ -57,7 +58,11 @@ func (s *shard) postponeRefresh(e *entry, err error) {
 	// Nobody waits for a refresh, so its error goes to the log; but an origin that fails does so
 	// for thousands of tiles.
 	if last := c.lastWarned.Load(); (last == 0 || now-last >= warnEvery) && c.lastWarned.CompareAndSwap(last, now) {
-		c.opts.Logger.Warn("stale tiles are served because refreshing them fails",
-			"tileset", e.key.Tileset, "z", e.key.Z, "x", e.key.X, "y", e.key.Y, "error", err)
+		where := []any{"tileset", e.key.Tileset, "z", e.key.Z, "x", e.key.X, "y", e.key.Y, "error", err}
+		if e.key.Path != "" { // an object of a bundle, or what is made of one
+			path, _, _ := strings.Cut(e.key.Path, "\x00")
+			where = []any{"tileset", e.key.Tileset, "path", path, "error", err}
+		}
+		c.opts.Logger.Warn("stale tiles are served because refreshing them fails", where...)
 	}
 }

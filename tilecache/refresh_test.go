@@ -1,7 +1,11 @@
 package tilecache_test
 
 import (
+	"bytes"
 	"context"
+	"errors"
+	"log/slog"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -279,5 +283,56 @@ func TestRefreshesAtOnceAreBounded(t *testing.T) {
 		look(t, c, keyOf(tiles-1), hourly, o.fetch)
 		synctest.Wait()
 		check(t, "refreshes after", o.calls()-tiles, 65)
+	})
+}
+
+// The warning of a stale object of a bundle says which object it is, and not the zoom of a tile that it is not.
+func TestStaleObjectIsNamedByItsPath(t *testing.T) {
+	for _, test := range []struct {
+		key  tile.Key
+		want string
+	}{
+		{tile.Key{Tileset: "roads", Path: "fonts/Noto Sans/0-255.pbf"}, `tileset=roads path="fonts/Noto Sans/0-255.pbf" error=`},
+		{tile.Key{Tileset: "roads", Path: "style.json\x00facts"}, `tileset=roads path=style.json error=`},
+		{keyOf(1), "z="},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			var log bytes.Buffer
+			v := &versions{body: pattern(10), etag: `"a"`}
+			o := newOrigin(t, v.answer)
+			c := newCache(t, tilecache.Options{Logger: slog.New(slog.NewTextHandler(&log, nil))})
+			look(t, c, test.key, hourly, o.fetch)
+			v.err = tile.ErrUnreachable
+			advance(time.Hour + time.Second)
+			look(t, c, test.key, hourly, o.fetch)
+			synctest.Wait()
+			if got := log.String(); !strings.Contains(got, test.want) || strings.Contains(got, "path=") != (test.key.Path != "") {
+				t.Errorf("%+v: got %s, want %s", test.key, got, test.want)
+			}
+		})
+	}
+}
+
+// A failure of one object of a bundle pauses that object alone, and remembers no path, which may have a kibibyte.
+func TestFailuresRememberNoPaths(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o := newOrigin(t, func(context.Context, int, tile.Condition) (*tile.Object, error) { return nil, tile.ErrUnreachable })
+		c := newCache(t, tilecache.Options{})
+		long := strings.Repeat("x", 1<<10)
+		for i, path := range []string{long + "a", long + "b", long + "a", long + "b"} {
+			if _, _, err := c.Get(t.Context(), tile.Key{Tileset: "roads", Path: path}, hourly, o.fetch); !errors.Is(err, tile.ErrUnreachable) {
+				t.Errorf("%d: got %v", i, err)
+			}
+		}
+		check(t, "fetches", o.calls(), 2)
+		for _, path := range c.FailedPaths() {
+			if path != "" {
+				t.Errorf("a failure keeps a path of %d bytes", len(path))
+			}
+		}
+		if _, err := c.Purge(t.Context(), "roads"); err != nil {
+			t.Fatal(err)
+		}
+		check(t, "failures after a purge", len(c.FailedPaths()), 0)
 	})
 }

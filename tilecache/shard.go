@@ -36,7 +36,7 @@ type shard struct {
 	filling  int64             // bytes of fills under way, which count as the youngest in the ranking's window
 	retired  map[uint64]*entry // evicted, but somebody still reads them: worth finding again
 	absent   *simplelru.LRU[uint64, absence]
-	failures *simplelru.LRU[tile.Key, failure]
+	failures *simplelru.LRU[failureKey, failure]
 	fills    map[tile.Key]*fill
 	lastID   uint64 // of readers
 	closed   bool
@@ -69,7 +69,7 @@ func (s *shard) init(c *Cache, memory int64) {
 		c.room.evictable.Add(-cost)
 		c.room.release(cost)
 	})
-	s.failures = newLRU[tile.Key, failure](failuresKept, nil)
+	s.failures = newLRU[failureKey, failure](failuresKept, nil)
 	s.retired = make(map[uint64]*entry)
 	s.fills = make(map[tile.Key]*fill)
 }

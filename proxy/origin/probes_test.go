@@ -191,3 +191,34 @@ func TestAccessDeniedAsksForNewCredentialsOnceAMinute(t *testing.T) {
 		}
 	}, missingOn403(origin.Never))
 }
+
+// A bundle has no tile that should be there. Until an object of it has been read, a 403 proves nothing and stays a failure;
+// afterwards it means that the object is missing.
+func TestMissingObjectOfABundleNeedsOneThatWasRead(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		w.waitReady(t)
+		bundle := w.origin.Source("bundle:carto")
+		fetch := func(path string) error {
+			o, err := bundle.Fetch(t.Context(), tile.Key{Tileset: "bundle:carto", Path: path}, tile.Condition{})
+			if err == nil {
+				_ = o.Body.Close()
+			}
+			return err
+		}
+		if err := fetch("nothing.json"); !errors.Is(err, tile.ErrDenied) || !strings.Contains(err.Error(), "no object of this bundle has been read yet") {
+			t.Errorf("before a first read: got %v", err)
+		}
+		w.Put("tiles", "base/style.json", fakeaws.Object{Body: content(2)})
+		if err := fetch("style.json"); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(2 * time.Second) // of the bubble's time: what the probes found holds for a second
+		if err := fetch("nothing.json"); !errors.Is(err, tile.ErrMissing) {
+			t.Errorf("after a first read: got %v", err)
+		}
+	}, withoutList, func(_ *fakeaws.Role, o *origin.Options) {
+		o.Sources = append(o.Sources, origin.Source{
+			ID: "bundle:carto", Bucket: "tiles", Prefix: "base/", Key: func(k tile.Key) string { return "base/" + k.Path }, Role: o.Sources[0].Role,
+		})
+	})
+}

@@ -171,6 +171,8 @@ func TestVendRefuses(t *testing.T) {
 		}{
 			"a tileset that doesn't vend": {[]string{"base", "private"}, time.Hour, origin.ErrCannotVend, `"private"`},
 			"an unknown tileset":          {[]string{"nowhere"}, time.Hour, origin.ErrCannotVend, `"nowhere"`},
+			"a bundle":                    {[]string{"bundle:carto"}, time.Hour, origin.ErrCannotVend, `"bundle:carto"`},
+			"a tileset in a bundle":       {[]string{"roads", "within"}, time.Hour, origin.ErrCannotVend, "bundle:carto"},
 			"nothing":                     {nil, time.Hour, origin.ErrCannotVend, "nothing"},
 			"a life under STS's least":    {[]string{"base"}, 14 * time.Minute, origin.ErrCannotVend, "15m0s"},
 			"two roles":                   {[]string{"base", "elsewhere"}, time.Hour, origin.ErrCannotVend, "different roles"},
@@ -183,7 +185,14 @@ func TestVendRefuses(t *testing.T) {
 		if _, err := w.origin.Vend(t.Context(), "ada", []string{"base"}, time.Hour); !errors.Is(err, tile.ErrNoCredentials) {
 			t.Errorf("STS refuses: got %v", err)
 		}
-	}, vending)
+	}, vending, func(_ *fakeaws.Role, o *origin.Options) {
+		within := o.Sources[1]
+		within.ID, within.Prefix, within.Literals, within.Key = "within", "carto/tiles/", literalsOf("carto/tiles/"), keyOf("carto/tiles/")
+		within.Overlaps = []string{"bundle:carto"}
+		o.Sources = append(o.Sources, within, origin.Source{
+			ID: "bundle:carto", Bucket: "tiles", Prefix: "carto/", Key: func(k tile.Key) string { return "carto/" + k.Path }, Role: within.Role,
+		})
+	})
 }
 
 // How STS packs a policy cannot be computed here, and another call does not make it fit.
