@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"bytes"
+	"compress/gzip"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -12,6 +13,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"sync"
 	"time"
 
 	"tilegate/internal/tile"
@@ -244,6 +246,9 @@ func (p *Proxy) serveStyle(x *exchange, r *http.Request, b *bundle, path, pathTo
 	x.Set("Cache-Control", b.style.cacheControl)
 	forThisRequest := func() (bool, error) {
 		o, err := rewrite(r.Context(), t)
+		if err == nil {
+			err = choosePacking(x, r, o)
+		}
 		if errors.Is(err, tile.ErrMissing) {
 			return false, nil
 		}
@@ -305,8 +310,12 @@ func (p *Proxy) rewritten(ctx context.Context, t tilecache.Tile, named bool, abs
 		if body, err = rewriteStyle(body, absolute); err == nil {
 			sum := sha256.Sum256(body)
 			etag := `"` + hex.EncodeToString(sum[:16]) + `"`
+			coding := ""
+			if len(body) >= leastPacked {
+				body, coding = packed(body), "gzip"
+			}
 			return &tile.Object{
-				Body: io.NopCloser(bytes.NewReader(body)), Size: int64(len(body)), ETag: etag,
+				Body: io.NopCloser(bytes.NewReader(body)), Size: int64(len(body)), ETag: etag, Encoding: coding,
 				Header: http.Header{
 					"Content-Type": assetTypes["json"], "Etag": {etag}, "Content-Length": {formatLength(int64(len(body)))},
 				},
@@ -320,6 +329,46 @@ func (p *Proxy) rewritten(ctx context.Context, t tilecache.Tile, named bool, abs
 		return nil, fmt.Errorf("%w: the configuration calls the object a style: %w", tile.ErrBadAnswer, err)
 	}
 	return nil, tile.ErrMissing
+}
+
+// leastPacked is the size from which a style is worth compressing, in bytes.
+const leastPacked = 512
+
+var packers = sync.Pool{New: func() any { return gzip.NewWriter(nil) }}
+
+// packed compresses a style by gzip.
+func packed(body []byte) []byte {
+	var b bytes.Buffer
+	w := packers.Get().(*gzip.Writer) //nolint:forcetypeassert // the pool holds nothing else
+	defer packers.Put(w)
+	w.Reset(&b)
+	_, _ = w.Write(body) // a bytes.Buffer takes all
+	_ = w.Close()
+	return b.Bytes()
+}
+
+// choosePacking sets the header of a style that was made for one request, and unpacks it for a client that does not accept
+// gzip. Its ETags are those that the style has when it comes out of the cache.
+func choosePacking(x *exchange, r *http.Request, o *tile.Object) error {
+	if o.Encoding == "" {
+		return nil
+	}
+	varyByEncoding(x)
+	if accepts(r.Header["Accept-Encoding"], o.Encoding) {
+		x.Set("Content-Encoding", passedOn[o.Encoding])
+		return nil
+	}
+	unzipped, err := gzip.NewReader(o.Body)
+	if err != nil {
+		return fmt.Errorf("unpack a style: %w", err)
+	}
+	body, err := io.ReadAll(io.LimitReader(unzipped, 2*maxStyle)) // what absolute URLs add is far less
+	if err != nil {
+		return fmt.Errorf("unpack a style: %w", err)
+	}
+	o.Body, o.Size, o.ETag = io.NopCloser(bytes.NewReader(body)), int64(len(body)), unpackedTag(o.ETag)
+	o.Header["Etag"], o.Header["Content-Length"] = []string{o.ETag}, []string{formatLength(o.Size)}
+	return nil
 }
 
 // unpacked returns the bytes of an object, without its coding. More than maxStyle of them, or some that are not in the

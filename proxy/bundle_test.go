@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -415,5 +416,52 @@ func TestEdgeAndBundles(t *testing.T) {
 	}
 	if got := w.get("/auth/verify", "X-Origin-Verify", "secret", "X-Original-URI", "/assets/cartography/a.png"); got.status != 401 {
 		t.Errorf("verify: got %d", got.status)
+	}
+}
+
+// A style goes out compressed to those who accept it, out of the cache and with a token in the path, and is the same style.
+func TestStylesAreCompressed(t *testing.T) {
+	w := start(t, cartography(), onMaps)
+	w.origin.store("style.json", style)
+	w.origin.store("small.json", `{"version":8,"sources":{},"layers":[]}`)
+	token := w.pathToken(w.token("bundle:cartography", "*"))
+	for name, from := range map[string]struct {
+		prefix string
+		header []string
+	}{
+		"out of the cache":  {"", w.cartographer()},
+		"made for one path": {"/t/" + token, nil},
+	} {
+		path := from.prefix + "/assets/cartography/"
+		plain := w.get(path+"style.json", from.header...)
+		zipped := w.get(path+"style.json", append(from.header, "Accept-Encoding", "gzip")...)
+		if zipped.header.Get("Content-Encoding") != "gzip" || len(zipped.body) >= len(plain.body) || zipped.header.Get("Content-Length") != strconv.Itoa(len(zipped.body)) {
+			t.Errorf("%s: got %v and %d bytes, plain %d", name, zipped.header, len(zipped.body), len(plain.body))
+		}
+		r, err := gzip.NewReader(strings.NewReader(zipped.body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if unzipped, err := io.ReadAll(r); err != nil || string(unzipped) != plain.body {
+			t.Errorf("%s: it unpacks to\n%s\n%v", name, unzipped, err)
+		}
+		if plain.header.Get("Content-Encoding") != "" || plain.header.Get("Etag") == zipped.header.Get("Etag") {
+			t.Errorf("%s: got %v and %v", name, plain.header, zipped.header)
+		}
+		for _, got := range []reply{plain, zipped} {
+			accepted := got.header.Get("Content-Encoding")
+			if !strings.Contains(got.header.Get("Vary"), "Accept-Encoding") {
+				t.Errorf("%s: Vary is %q", name, got.header.Get("Vary"))
+			}
+			if again := w.get(path+"style.json", append(from.header, "Accept-Encoding", accepted, "If-None-Match", got.header.Get("Etag"))...); again.status != 304 {
+				t.Errorf("%s, accepting %q: again: got %d", name, accepted, again.status)
+			}
+			if head := w.do("HEAD", path+"style.json", "", append(from.header, "Accept-Encoding", accepted)...); head.status != 200 || head.header.Get("Etag") != got.header.Get("Etag") {
+				t.Errorf("%s, accepting %q: HEAD: got %d %v", name, accepted, head.status, head.header)
+			}
+		}
+		if small := w.get(path+"small.json", append(from.header, "Accept-Encoding", "gzip")...); small.status != 200 || small.header.Get("Content-Encoding") != "" {
+			t.Errorf("%s: a small style: got %d %v", name, small.status, small.header)
+		}
 	}
 }
