@@ -109,6 +109,9 @@ func (p *Proxy) purge(w http.ResponseWriter, r *http.Request) error {
 	case p.tilesets[asked.Tileset] == nil:
 		return refuse(http.StatusNotFound, "No tileset has this id.")
 	}
+	if ts := p.tilesets[asked.Tileset]; ts != nil && ts.archived != nil {
+		ts.archived.Forget()
+	}
 	purged, err := p.opt.Cache.Purge(r.Context(), asked.Tileset)
 	if err != nil {
 		p.opt.Logger.ErrorContext(r.Context(), "purge incomplete", "tileset", asked.Tileset, "entries", purged, "error", err)

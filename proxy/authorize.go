@@ -88,6 +88,21 @@ func (p *Proxy) authorizeTileset(x *exchange, r *http.Request, id, pathToken str
 	return ts, grant, nil
 }
 
+// authorizeArchive decides for an archive as a whole file. Its ranges hold all tiles, so that a grant with a zoom range, a
+// box or an area does not open it; nor does a CDN's secret, for CDNs do not know of the path.
+func (p *Proxy) authorizeArchive(x *exchange, r *http.Request, id, pathToken string) (*tileset, error) {
+	ts, grant, err := p.authorizeTileset(x, r, id, pathToken)
+	switch {
+	case err != nil:
+		return nil, err
+	case ts.archived == nil || !ts.Raw:
+		return nil, errNotFound
+	case grant != nil && !grant.AdmitsWhole(id):
+		return nil, p.forbidden(func() string { return "an archive by ranges needs the whole tileset: " + grant.ExplainPart(id) })
+	}
+	return ts, nil
+}
+
 // authorizeBundle decides for an object of a bundle: for a viewer, or for a CDN that checks the viewers itself. edge reports
 // the latter.
 func (p *Proxy) authorizeBundle(x *exchange, r *http.Request, id, pathToken string) (b *bundle, edge bool, err error) {

@@ -18,6 +18,10 @@ func (p *Proxy) Examine(ctx context.Context, tileset string, o *tile.Object) err
 		_ = o.Body.Close()
 		return errors.New("no such tileset")
 	}
+	if ts.archived != nil {
+		_ = o.Body.Close()
+		return errors.New("an archive is examined as a whole")
+	}
 	examining := *ts
 	examining.Origin = given{o}
 	checked, err := examining.fetch(ctx, tile.Key{Tileset: tileset}, tile.Condition{})

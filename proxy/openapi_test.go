@@ -233,7 +233,17 @@ func exampleWorld(t *testing.T, r *apiRequest) *world {
 	if r.Verify != "" {
 		verify = r.Verify
 	}
-	w := start(t, viewed, withViewer, trustLoopback, verifies(verify), cartography(func(b *proxy.Bundle) {
+	file := &bucketFile{}
+	file.put(streets(t, "first"))
+	if r.Fault == "slow down" {
+		file.onRequest(func(int) error { return tile.ErrSlowDown })
+	}
+	archived := func(s *setup) {
+		if strings.Contains(r.Path, ".pmtiles") {
+			withArchive(file, raw)(s)
+		}
+	}
+	w := start(t, viewed, archived, withViewer, trustLoopback, verifies(verify), cartography(func(b *proxy.Bundle) {
 		b.With, b.Styles = []string{"basemap"}, map[string]string{"basic": "style.json"}
 	}))
 	w.origin.put("basemap", 7, 66, 44, tilePNG)

@@ -32,7 +32,7 @@ func (p *Proxy) presignTile(x *exchange, r *http.Request, rest string) error {
 	if err := p.authorizeViewer(x, r, ts, want, ""); err != nil {
 		return err
 	}
-	if ts.Presign == nil || !ts.offers(want) {
+	if ts.Presign == nil || ts.archived != nil || !ts.offers(want) {
 		return errNotFound
 	}
 	if !ts.covers(want.z, want.x, want.y) {

@@ -76,6 +76,7 @@ type Proxy struct {
 	catalogue      []*tileset
 	files          map[string]File
 	bundles        map[string]*bundle
+	streaming      chan struct{} // holds one element for each archive that is being streamed, see maxStreaming
 	styling        chan struct{} // holds one element for each style that is being rewritten, see maxStyling
 	defaultID      string
 	anyPublic      bool
@@ -100,7 +101,7 @@ type methods map[string]handler
 // New makes a Proxy. Its error joins everything that is wrong with the options.
 func New(o Options) (*Proxy, error) {
 	o = o.withDefaults()
-	p := &Proxy{opt: o, tilesets: map[string]*tileset{}, files: map[string]File{}, unpacking: make(chan struct{}, maxUnpacking), bundles: map[string]*bundle{}, styling: make(chan struct{}, maxStyling)}
+	p := &Proxy{opt: o, tilesets: map[string]*tileset{}, files: map[string]File{}, unpacking: make(chan struct{}, maxUnpacking), bundles: map[string]*bundle{}, styling: make(chan struct{}, maxStyling), streaming: make(chan struct{}, maxStreaming)}
 	if o.AccessLog != nil {
 		p.accessLog = &accessLog{w: o.AccessLog, text: o.AccessFormat == "text"}
 	}
@@ -302,7 +303,7 @@ func (p *Proxy) route(x *exchange, r *http.Request) error {
 	return p.dispatch(x, r, p.routes[path])
 }
 
-// underTiles tells TileJSON from tiles. A path with an escape is refused: the same tile would have a
+// underTiles tells TileJSON and archives from tiles. A path with an escape is refused: the same tile would have a
 // second URL.
 func (p *Proxy) underTiles(x *exchange, r *http.Request, rest, pathToken string) error {
 	if r.URL.RawPath != "" {
@@ -310,6 +311,9 @@ func (p *Proxy) underTiles(x *exchange, r *http.Request, rest, pathToken string)
 	}
 	if id, ok := strings.CutSuffix(rest, ".json"); ok && tile.ValidID(id) {
 		return p.tileJSON(x, r, id, pathToken)
+	}
+	if id, ok := strings.CutSuffix(rest, archiveExtension); ok && tile.ValidID(id) {
+		return p.rawArchive(x, r, id, pathToken)
 	}
 	return p.tile(x, r, rest, pathToken)
 }

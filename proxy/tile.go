@@ -37,6 +37,14 @@ func (p *Proxy) tile(x *exchange, r *http.Request, path, pathToken string) error
 	if err != nil {
 		return err
 	}
+	if ts.archived != nil {
+		return p.archivedTile(x, r, ts, want, edge)
+	}
+	return p.serveTile(x, r, ts, want, edge, ts.Freshness)
+}
+
+// serveTile answers with a tile that the caller may see.
+func (p *Proxy) serveTile(x *exchange, r *http.Request, ts *tileset, want tilePath, edge bool, fresh tilecache.Policy) error {
 	if !ts.offers(want) {
 		return errNotFound
 	}
@@ -44,7 +52,7 @@ func (p *Proxy) tile(x *exchange, r *http.Request, path, pathToken string) error
 		return p.writeMissing(x, r, ts, edge)
 	}
 
-	t, status, err := p.opt.Cache.Get(r.Context(), ts.key(want), ts.Freshness, ts.fetcher)
+	t, status, err := p.opt.Cache.Get(r.Context(), ts.key(want), fresh, ts.fetcher)
 	x.outcome = outcomeOf(status.State)
 	if x.timing != nil {
 		if d := x.timing.lap(); x.outcome == outcomeMiss || x.outcome == outcomeJoined {

@@ -2,26 +2,34 @@ package proxy
 
 import (
 	"cmp"
+	"context"
 	"encoding/json"
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
+	"sync"
 
 	"tilegate/auth"
 	"tilegate/internal/tile"
+	"tilegate/proxy/archive"
 )
 
 // tileJSON3 describes a tileset (TileJSON 3.0.0, https://github.com/mapbox/tilejson-spec).
 type tileJSON3 struct {
 	TileJSON     string          `json:"tilejson"`
 	Name         string          `json:"name,omitempty"`
+	Description  string          `json:"description,omitempty"`
+	Version      string          `json:"version,omitempty"`
 	Attribution  string          `json:"attribution,omitempty"`
 	Scheme       string          `json:"scheme"`
 	Tiles        []string        `json:"tiles"`
 	MinZoom      uint8           `json:"minzoom"`
 	MaxZoom      uint8           `json:"maxzoom"`
 	Bounds       [4]float64      `json:"bounds"`
+	Center       json.RawMessage `json:"center,omitempty"`
+	TileSize     int             `json:"tileSize,omitempty"`
 	VectorLayers json.RawMessage `json:"vector_layers,omitempty"`
 	Encoding     string          `json:"encoding,omitempty"` // of elevations, and of vector tiles that are not MVT, as MapLibre has it
 	Sparse       bool            `json:"sparse,omitempty"`
@@ -43,6 +51,24 @@ func (p *Proxy) tileJSON(x *exchange, r *http.Request, id, pathToken string) err
 	if err != nil {
 		return err
 	}
+	if ts.archived == nil {
+		return p.writeTileJSON(x, r, ts, tileJSON3{}, grant, base, pathToken)
+	}
+	return ts.withArchive(r.Context(), func(made *tileset, state archive.State) error {
+		described, m, err := made.described(r.Context(), state.Generation)
+		if err != nil {
+			return notFetched(err)
+		}
+		about := tileJSON3{Description: m.Description, Version: m.Version}
+		if zooms, bounds, some := described.visible(grant); some {
+			about.Center = center(state.Header, zooms, bounds)
+		}
+		return p.writeTileJSON(x, r, described, about, grant, base, pathToken)
+	}, func() bool { return x.Status() == 0 })
+}
+
+// writeTileJSON describes the part of a tileset that a grant admits. about has what only an archive knows.
+func (p *Proxy) writeTileJSON(x *exchange, r *http.Request, ts *tileset, about tileJSON3, grant *auth.Grant, base, pathToken string) error {
 	zooms, bounds, some := ts.visible(grant)
 	if !some {
 		return p.forbidden(func() string { return ts.explain(grant) })
@@ -50,9 +76,16 @@ func (p *Proxy) tileJSON(x *exchange, r *http.Request, id, pathToken string) err
 	if bounds.CrossesAntimeridian() { // TileJSON has no such boxes
 		bounds.West, bounds.East = -180, 180
 	}
-	layers := p.VectorLayers(r.Context(), ts.ID)
+	layers := ts.VectorLayers
+	if ts.archived == nil {
+		layers = p.VectorLayers(r.Context(), ts.ID)
+	}
 	if ts.format.Vector && layers == nil {
 		layers = json.RawMessage("[]")
+	}
+	size := ts.TileSize
+	if size == 0 && ts.format.Image() {
+		size = 256 // MapLibre takes images without it for 512 pixels
 	}
 	return writeJSON(x, r, http.StatusOK, tileJSON3{
 		TileJSON:     "3.0.0",
@@ -67,6 +100,10 @@ func (p *Proxy) tileJSON(x *exchange, r *http.Request, id, pathToken string) err
 		Encoding:     cmp.Or(ts.Encoding, vectorEncoding(ts.format)),
 		Sparse:       ts.Sparse,
 		Scalable:     ts.Scalable,
+		TileSize:     size,
+		Description:  about.Description,
+		Version:      about.Version,
+		Center:       about.Center,
 	})
 }
 
@@ -102,7 +139,10 @@ func (ts *tileset) template(base, pathToken, queryToken string) string {
 	if pathToken != "" {
 		base += "/t/" + pathToken
 	}
-	s := base + "/tiles/" + ts.ID + "/{z}/{x}/{y}" + ts.format.Extension()
+	s := base + "/tiles/" + ts.ID + "/{z}/{x}/{y}"
+	if ts.format != nil {
+		s += ts.format.Extension()
+	}
 	var query []string
 	if ts.Version != "" {
 		query = append(query, "v="+url.QueryEscape(ts.Version))
@@ -153,7 +193,7 @@ func (p *Proxy) catalog(x *exchange, r *http.Request) error {
 	if query != "" {
 		query = "?" + query
 	}
-	for _, ts := range p.catalogue {
+	for _, ts := range p.currentTilesets(r.Context(), grant) {
 		seen := ts.Public
 		if !seen && grant != nil {
 			_, _, seen = ts.visible(grant)
@@ -167,4 +207,30 @@ func (p *Proxy) catalog(x *exchange, r *http.Request) error {
 		answer["styles"] = styles
 	}
 	return writeJSON(x, r, http.StatusOK, answer)
+}
+
+// currentTilesets returns the tilesets in the order of the catalogue, archives as they are now. All archives that are granted
+// are asked at once. One that cannot be read is left out, and its error logged.
+func (p *Proxy) currentTilesets(ctx context.Context, grant *auth.Grant) []*tileset {
+	current := slices.Clone(p.catalogue)
+	var asking sync.WaitGroup
+	for i, ts := range p.catalogue {
+		if ts.archived == nil {
+			continue
+		}
+		current[i] = nil
+		if !ts.Public && (grant == nil || !grant.AdmitsTileset(ts.ID)) {
+			continue
+		}
+		asking.Go(func() {
+			made, err := ts.currentOf(ctx)
+			if err != nil {
+				p.opt.Logger.WarnContext(ctx, "the catalogue leaves out a tileset whose archive cannot be read", "tileset", ts.ID, "error", err)
+				return
+			}
+			current[i] = made
+		})
+	}
+	asking.Wait()
+	return slices.DeleteFunc(current, func(ts *tileset) bool { return ts == nil })
 }

@@ -29,6 +29,7 @@ type tileJSON struct {
 	Bounds       []float64       `json:"bounds"`
 	VectorLayers json.RawMessage `json:"vector_layers"`
 	Scalable     bool            `json:"scalable"`
+	TileSize     int             `json:"tileSize"`
 }
 
 func (w *world) tileJSON(path string, header ...string) (got tileJSON) {
@@ -49,6 +50,9 @@ func TestTileJSON(t *testing.T) {
 	r := w.get("/tiles/roads.json", w.bearer()...)
 	var got tileJSON
 	r.decode(t, &got)
+	if got.TileSize != 0 || w.tileJSON("/tiles/basemap.json", w.bearer()...).TileSize != 256 {
+		t.Error("images have 256 pixels, and vector tiles no size, unless the configuration says otherwise")
+	}
 	if got.TileJSON != "3.0.0" || got.Name != "The roads" || got.Attribution != "© <Acme>" || got.MinZoom != 2 || got.MaxZoom != 12 ||
 		!slices.Equal(got.Bounds, []float64{5, 45, 15, 55}) || string(got.VectorLayers) != layers {
 		t.Errorf("got %+v", got)

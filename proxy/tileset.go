@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"tilegate/internal/tile"
+	"tilegate/proxy/archive"
 	"tilegate/tilecache"
 )
 
@@ -24,7 +25,7 @@ type Origin interface {
 	Fetch(ctx context.Context, key tile.Key, cond tile.Condition) (*tile.Object, error)
 }
 
-// Tileset is one pyramid of tiles, and how it is served.
+// Tileset is one pyramid of tiles, or an archive of them, and how it is served.
 type Tileset struct {
 	ID           string // [a-z0-9][a-z0-9_-]{0,63}
 	Default      bool   // also served as /tiles/{z}/{x}/{y}
@@ -36,14 +37,18 @@ type Tileset struct {
 	Bounds       tile.Box // must not cross the antimeridian
 	Name         string
 	Attribution  string
-	VectorLayers json.RawMessage  // as TileJSON has them; nil for none
-	Metadata     bool             // Origin may have a metadata.json that names the layers, at a key whose Path is that
-	Missing      string           // 404, 204 or transparent; "" is 404
-	Browser      string           // strict, balanced, immutable or a literal Cache-Control; "" is balanced
-	Freshness    tilecache.Policy // how long tiles and absences are served without asking
-	Public       bool             // no token needed
-	Vend         bool             // POST /credentials may hand out credentials for it
-	Origin       Origin
+	VectorLayers json.RawMessage                                              // as TileJSON has them; nil for none
+	Metadata     bool                                                         // Origin may have a metadata.json that names the layers, at a key whose Path is that
+	Missing      string                                                       // 404, 204 or transparent; "" is 404
+	Browser      string                                                       // strict, balanced, immutable or a literal Cache-Control; "" is balanced
+	Freshness    tilecache.Policy                                             // how long tiles and absences are served without asking
+	Public       bool                                                         // no token needed
+	Vend         bool                                                         // POST /credentials may hand out credentials for it
+	Origin       Origin                                                       // where tiles come from, one by one; nil with Archive
+	Archive      *archive.Archive                                             // where tiles come from that are parts of one file; nil with Origin
+	Given        Given                                                        // of an archive's tileset: which of the members above count
+	Raw          bool                                                         // the archive itself is served, too, by ranges
+	TileSize     int                                                          // TileJSON's: pixels a side at scale 1; 0 is 256 for images, and not stated for vector tiles
 	Encoding     string                                                       // TileJSON's: terrarium, mapbox or mlt; "" follows from the format
 	Sparse       bool                                                         // TileJSON's: clients fill holes with what is above them
 	Presign      func(ctx context.Context, key tile.Key) (tile.Signed, error) // a URL of the tile's object; nil: none is handed out
@@ -55,9 +60,11 @@ const zippedHead = 512
 // tileset is a Tileset made ready: each header value that does not depend on the request is made once.
 type tileset struct {
 	Tileset
-	format                        *tile.Format
-	area                          tile.Area // of the bounds
-	contentType                   []string  // nil of format auto: the tile's header has it
+	archived                      *archived    // nil where each tile is an object
+	generation                    uint64       // of the archive, once that is known; else 0
+	format                        *tile.Format // nil of an archive's tileset until the archive has told it
+	area                          tile.Area    // of the bounds
+	contentType                   []string     // nil of format auto: the tile's header has it
 	cacheControl                  []string
 	missingCacheControl           []string
 	sharedCacheControl            []string
@@ -177,7 +184,12 @@ func formatLength(n int64) string { return strconv.FormatInt(n, 10) }
 // prepare checks a tileset and makes its constant header values.
 func (p *Proxy) prepare(t Tileset) (*tileset, error) {
 	f := tile.FormatNamed(t.Format)
-	if !tile.ValidID(t.ID) || f == nil || t.Origin == nil || !(tile.ZoomRange{Min: t.MinZoom, Max: t.MaxZoom}).Valid() {
+	if t.Archive != nil && t.Origin == nil {
+		t.Origin = t.Archive
+	} else if t.Archive != nil || f == nil {
+		return nil, fmt.Errorf("tileset %q: it has an archive and an origin, or the format %q, which there is not", t.ID, t.Format)
+	}
+	if !tile.ValidID(t.ID) || t.Origin == nil || f == nil && t.Given.Format || !(tile.ZoomRange{Min: t.MinZoom, Max: t.MaxZoom}).Valid() {
 		return nil, fmt.Errorf("tileset %q: its id, format %q, zooms %d-%d or origin is not valid", t.ID, t.Format, t.MinZoom, t.MaxZoom)
 	}
 	if t.Missing == "" {
@@ -196,15 +208,9 @@ func (p *Proxy) prepare(t Tileset) (*tileset, error) {
 	absent := fmt.Sprintf("private, max-age=%d", int(t.Freshness.MissingFor.Seconds()))
 	one := func(s string) []string { return []string{s} }
 	maxAge := func(d time.Duration) []string { return one(fmt.Sprintf("max-age=%d", int(d.Seconds()))) }
-	var mediaType []string
-	if !f.Auto() {
-		mediaType = one(f.MediaType)
-	}
 	ts := &tileset{
 		Tileset:                   t,
-		format:                    f,
 		area:                      tile.NewArea(&t.Bounds),
-		contentType:               mediaType,
 		cacheControl:              one(browser),
 		missingCacheControl:       one(absent),
 		sharedCacheControl:        one(sharedCacheControl(browser, p.opt.Edge.TTL)),
@@ -214,6 +220,12 @@ func (p *Proxy) prepare(t Tileset) (*tileset, error) {
 		surrogateKey:              one("tileset-" + t.ID),
 		resourcePolicy:            p.cors.resourcePolicy(t.Public),
 		metrics:                   p.opt.Metrics.tileset(t.ID),
+	}
+	if t.Archive != nil {
+		ts.archived = &archived{Archive: t.Archive}
+	}
+	if f != nil {
+		ts.setFormat(f)
 	}
 	ts.fetcher = ts.fetch
 	var once sync.Once
@@ -226,14 +238,24 @@ func (p *Proxy) prepare(t Tileset) (*tileset, error) {
 	return ts, nil
 }
 
+func (ts *tileset) setFormat(f *tile.Format) {
+	ts.format, ts.contentType = f, nil
+	if !f.Auto() {
+		ts.contentType = []string{f.MediaType}
+	}
+}
+
 // key names a tile's bytes in the cache. Its strings are those of the configuration, not of the request.
 func (ts *tileset) key(want tilePath) tile.Key {
-	return tile.Key{Tileset: ts.ID, Version: ts.Version, Z: want.z, X: want.x, Y: want.y, Scale: want.scale}
+	return tile.Key{Tileset: ts.ID, Version: ts.Version, Z: want.z, X: want.x, Y: want.y, Scale: want.scale, Generation: ts.generation}
 }
 
 // offers reports whether a path's extension is one of the tileset's format, and whether its source has the
 // path's scale.
 func (ts *tileset) offers(want tilePath) bool {
+	if ts.format == nil { // any that an archive may turn out to have
+		return (want.ext == "" || tile.FormatOf("."+want.ext) != nil) && want.scale == 1
+	}
 	return (want.ext == "" || ts.format.HasExtension(want.ext)) && (want.scale == 1 || ts.Scalable)
 }
 

@@ -108,6 +108,7 @@ func (p *Proxy) mintPathToken(x *exchange, r *http.Request) error {
 	}
 	answer := tokenAnswer{Token: token, ExpiresAt: seconds(minted.Expires), Tiles: map[string]string{}}
 	for _, ts := range p.catalogue {
+		ts = ts.known() // without waiting for an archive
 		if _, _, some := ts.visible(minted); some {
 			answer.Tiles[ts.ID] = ts.template(base, token, "")
 		}

@@ -106,10 +106,15 @@ func (p *Proxy) decide(x *exchange, asked *http.Request) error {
 		if err != nil {
 			return err
 		}
+		ts = ts.known() // without waiting for an archive
 		if _, _, some := ts.visible(grant); !some {
 			return p.forbidden(func() string { return ts.explain(grant) })
 		}
 		return nil
+	}
+	if id, ok := strings.CutSuffix(rest, archiveExtension); ok && tile.ValidID(id) {
+		_, err := p.authorizeArchive(x, asked, id, pathToken)
+		return err
 	}
 	want, ok := parseTilePath(rest)
 	if !ok {
@@ -119,7 +124,7 @@ func (p *Proxy) decide(x *exchange, asked *http.Request) error {
 	if err := p.authorizeViewer(x, asked, ts, want, pathToken); err != nil {
 		return err
 	}
-	if !ts.offers(want) {
+	if !ts.known().offers(want) {
 		return errNotFound
 	}
 	return nil

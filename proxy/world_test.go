@@ -19,6 +19,7 @@ import (
 	"tilegate/auth"
 	"tilegate/internal/tile"
 	"tilegate/proxy"
+	"tilegate/proxy/archive"
 	"tilegate/proxy/wire"
 	"tilegate/tilecache"
 )
@@ -101,6 +102,8 @@ type setup struct {
 	auth   auth.Options
 	cache  tilecache.Options
 	server wire.Server
+
+	archives func(o archive.Options) // called with what the archives of a test share with the proxy
 }
 
 func (s *setup) tileset(id string) *proxy.Tileset {
@@ -170,6 +173,9 @@ func build(t testing.TB, changes ...func(*setup)) (*world, *setup) {
 	w.cache, errs[1] = tilecache.New(s.cache)
 	if err := errors.Join(errs[:2]...); err != nil {
 		t.Fatal(err)
+	}
+	if s.archives != nil {
+		s.archives(archive.Options{Cache: w.cache, Clock: w.clock.Now, Logger: logger, Fresh: policy.Fresh, Stale: policy.Stale, MissingFor: policy.MissingFor})
 	}
 	s.proxy.Auth, s.proxy.Cache = w.auth, w.cache
 	w.proxy, errs[2] = proxy.New(s.proxy)

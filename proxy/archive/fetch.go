@@ -49,6 +49,12 @@ func (a *Archive) Fetch(ctx context.Context, key tile.Key, cond tile.Condition) 
 	return o, nil
 }
 
+// Part returns length bytes of a generation from first on, without those before offset, as they are in the bucket.
+// tile.ErrChanged says that this generation is no longer the current one.
+func (a *Archive) Part(ctx context.Context, g *Generation, first, length, offset int64) (*tile.Object, error) {
+	return a.read(ctx, g, pmtiles.Range{Offset: first, Length: length}, offset)
+}
+
 // find goes through the directories and returns where a tile is.
 func (a *Archive) find(ctx context.Context, g *Generation, id uint64) (pmtiles.Range, error) {
 	r := g.Header.Root

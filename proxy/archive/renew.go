@@ -121,6 +121,9 @@ func (a *Archive) settle(c *call, h *held, err error) {
 		a.failed, a.failures, a.retryAt = failure{}, 0, time.Time{}
 		return
 	case errors.Is(err, tile.ErrMissing):
+		if a.held.Load() != nil || !errors.Is(a.failed.err, tile.ErrMissing) {
+			a.o.Logger.Warn("there is no archive where the configuration says; its tiles and its TileJSON are answered with 404", "tileset", a.o.Tileset)
+		}
 		a.held.Store(nil)
 		a.failed = failure{err, now.Add(a.o.MissingFor)}
 		return

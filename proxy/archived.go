@@ -1,0 +1,200 @@
+package proxy
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"sync/atomic"
+
+	"tilegate/internal/pmtiles"
+	"tilegate/internal/tile"
+	"tilegate/proxy/archive"
+)
+
+// Given tells which members of a Tileset the configuration states. Of an archive's tileset, the others are the archive's
+// own.
+type Given struct{ Format, MinZoom, MaxZoom, Bounds, Name, Attribution, VectorLayers bool }
+
+// archived is what a tileset has whose tiles come out of an archive.
+type archived struct {
+	*archive.Archive
+	made atomic.Pointer[derived]
+}
+
+// derived is a tileset as one generation of its archive makes it.
+type derived struct {
+	generation uint64
+	*tileset         // nil with err
+	refusal    error // why nothing of this generation can be served
+}
+
+// errReplacing is the answer when an archive was replaced twice within one request.
+var errReplacing = errors.New("the archive was replaced again while it was read")
+
+// archivedTile answers a request for a tile of an archive, which the caller may see.
+func (p *Proxy) archivedTile(x *exchange, r *http.Request, base *tileset, want tilePath, edge bool) error {
+	return base.withArchive(r.Context(), func(ts *tileset, state archive.State) error {
+		fresh := ts.Freshness
+		fresh.Validated = state.Validated
+		return p.serveTile(x, r, ts, want, edge, fresh)
+	}, func() bool { return x.Status() == 0 })
+}
+
+// withArchive calls serve with the tileset as its archive makes it. Where serve is told that the archive is another one by
+// now, it is called once more with that, if mayRepeat allows.
+func (ts *tileset) withArchive(ctx context.Context, serve func(ts *tileset, state archive.State) error, mayRepeat func() bool) error {
+	state, err := ts.archived.Current(ctx)
+	for repeated := false; ; repeated = true {
+		var made *tileset
+		if err == nil {
+			made, err = ts.of(state.Generation)
+		}
+		if err == nil {
+			err = serve(made, state)
+		}
+		switch {
+		case !errors.Is(err, tile.ErrChanged) || !mayRepeat():
+			return err
+		case repeated || state.Generation == nil:
+			return fmt.Errorf("%w: %w", errReplacing, err)
+		}
+		state, err = ts.archived.Replaced(ctx, state.Generation)
+	}
+}
+
+// of returns the tileset as a generation of its archive makes it.
+func (ts *tileset) of(g *archive.Generation) (*tileset, error) {
+	d := ts.archived.made.Load()
+	if d == nil || d.generation != g.ID {
+		made, err := ts.derive(g)
+		d = &derived{g.ID, made, err}
+		ts.archived.made.Store(d)
+	}
+	if d.refusal != nil {
+		g.Reject(d.refusal.Error()) // shown for as long as it is asked for
+		return nil, fmt.Errorf("%w: %w", tile.ErrBadAnswer, d.refusal)
+	}
+	return d.tileset, nil
+}
+
+// known is the tileset as its archive makes it, as far as that has been read already; of others, the tileset itself.
+func (ts *tileset) known() *tileset {
+	if ts.archived == nil {
+		return ts
+	}
+	if d := ts.archived.made.Load(); d != nil && d.refusal == nil {
+		return d.tileset
+	}
+	return ts
+}
+
+// archiveFormats are the formats of archives by their tile type.
+var archiveFormats = map[pmtiles.TileType]string{
+	pmtiles.MVT: "mvt", pmtiles.PNG: "png", pmtiles.JPEG: "jpg", pmtiles.WebP: "webp", pmtiles.AVIF: "avif", pmtiles.MLT: "mlt",
+}
+
+// derive makes the tileset that a generation of its archive is. What the configuration states wins, within the archive's
+// zooms; a format that contradicts the archive's is an error.
+func (ts *tileset) derive(g *archive.Generation) (*tileset, error) {
+	made, h := *ts, g.Header
+	made.generation = g.ID
+	format, typed := archiveFormats[h.TileType]
+	switch {
+	case !typed && !ts.Given.Format:
+		return nil, errors.New("the archive does not say what its tiles are: set the tileset's format")
+	case !typed, ts.format != nil && ts.format.Auto() && tile.FormatNamed(format).Image():
+		format = ts.Format
+	case ts.Given.Format && ts.Format != format:
+		return nil, fmt.Errorf("the archive has %s tiles, but the tileset's format is %s: remove format, or name the right archive", format, ts.Format)
+	}
+	made.setFormat(tile.FormatNamed(format))
+	made.Format = format
+	if ts.Missing == "transparent" && format == "json" {
+		return nil, errors.New("json has no transparent tile: change missing")
+	}
+
+	made.MinZoom, made.MaxZoom = h.MinZoom, h.MaxZoom
+	if ts.Given.MinZoom {
+		made.MinZoom = max(made.MinZoom, ts.MinZoom)
+	}
+	if ts.Given.MaxZoom {
+		made.MaxZoom = min(made.MaxZoom, ts.MaxZoom)
+	}
+	if made.MinZoom > made.MaxZoom {
+		return nil, fmt.Errorf("the archive has zooms %d-%d, and the tileset's minzoom and maxzoom leave none of them", h.MinZoom, h.MaxZoom)
+	}
+	own := tile.Box{West: h.Bounds.West, South: h.Bounds.South, East: h.Bounds.East, North: h.Bounds.North}
+	switch {
+	case own.Validate() != nil: // a point, or a line
+		if !ts.Given.Bounds {
+			made.Bounds = tile.World
+		}
+	case !ts.Given.Bounds:
+		made.Bounds = own
+	default:
+		both := tile.NewArea(&ts.Bounds).Intersect(tile.NewArea(&own))
+		if !both.Empty() {
+			made.Bounds = both.Hull()
+		}
+	}
+	// Headers are often wrong about bounds: only the directories say which tiles there are.
+	made.area = tile.Area{}
+	if ts.Given.Bounds {
+		made.area = ts.area
+	}
+	made.fetcher = made.fetch
+	return &made, nil
+}
+
+// described is an archive's tileset with what its metadata say, for TileJSON.
+func (ts *tileset) described(ctx context.Context, g *archive.Generation) (*tileset, *pmtiles.Metadata, error) {
+	m, err := ts.archived.Metadata(ctx, g)
+	if err != nil {
+		return nil, nil, err
+	}
+	made := *ts
+	if !ts.Given.Name && m.Name != "" {
+		made.Name = m.Name
+	}
+	if !ts.Given.Attribution {
+		made.Attribution = m.Attribution
+	}
+	if !ts.Given.VectorLayers && m.VectorLayers != nil {
+		made.VectorLayers = m.VectorLayers
+	}
+	if ts.Encoding == "" && !ts.format.Vector && (m.Encoding == "terrarium" || m.Encoding == "mapbox") {
+		made.Encoding = m.Encoding
+	}
+	if ts.TileSize == 0 {
+		made.TileSize = m.TileSize
+	}
+	return &made, m, nil
+}
+
+// center is TileJSON's: longitude, latitude and zoom, where what the caller may see holds them.
+func center(h *pmtiles.Header, zooms tile.ZoomRange, bounds tile.Box) json.RawMessage {
+	c := h.Center
+	if c.Zoom < zooms.Min || c.Zoom > zooms.Max || c.Lon < bounds.West || c.Lon > bounds.East || c.Lat < bounds.South || c.Lat > bounds.North {
+		return nil
+	}
+	b, err := json.Marshal([]any{c.Lon, c.Lat, c.Zoom})
+	if err != nil {
+		return nil // a number that JSON does not have
+	}
+	return b
+}
+
+// currentOf returns the tileset as its archive makes it now; of others, the tileset itself.
+func (ts *tileset) currentOf(ctx context.Context) (*tileset, error) {
+	if ts.archived == nil {
+		return ts, nil
+	}
+	var current *tileset
+	err := ts.withArchive(ctx, func(made *tileset, _ archive.State) error {
+		current = made
+		return nil
+	}, func() bool { return true })
+	return current, err
+}

@@ -1,0 +1,127 @@
+package proxy
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"time"
+
+	"tilegate/internal/tile"
+	"tilegate/proxy/archive"
+	"tilegate/tilecache"
+)
+
+const (
+	// archiveExtension ends the path of an archive that is served as a file.
+	archiveExtension = ".pmtiles"
+	// maxStreaming bounds the archives that are being streamed at once: each holds a connection to the store.
+	maxStreaming = 512
+	// maxRawResumes is how often a body that breaks off is asked for from there.
+	maxRawResumes = 3
+)
+
+var archiveType = []string{"application/vnd.pmtiles"}
+
+// rawArchive answers GET and HEAD of an archive as a file, whole or by one range, as pmtiles.js and GDAL ask for it. The
+// bytes pass through and are not kept.
+func (p *Proxy) rawArchive(x *exchange, r *http.Request, id, pathToken string) error {
+	x.Set("X-Content-Type-Options", nosniff)
+	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+		return methodNotAllowed("GET, HEAD")
+	}
+	base, err := p.authorizeArchive(x, r, id, pathToken)
+	if err != nil {
+		return err
+	}
+	select {
+	case p.streaming <- struct{}{}:
+		defer func() { <-p.streaming }()
+	default:
+		return tilecache.ErrOverloaded
+	}
+	return base.withArchive(r.Context(), func(ts *tileset, state archive.State) error {
+		return p.streamArchive(x, r, ts, state.Generation)
+	}, func() bool { return x.Status() == 0 })
+}
+
+// streamArchive sends a generation of an archive: 200, 206, 304, 412 or 416.
+func (p *Proxy) streamArchive(x *exchange, r *http.Request, ts *tileset, g *archive.Generation) error {
+	have := validators{g.ETag, g.LastModified}
+	x.Set("Cache-Control", ts.cacheControl)
+	if have.etag != "" {
+		x.Set("Etag", []string{have.etag})
+	}
+	if !have.modified.IsZero() {
+		x.Set("Last-Modified", []string{have.modified.UTC().Format(http.TimeFormat)})
+	}
+	if have.preconditionFailed(r.Header) {
+		return refuse(http.StatusPreconditionFailed, "The archive has changed: it no longer meets the request's conditions.")
+	}
+	if have.notModified(r.Header) {
+		x.WriteHeader(http.StatusNotModified)
+		return nil
+	}
+	code, part := http.StatusOK, byteRange{0, g.Size}
+	if r.Method == http.MethodGet {
+		given, ranged, satisfiable := have.requestedRange(r.Header, g.Size)
+		if !satisfiable {
+			return &rangeError{g.Size}
+		}
+		if ranged {
+			code, part = http.StatusPartialContent, given
+		}
+	}
+	var body io.ReadCloser = http.NoBody
+	if r.Method == http.MethodGet {
+		o, err := ts.archived.Part(r.Context(), g, part.offset, part.length, 0)
+		if err != nil {
+			return notFetched(err)
+		}
+		body = o.Body
+	}
+	defer func() { _ = body.Close() }() // what mattered, the reading has said
+	if code == http.StatusPartialContent {
+		x.Set("Content-Range", []string{part.contentRange(g.Size)})
+	}
+	x.Set("Accept-Ranges", acceptRanges)
+	x.Set("Content-Type", archiveType)
+	x.Set("Content-Length", []string{formatLength(part.length)})
+	if r.Method == http.MethodHead {
+		x.WriteHeader(code)
+		return nil
+	}
+	buffer := unpackBuffers.Get().(*[32 << 10]byte) //nolint:forcetypeassert // the pool holds nothing else
+	defer unpackBuffers.Put(buffer)
+	for sent, resumed := int64(0), 0; sent < part.length; {
+		n, err := body.Read(buffer[:min(int64(len(buffer)), part.length-sent)])
+		if n > 0 {
+			if x.Status() == 0 {
+				x.WriteHeader(code)
+			}
+			x.ExtendDeadline(time.Now())
+			if _, err := x.Write(buffer[:n]); err != nil {
+				return err
+			}
+			sent += int64(n)
+		}
+		if err == nil || sent == part.length {
+			continue
+		}
+		_ = body.Close()
+		body = http.NoBody
+		if r.Context().Err() != nil || resumed == maxRawResumes {
+			if errors.Is(err, io.EOF) {
+				err = tile.ErrUnreachable
+			}
+			return notFetched(fmt.Errorf("the archive broke off at byte %d of %d: %w", sent, part.length, err))
+		}
+		resumed++
+		o, err := ts.archived.Part(r.Context(), g, part.offset, part.length, sent)
+		if err != nil {
+			return notFetched(err)
+		}
+		body = o.Body
+	}
+	return nil
+}
