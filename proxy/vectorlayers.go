@@ -28,7 +28,7 @@ const (
 // metadata.json beside the tiles names. It returns nil where there are none, and for other tilesets.
 func (p *Proxy) VectorLayers(ctx context.Context, id string) json.RawMessage {
 	ts := p.tilesets[id]
-	if ts == nil || !ts.format.Vector {
+	if ts == nil || ts.format == nil || !ts.format.Vector {
 		return nil
 	}
 	if ts.VectorLayers != nil || !ts.Metadata {

@@ -19,7 +19,7 @@ var mayImport = map[string][]string{
 	"tilecache":        {"internal/tile"},
 	"configs":          {"auth", "internal/area", "internal/tile", "internal/weborigin"},
 	"deploy":           {}, // its recipes' tests alone
-	"proxy":            {"auth", "internal/tile", "internal/weborigin", "proxy/archive", "proxy/wire", "tilecache"},
+	"proxy":            {"auth", "internal/pmtiles", "internal/tile", "internal/weborigin", "proxy/archive", "proxy/wire", "tilecache"},
 	"proxy/archive":    {"internal/pmtiles", "internal/tile", "tilecache"},
 	"proxy/wire":       {},
 	"proxy/viewer":     {},

@@ -93,7 +93,7 @@ func TestScriptInjectionIsStoppedByThePolicy(t *testing.T) {
 	w := get(viewer.New(demo), "/")
 	policy := w.header.Get("Content-Security-Policy")
 	for _, want := range []string{
-		"default-src 'none'", "worker-src 'self'", "img-src 'self' data:", "connect-src 'self' http://127.0.0.1:9999;",
+		"default-src 'none'", "worker-src 'self'", "img-src 'self' data:", "connect-src 'self' http://127.0.0.1:9999",
 		"base-uri 'none'", "form-action 'none'", "frame-ancestors 'none'",
 	} {
 		if !strings.Contains(policy+";", want) {
