@@ -42,11 +42,16 @@ func (p *Proxy) archivedTile(x *exchange, r *http.Request, base *tileset, want t
 	}, func() bool { return x.Status() == 0 })
 }
 
+// maxAttempts bounds how often one request meets an archive that is known to be outdated.
+const maxAttempts = 4
+
 // withArchive calls serve with the tileset as its archive makes it. Where serve is told that the archive is another one by
-// now, it is called once more with that, if mayRepeat allows.
+// now, it is called once more with that, if mayRepeat allows. What was read before the request began does not count: it may
+// have been outdated by then.
 func (ts *tileset) withArchive(ctx context.Context, serve func(ts *tileset, state archive.State) error, mayRepeat func() bool) error {
+	begun := ts.archived.Now()
 	state, err := ts.archived.Current(ctx)
-	for repeated := false; ; repeated = true {
+	for attempt := 1; ; attempt++ {
 		var made *tileset
 		if err == nil {
 			made, err = ts.of(state.Generation)
@@ -57,7 +62,7 @@ func (ts *tileset) withArchive(ctx context.Context, serve func(ts *tileset, stat
 		switch {
 		case !errors.Is(err, tile.ErrChanged) || !mayRepeat():
 			return err
-		case repeated || state.Generation == nil:
+		case state.Generation == nil, attempt == maxAttempts, attempt > 1 && !state.Validated.Before(begun):
 			return fmt.Errorf("%w: %w", errReplacing, err)
 		}
 		state, err = ts.archived.Replaced(ctx, state.Generation)

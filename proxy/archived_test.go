@@ -347,6 +347,7 @@ func TestArchiveIsNoFileUnlessRawSaysSo(t *testing.T) {
 // A client gets the old tile or the new one, whole, and no error, however often the archive is replaced while it asks.
 func TestArchiveReplacedUnderLoad(t *testing.T) {
 	w, file := startArchive(t, streets(t, "0"), nil)
+	w.clock.run() // what was read before a request began is told from what was read within it
 	bearer := w.bearer()
 	var stop atomic.Bool
 	var asked, wrong atomic.Int64

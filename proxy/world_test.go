@@ -29,14 +29,23 @@ var noon = time.Date(2026, 11, 22, 12, 3, 4, 500e6, time.UTC)
 
 // clock is a virtual one.
 type clock struct {
-	mu  sync.Mutex
-	now time.Time
+	mu   sync.Mutex
+	now  time.Time
+	step time.Duration // by which each look advances it
 }
 
 func (c *clock) Now() time.Time {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.now = c.now.Add(c.step)
 	return c.now
+}
+
+// run makes the clock advance with each look at it.
+func (c *clock) run() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.step = time.Microsecond
 }
 
 func (c *clock) Advance(d time.Duration) {

@@ -73,6 +73,9 @@ func New(o Options) *Archive {
 	return &Archive{o: o, decoding: make(chan struct{}, 1)}
 }
 
+// Now is the time by the clock of State.Validated.
+func (a *Archive) Now() time.Time { return a.o.Clock() }
+
 // Current returns the generation that is to be served. It reads the header where none is held. Where one is held that is
 // no longer fresh, it asks in the background whether that is still the one; where that is too old to be served, it
 // waits for the answer.
