@@ -36,6 +36,12 @@ func (a *Authenticator) HasHeaderCredential(h http.Header) bool {
 		slices.ContainsFunc(a.tokenHeaders, func(name string) bool { return h[name] != nil })
 }
 
+// AuthenticateToken verifies an access token that did not come in a request of its holder's. Its errors are *InvalidError
+// and ErrKeysUnavailable.
+func (a *Authenticator) AuthenticateToken(ctx context.Context, token string) (*Grant, error) {
+	return a.verify(ctx, Access, token)
+}
+
 // AuthenticateSession reads the session cookie and nothing else, for the routes that are about the
 // session. Its errors are those of Authenticate.
 func (a *Authenticator) AuthenticateSession(r *http.Request) (*Grant, error) {

@@ -155,6 +155,7 @@ type Auth struct {
 	Areas             Areas         `yaml:"areas"`
 	InsecureJWKSHosts []string      `yaml:"insecure_jwks_hosts"` // may be asked for keys over plain http
 	APIKeys           APIKeys       `yaml:"api_keys"`
+	Login             Login         `yaml:"login"`
 	Leeway            time.Duration `yaml:"leeway" default:"30s"`
 	MaxLifetime       time.Duration `yaml:"max_lifetime" default:"24h"` // 0: unlimited
 	SigningKeys       []SigningKey  `yaml:"signing_keys"`               // the first signs, all verify
@@ -200,6 +201,15 @@ type Names []string
 // APIKeys says where the API keys are.
 type APIKeys struct {
 	File string `yaml:"file"` // "": none
+}
+
+// Login is the identity provider at which browsers sign in; it is one of the issuers.
+type Login struct {
+	Issuer       string   `yaml:"issuer"` // "": none
+	ClientID     string   `yaml:"client_id"`
+	ClientSecret Secret   `yaml:"client_secret"`     // none: a public client
+	Scopes       []string `yaml:"scopes"`            // [openid] unless given
+	After        string   `yaml:"after" default:"/"` // a path
 }
 
 // Limits names tilesets, zooms and an area.

@@ -14,6 +14,7 @@ func defaults() *Config {
 	c := &Config{}
 	setDefaults(reflect.ValueOf(c).Elem())
 	c.AWS.Role.Tags = map[string]string{}
+	c.Auth.Login.Scopes = []string{"openid"}
 	return c
 }
 

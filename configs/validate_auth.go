@@ -3,6 +3,7 @@ package configs
 import (
 	"fmt"
 	"maps"
+	"net/url"
 	"regexp"
 	"slices"
 	"strings"
@@ -28,6 +29,7 @@ func (v *validator) auth() {
 			v.addUnread(key, "names no secret", referenceHint)
 		}
 	}
+	v.login()
 	v.oneOf("auth.session.same_site", a.Session.SameSite, "lax", "strict", "none")
 	switch p := a.QueryParameter; {
 	case p == "":
@@ -40,6 +42,34 @@ func (v *validator) auth() {
 	v.authOptions()
 	v.someAccess()
 }
+
+// login checks the provider at which browsers sign in.
+func (v *validator) login() {
+	l := v.Auth.Login
+	if l.Issuer == "" {
+		if l.ClientID != "" {
+			v.fault("auth.login.issuer", "is required by a client of it", "write the issuer of auth.issuers at which browsers sign in")
+		}
+		return
+	}
+	if !slices.ContainsFunc(v.Auth.Issuers, func(i Issuer) bool { return i.Issuer == l.Issuer }) {
+		v.fault("auth.login.issuer", "is not one of auth.issuers, so that its tokens would be refused", "add it to auth.issuers, spelled alike")
+	}
+	if u, err := url.Parse(l.Issuer); err != nil || u.Host == "" {
+		v.fault("auth.login.issuer", "is not a URL, so that nobody can sign in there", "write the URL that has /.well-known/openid-configuration")
+	}
+	if l.ClientID == "" {
+		v.fault("auth.login.client_id", "is required by auth.login", "the identity provider shows it for the application")
+	}
+	if !slices.Contains(l.Scopes, "openid") {
+		v.fault("auth.login.scopes", "lacks openid, without which there is no ID token", "write [openid]")
+	}
+	if !loginAfter.MatchString(l.After) {
+		v.fault("auth.login.after", "is not a path of tilegate", "write /")
+	}
+}
+
+var loginAfter = regexp.MustCompile(`^/([A-Za-z0-9._~-]+/?)*$`)
 
 var verifyPrefix = regexp.MustCompile(`^(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)+$`)
 

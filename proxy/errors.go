@@ -70,6 +70,7 @@ var failures = []struct {
 	{auth.ErrTooLarge, failure{status: http.StatusBadRequest, detail: "The grant names too many tilesets for a cookie or a URL; globs are shorter."}},
 	{auth.ErrTooManyRevocations, failure{status: http.StatusServiceUnavailable, detail: "The list of revocations is full.", retryAfter: 5}},
 	{auth.ErrKeysUnavailable, failure{status: http.StatusServiceUnavailable, detail: "The keys that verify tokens have not been fetched yet.", retryAfter: 2}},
+	{errNoProvider, failure{status: http.StatusServiceUnavailable, detail: "The identity provider gave no usable answer.", retryAfter: 5}},
 	{tile.ErrMissing, failure{status: http.StatusNotFound, detail: "There is no such tile."}},
 	{tilecache.ErrOverloaded, failure{status: http.StatusServiceUnavailable, detail: "Too many tiles are being fetched at once.", retryAfter: 1}},
 	{tilecache.ErrClosed, failure{status: http.StatusServiceUnavailable, detail: "The server is shutting down.", retryAfter: 1}},

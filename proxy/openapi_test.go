@@ -11,6 +11,7 @@ import (
 	"go/token"
 	"maps"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -23,6 +24,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"tilegate/auth"
+	"tilegate/internal/issuer"
 	"tilegate/internal/tile"
 	"tilegate/proxy"
 	"tilegate/proxy/wire"
@@ -243,9 +245,28 @@ func exampleWorld(t *testing.T, r *apiRequest) *world {
 			withArchive(file, raw)(s)
 		}
 	}
-	w := start(t, viewed, archived, withViewer, trustLoopback, verifies(verify), cartography(func(b *proxy.Bundle) {
+	login := func(*setup) {}
+	now := func() time.Time { return noon }
+	if strings.HasPrefix(r.Path, "/log") {
+		var provider *issuer.Issuer
+		provider, login = loginAt(t, func() time.Time { return now() })
+		switch r.Fault {
+		case "provider":
+			provider.Fail(500)
+		case "refused":
+			provider.SignIn("")
+		case "audience":
+			change := login
+			login = func(s *setup) {
+				change(s)
+				s.auth.Issuers[0].Audience = []string{"elsewhere"}
+			}
+		}
+	}
+	w := start(t, viewed, login, archived, withViewer, trustLoopback, verifies(verify), cartography(func(b *proxy.Bundle) {
 		b.With, b.Styles = []string{"basemap"}, map[string]string{"basic": "style.json"}
 	}))
+	now = w.clock.Now
 	w.origin.put("basemap", 7, 66, 44, tilePNG)
 	w.origin.putKey(tile.Key{Tileset: "bundle:cartography", Path: "glyphs/Noto Sans Regular/0-255.pbf"}, object{body: "\x0a\x04test", etag: `"glyphs"`, modified: modified})
 	w.origin.presign = func(tileKey) (tile.Signed, error) {
@@ -281,6 +302,14 @@ func (r *apiRequest) ask(t *testing.T, method string) reply {
 	add("$PATH_TOKEN", func() string { return w.pathToken(access) })
 	add("$NARROW_PATH_TOKEN", func() string { return w.pathToken(narrow) })
 	add("$SESSION", func() string { return w.session(access) })
+	if strings.Contains(r.Path, "$CODE") {
+		b := newBrowser(w)
+		callback, err := url.Parse(b.begin("/login"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		credentials = append(credentials, "$CODE", callback.RawQuery, "$ATTEMPT", b.cookies["__Host-tilegate-login"])
+	}
 	fill := strings.NewReplacer(credentials...)
 	if r.Admin {
 		var secret []byte

@@ -38,6 +38,7 @@ type Options struct {
 	VerifyPrefix    string        // what such a URI begins with before /tiles/, e.g. /maps; "" for nothing
 	VerifyPreflight bool          // /auth/verify allows CORS preflights
 	CloudFront      CookieSigner  // needs an https PublicURL; nil: POST /session?cdn=cloudfront is refused
+	Login           *Login        // nil: no /login
 	Vend            Vend          // nil: POST /credentials is refused
 	Viewer          Viewer        // the map page and /tilegate.js; nil: none
 	Clients         *wire.Clients // of the listener; nil: requests are not limited
@@ -83,6 +84,7 @@ type Proxy struct {
 	cors           *cors
 	resourcePolicy []string // of answers that belong to no tileset
 	edge           *edge
+	login          *login // nil without opt.Login
 	publicOrigin   string // scheme and host of opt.PublicURL
 	prefix         string // what paths may begin with that a proxy in front has not stripped: the path of opt.PublicURL
 	routes         map[string]methods
@@ -179,6 +181,12 @@ func (p *Proxy) addRoutes() {
 		"/health":       {http.MethodGet: p.health},
 		"/ready":        {http.MethodGet: p.ready},
 		"/openapi.json": {http.MethodGet: p.openAPI},
+	}
+	if p.opt.Login != nil {
+		p.login = newLogin(*p.opt.Login)
+		p.routes[loginPath] = methods{http.MethodGet: p.beginLogin}
+		p.routes[callbackPath] = methods{http.MethodGet: p.endLogin}
+		p.routes[logoutPath] = methods{http.MethodGet: p.logout}
 	}
 	if p.opt.Viewer != nil {
 		for _, path := range []string{"/", "/tilegate.js", "/tilegate.mjs", viewerPath} {

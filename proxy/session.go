@@ -60,17 +60,22 @@ func (p *Proxy) signIn(x *exchange, r *http.Request) error {
 	default:
 		return refuse(http.StatusBadRequest, "The only value that cdn may have is cloudfront.")
 	}
-	// A cookie that does not verify may be of another user, whose tiles the browser still holds.
+	if p.isAnother(x, r, grant) || cdn != "" {
+		cookies = append(cookies, p.expiredCookies(ids)...)
+	}
+	setCookies(x, cookies)
+	return writeSession(x, r, session)
+}
+
+// isAnother reports whether the session before is not of the grant's subject, and then makes the browser forget what it
+// holds. A cookie that does not verify may be of another user, whose tiles the browser still holds.
+func (p *Proxy) isAnother(x *exchange, r *http.Request, grant *auth.Grant) bool {
 	before, err := p.opt.Auth.AuthenticateSession(r)
 	another := err != nil && !errors.Is(err, auth.ErrNoCredential) || err == nil && before.Subject != grant.Subject
 	if another {
 		x.Set("Clear-Site-Data", clearCache)
 	}
-	if another || cdn != "" {
-		cookies = append(cookies, p.expiredCookies(ids)...)
-	}
-	setCookies(x, cookies)
-	return writeSession(x, r, session)
+	return another
 }
 
 // signedCookies makes three cookies for each tileset that the grant names. CloudFront knows neither zooms
@@ -171,6 +176,15 @@ func (p *Proxy) signOut(x *exchange, r *http.Request) error {
 	if err := p.fromOwnPages(r); err != nil {
 		return err
 	}
+	if err := p.endSession(x, r); err != nil {
+		return err
+	}
+	x.WriteHeader(http.StatusNoContent)
+	return nil
+}
+
+// endSession does all of signOut but the answer.
+func (p *Proxy) endSession(x *exchange, r *http.Request) error {
 	switch grant, err := p.sessionCaller(x, r); {
 	case errors.Is(err, auth.ErrTwoCredentials):
 		return err // which of them to end is not clear
@@ -181,7 +195,6 @@ func (p *Proxy) signOut(x *exchange, r *http.Request) error {
 	}
 	setCookies(x, append([]*http.Cookie{p.opt.Auth.ClearCookie()}, p.expiredCookies(nil)...))
 	x.Set("Clear-Site-Data", clearCache)
-	x.WriteHeader(http.StatusNoContent)
 	return nil
 }
 

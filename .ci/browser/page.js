@@ -35,6 +35,25 @@ const tiles = (page, n) => page.waitForFunction((n) => document.querySelectorAll
 const picture = async (page) => (await page.screenshot({clip: {x: 80, y: 120, width: 400, height: 400}})).length
 
 const cases = {
+	// Signing in and out at the identity provider, there and back.
+	async login(page) {
+		await page.goto(process.env.LOGIN_PAGE)
+		await page.waitForFunction(() => document.querySelector('#who').innerText !== '…', null, patience)
+		await accessible(page, 'before signing in')
+		await page.screenshot({path: `${shot}.png`})
+		await page.locator('#login').click()
+		await who(page, 'ada')
+		check(await page.locator('#login').isHidden(), 'no button for signing in twice')
+		check(new URL(page.url()).search === '', `nothing left in the address, got ${page.url()}`)
+		const names = (await page.context().cookies()).map((c) => c.name)
+		check(String(names) === 'tilegate', `the session's cookie alone, got ${names}`)
+		await tiles(page, 1)
+		const away = page.waitForRequest((r) => r.url().includes('/end-session'))
+		await page.locator('#sign-out').click()
+		await away
+		await who(page, 'not signed in')
+	},
+
 	// A vector set whose TileJSON names no layers is drawn by those that its tiles have.
 	async vector(page) {
 		await page.goto(address)
@@ -101,7 +120,7 @@ const cases = {
 		await page.locator('#token').fill(token)
 		await page.locator('#token-form button').click()
 		await who(page, 'ada')
-		check(await page.locator('#token').inputValue() === '', 'an accepted token to leave the field')
+		await page.waitForFunction(() => document.querySelector('#token').value === '', null, patience) // an accepted token leaves the field
 		await enter(page, 'not.a.token')
 		await page.waitForSelector('#token-error:visible', patience)
 		check((await text(page, 'who')).includes('ada'), 'the session to go on')

@@ -7,6 +7,7 @@ import (
 	"image"
 	"image/color"
 	"image/png"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -17,6 +18,7 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 
 	"tilegate/internal/fakeaws"
+	"tilegate/internal/issuer"
 	"tilegate/internal/testenv"
 )
 
@@ -61,7 +63,18 @@ bundles:
 	if dir := os.Getenv("SCREENSHOTS"); dir != "" {
 		shots = dir
 	}
-	for _, name := range []string{"vector", "style", "terrain", "refused", "keyboard", "address", "use", "apikey", "sizes"} {
+	provider := startProvider(t)
+	loginConfig := writeFile(t, "login.yaml", fmt.Sprintf(`server: {listen: "127.0.0.1:0", admin_listen: ""}
+aws: {endpoint: %[1]q, sts_endpoint: %[1]q, path_style: true, role: {arn: %[2]q}}
+auth:
+  issuers: [{issuer: %[3]q, audience: [tiles], algorithms: [RS256], jwks_url: "%[3]s/jwks.json"}]
+  login: {issuer: %[3]q, client_id: tilegate, client_secret: {env: OIDC_SECRET}}
+tilesets:
+  features: {source: "s3://tiles/features/{z}/{x}/{y}.mvt", maxzoom: 2, name: Features}
+`, bucket.URL(), testRole, provider))
+	behindLogin, _ := start(t, append(baseCredentials(testKey, testSecret), "OIDC_SECRET=secret"), "serve", "-c", loginConfig)
+	environment = append(environment, "LOGIN_PAGE="+behindLogin.url+"/")
+	for _, name := range []string{"login", "vector", "style", "terrain", "refused", "keyboard", "address", "use", "apikey", "sizes"} {
 		t.Run(name, func(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 			defer cancel()
@@ -72,6 +85,23 @@ bundles:
 			}
 		})
 	}
+}
+
+// startProvider starts an identity provider at which ada signs in without being asked.
+func startProvider(t *testing.T) (address string) {
+	t.Helper()
+	provider, err := issuer.New(issuer.Options{
+		Clients:  map[string]string{"tilegate": "secret"},
+		Accounts: map[string]map[string]any{"ada": {"sub": "ada", "aud": "tiles", "tilesets": []string{"*"}}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	provider.SignIn("ada")
+	s := httptest.NewServer(provider.Handler())
+	t.Cleanup(s.Close)
+	provider.SetURL(s.URL)
+	return s.URL
 }
 
 // fillWithFeatures puts vector tiles, elevations and a style into the bucket.

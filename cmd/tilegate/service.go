@@ -84,6 +84,7 @@ func newService(ctx context.Context, c *configs.Config, log *serviceLog, more ex
 	if u, err := url.Parse(c.Server.PublicURL); err == nil && u.Path != "" {
 		more.viewer.Base = u.EscapedPath() + "/"
 	}
+	more.viewer.Login = c.Auth.Login.Issuer != ""
 	options := proxy.Options{
 		Auth:            s.auth,
 		Cache:           s.cache,
@@ -107,6 +108,9 @@ func newService(ctx context.Context, c *configs.Config, log *serviceLog, more ex
 			{Name: "origin", Missing: s.origins.NotReady, Degraded: s.origins.Degraded},
 			{Name: "keys", Missing: s.auth.NotReady, Degraded: s.auth.Degraded},
 		},
+	}
+	if l := c.Auth.Login; l.Issuer != "" {
+		options.Login = &proxy.Login{Issuer: l.Issuer, ClientID: l.ClientID, ClientSecret: string(l.ClientSecret.Bytes()), Scopes: l.Scopes, After: l.After}
 	}
 	if c.CDN.CloudFront.KeyPairID != "" {
 		signer, err := cloudfront.New(c.CDN.CloudFront.KeyPairID, c.CDN.CloudFront.PrivateKey.Bytes(), c.Auth.Session.Mode())

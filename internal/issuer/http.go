@@ -13,7 +13,7 @@ import (
 )
 
 // Handler serves /jwks.json (RFC 7517), /.well-known/openid-configuration (OpenID Connect
-// Discovery 1.0), and /token when there are accounts.
+// Discovery 1.0), /token when there are accounts, and /authorize, /exchange and /end-session when there are clients.
 func (i *Issuer) Handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /jwks.json", i.serveKeys)
@@ -21,6 +21,13 @@ func (i *Issuer) Handler() http.Handler {
 	if len(i.opt.Accounts) > 0 {
 		mux.HandleFunc("GET /token", i.serveToken)
 		mux.HandleFunc("POST /token", i.serveToken)
+	}
+	if len(i.opt.Clients) > 0 {
+		mux.HandleFunc("GET /authorize", i.authorize)
+		mux.HandleFunc("POST /exchange", i.exchange)
+		mux.HandleFunc("GET /end-session", func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, r.FormValue("post_logout_redirect_uri"), http.StatusSeeOther) //nolint:gosec // G710: for tests alone
+		})
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		i.mu.Lock()
@@ -122,13 +129,23 @@ func (i *Issuer) serveDiscovery(w http.ResponseWriter, r *http.Request) {
 	if name == "" {
 		name = "http://" + r.Host
 	}
-	writeJSON(w, map[string]any{
+	base := strings.TrimSuffix(name, "/")
+	document := map[string]any{
 		"issuer":                                name,
-		"jwks_uri":                              strings.TrimSuffix(name, "/") + "/jwks.json",
+		"jwks_uri":                              base + "/jwks.json",
 		"response_types_supported":              []string{"id_token"},
 		"subject_types_supported":               []string{"public"},
 		"id_token_signing_alg_values_supported": algorithms,
-	})
+	}
+	if len(i.opt.Clients) > 0 {
+		document["response_types_supported"] = []string{"code"}
+		document["authorization_endpoint"] = base + "/authorize"
+		document["token_endpoint"] = base + "/exchange"
+		document["end_session_endpoint"] = base + "/end-session"
+		document["code_challenge_methods_supported"] = []string{"S256"}
+		document["authorization_response_iss_parameter_supported"] = true
+	}
+	writeJSON(w, document)
 }
 
 func (i *Issuer) serveToken(w http.ResponseWriter, r *http.Request) {

@@ -34,6 +34,10 @@ type Options struct {
 	Accounts map[string]map[string]any
 	Origin   string        // the one page origin that CORS lets read /token, e.g. http://127.0.0.1:8080; "": none
 	Lifetime time.Duration // of tokens that carry no exp of their own; default 1 h
+
+	// Clients are those that may use /authorize, with their secrets. It signs in the account that SignIn named last,
+	// without asking. Empty: there is no /authorize.
+	Clients map[string]string
 }
 
 // Issuer signs tokens and publishes its keys. Its methods are safe for concurrent use.
@@ -48,6 +52,8 @@ type Issuer struct {
 	status   int             // answered instead of a key set, when not 0
 	gate     <-chan struct{}
 	requests map[string]int
+	account  string          // whom /authorize signs in
+	codes    map[string]code // by the code, until it is exchanged
 }
 
 type key struct {
@@ -72,7 +78,7 @@ func New(opt Options) (*Issuer, error) {
 	if opt.Clock == nil {
 		opt.Clock = time.Now
 	}
-	return &Issuer{opt: opt, url: opt.URL, signing: map[string]*key{}, made: map[string]int{}, requests: map[string]int{}}, nil
+	return &Issuer{opt: opt, url: opt.URL, signing: map[string]*key{}, made: map[string]int{}, requests: map[string]int{}, codes: map[string]code{}}, nil
 }
 
 // SetURL is for an issuer whose address is known only once it listens.

@@ -17,6 +17,7 @@ import (
 
 // Options of the page. The zero value makes one that asks for an access token.
 type Options struct {
+	Login    bool      // /login and /logout are there
 	Accounts []Account // whom the page offers to sign in as; for demonstrations
 	// Base is the path under which browsers reach the page, with a slash at its end, e.g. /maps/. "": the page's own,
 	// whatever it is.
@@ -164,6 +165,7 @@ func (v *Viewer) render(o Options, files fs.FS) []byte {
 	err := template.Must(template.ParseFS(files, "page/index.html")).Execute(&page, map[string]any{
 		"Accounts": o.Accounts,
 		"Base":     o.Base,
+		"Login":    o.Login,
 		"MapLibre": v.maplibre,
 	})
 	if err != nil {

@@ -133,6 +133,15 @@ func TestThePageOffersItsAccounts(t *testing.T) {
 	}
 }
 
+func TestThePageOffersTheIdentityProvider(t *testing.T) {
+	for _, login := range []bool{true, false} {
+		page := get(viewer.New(viewer.Options{Login: login, Base: "/maps/"}), "/").body
+		if got := strings.Contains(page, `href="/maps/login"`); got != login {
+			t.Errorf("with login %v: got %v", login, got)
+		}
+	}
+}
+
 func TestMapLibreComesFromTheCDNUnlessEmbedded(t *testing.T) {
 	script, style, worker := &fstest.MapFile{Data: []byte("1")}, &fstest.MapFile{Data: []byte("2")}, &fstest.MapFile{Data: []byte("3")}
 	tests := []struct {

@@ -61,6 +61,7 @@ async function look() {
 
 async function signOut() {
 	const key = session && !session.expires_at
+	if ($('login') && !keeper && !key) return location.assign(here('logout')) // the provider's session ends with ours
 	try {
 		if (!key) await (keeper?.signOut() ?? ask(here('session'), {method: 'DELETE'}))
 	} catch (e) {
@@ -81,6 +82,7 @@ function show(now) {
 	sessionStorage.setItem('account', account)
 	for (const b of document.querySelectorAll('[data-account]')) b.ariaPressed = String(b.dataset.account === account)
 	$('sign-out').hidden = !now
+	if ($('login')) $('login').hidden = !!now
 	tick()
 }
 

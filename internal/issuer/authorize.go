@@ -1,0 +1,88 @@
+package issuer
+
+import (
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"maps"
+	"net/http"
+	"net/url"
+)
+
+// code is what /authorize granted, until it is exchanged for tokens.
+type code struct {
+	account, client, redirect, challenge, nonce string
+}
+
+// SignIn names the account that /authorize signs in from now on.
+func (i *Issuer) SignIn(account string) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.account = account
+}
+
+// authorize is an authorization endpoint (RFC 6749 section 4.1.1) whose user has agreed. It insists on PKCE with S256.
+func (i *Issuer) authorize(w http.ResponseWriter, r *http.Request) {
+	q := r.URL.Query()
+	redirect, err := url.Parse(q.Get("redirect_uri"))
+	_, known := i.opt.Clients[q.Get("client_id")]
+	if err != nil || redirect.Host == "" || !known || q.Get("response_type") != "code" || q.Get("code_challenge_method") != "S256" {
+		http.Error(w, "a client, a redirect_uri and a code_challenge with S256 are required", http.StatusBadRequest)
+		return
+	}
+	back := redirect.Query()
+	back.Set("state", q.Get("state"))
+	i.mu.Lock()
+	back.Set("iss", i.url)
+	if i.account == "" {
+		back.Set("error", "access_denied")
+	} else {
+		name := rand.Text()
+		i.codes[name] = code{i.account, q.Get("client_id"), q.Get("redirect_uri"), q.Get("code_challenge"), q.Get("nonce")}
+		back.Set("code", name)
+	}
+	i.mu.Unlock()
+	redirect.RawQuery = back.Encode()
+	http.Redirect(w, r, redirect.String(), http.StatusFound) //nolint:gosec // G710: of a known client; for tests alone
+}
+
+// exchange is a token endpoint (RFC 6749 section 4.1.3, RFC 7636 section 4.6). A code is good once.
+func (i *Issuer) exchange(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("Cache-Control", "no-store")
+	client, secret, ok := r.BasicAuth()
+	if !ok {
+		client, secret = r.FormValue("client_id"), r.FormValue("client_secret")
+	}
+	i.mu.Lock()
+	c, found := i.codes[r.FormValue("code")]
+	delete(i.codes, r.FormValue("code"))
+	i.mu.Unlock()
+	sum := sha256.Sum256([]byte(r.FormValue("code_verifier")))
+	if want, known := i.opt.Clients[client]; !known || want != secret {
+		refuseGrant(w, http.StatusUnauthorized, "invalid_client")
+		return
+	}
+	if !found || c.client != client || c.redirect != r.FormValue("redirect_uri") || base64.RawURLEncoding.EncodeToString(sum[:]) != c.challenge {
+		refuseGrant(w, http.StatusBadRequest, "invalid_grant")
+		return
+	}
+	access := i.opt.Accounts[c.account]
+	identity := maps.Clone(access)
+	identity["aud"], identity["nonce"] = client, c.nonce
+	accessToken, err := i.Token("RS256", access)
+	if err == nil {
+		var idToken string
+		if idToken, err = i.Token("RS256", identity); err == nil {
+			writeJSON(w, map[string]any{"access_token": accessToken, "id_token": idToken, "token_type": "Bearer", "expires_in": int(i.opt.Lifetime.Seconds())})
+		}
+	}
+	if err != nil {
+		http.Error(w, "no token", http.StatusInternalServerError)
+	}
+}
+
+func refuseGrant(w http.ResponseWriter, status int, reason string) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	_, _ = w.Write([]byte(`{"error":"` + reason + `"}`)) // the client may have left
+}
