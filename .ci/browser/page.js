@@ -91,6 +91,8 @@ const cases = {
 		await page.waitForFunction(() => document.querySelectorAll('#layer-list li').length === 2, null, patience)
 		await tiles(page, 1)
 		await page.waitForTimeout(800)
+		check(await page.locator('#trouble').isHidden(), `no trouble, got “${await text(page, 'trouble').catch(() => '')}”`)
+		check((await text(page, 'readout')).startsWith('20°N 10°E'), `the view that the style begins with, got “${await text(page, 'readout')}”`)
 		await accessible(page, 'with a style')
 		await page.screenshot({path: `${shot}.png`})
 	},
@@ -99,10 +101,16 @@ const cases = {
 		await page.goto(address)
 		await enter(page, token)
 		await who(page, 'ada')
+		await tiles(page, 1)
+		await page.locator('#clear').click()
 		await choose(page, 'tileset:heights')
-		await page.locator('#terrain').check()
-		await tiles(page, 4)
+		await tiles(page, 1)
 		await page.waitForTimeout(1500)
+		check(await page.locator('#trouble').isHidden(), `no trouble, got “${await text(page, 'trouble').catch(() => '')}”`)
+		await page.screenshot({path: `${shot}-flat.png`})
+		await page.locator('#terrain').check()
+		await page.waitForTimeout(1500)
+		check(await page.locator('#trouble').isHidden(), `no trouble in three dimensions, got “${await text(page, 'trouble').catch(() => '')}”`)
 		await page.screenshot({path: `${shot}.png`})
 	},
 

@@ -1,6 +1,6 @@
 // The map: MapLibre GL JS, and over it what tilegate has to say of tiles.
 
-import {$, element, headers, here, local} from './api.js'
+import {$, element, headers, here, local, warn} from './api.js'
 import {load, refused, whenRefused} from './tiles.js'
 
 const world = [-180, -85.0511, 180, 85.0511]
@@ -18,6 +18,7 @@ export let layers = [] // what can be switched on and off: {name, colour, ids}
 export async function start() {
 	await Promise.race([library(), new Promise((_, late) => setTimeout(late, 10_000, Error('no answer')))])
 	const {position} = address()
+	pinned = !!position
 	map = new lib.Map({
 		container: 'map', style: {version: 8, sources: {}, layers: []}, attributionControl: false, fadeDuration: 100,
 		center: position?.center ?? [12, 28], zoom: position?.zoom ?? (innerWidth > 1100 ? 2 : 1), maxPitch: 75,
@@ -26,7 +27,10 @@ export async function start() {
 	map.addControl(new lib.NavigationControl({visualizePitch: true}), 'top-left')
 	map.addControl(new lib.AttributionControl({compact: innerWidth < 1100, customAttribution: '<a href="https://maplibre.org">MapLibre</a>'}), 'bottom-left')
 	map.addControl(new lib.ScaleControl(), 'bottom-left')
-	map.on('error', () => {}) // what a tile failed by is told beside the map
+	map.on('error', ({error, tile}) => { // what a tile failed by is told beside the map
+		if (/^Source layer/.test(error?.message)) return // TileJSON that names no layers, or not all
+		if (!tile && shown) warn('Not all of this can be drawn.', error?.message ?? '')
+	})
 	map.on('move', readout)
 	map.on('moveend', remember)
 	map.on('mousemove', (e) => readout(e))
@@ -87,6 +91,7 @@ export const vector = ({format}) => ['mvt', 'pbf', 'mlt'].includes(format)
 const relief = ({kind, tilejson, format}) => kind === 'tileset' && !vector({format}) && !!tilejson.encoding
 export const drawable = ({kind, format}) => kind === 'style' || format !== 'json'
 
+let pinned = false // the visit began with an address that says where
 let begun // resolves when the library is there, or is not to be had
 export const waitFor = (promise) => { begun = promise }
 
@@ -100,15 +105,17 @@ export async function show(what, stay) {
 	await begun
 	if (!map || shown !== what) return
 	if (!what || !drawable(what)) return map.setStyle({version: 8, sources: {}, layers: []}, {diff: false})
+	const travel = !stay && !pinned
+	pinned = false
 	map.setMaxZoom(24)
 	if (what.kind === 'tileset') {
 		const {minzoom = 0, maxzoom = 22, bounds = world} = what.tilejson
 		const finer = vector(what) || relief(what) ? 0 : 1 // tiles of 256 pixels: one zoom more than the map's
 		map.setMaxZoom(Math.min(24, Math.max(maxzoom - finer + (vector(what) ? 6 : 2), 4)))
 		if (!isWorld(bounds)) frame = bounds
-		if (!stay && !address().position) fit(bounds, minzoom - finer - (finer ? .49 : 0)) // images are drawn from half a zoom before
+		if (travel) fit(bounds, minzoom - finer - (finer ? .49 : 0)) // images are drawn from half a zoom before
 	}
-	paint(!stay && !address().position)
+	paint(travel)
 	readout()
 	remember()
 }
@@ -170,7 +177,7 @@ function styleOf({format, tilejson}) {
 	let template = local(tilejson.tiles[0])
 	if (tilejson.scalable && devicePixelRatio > 1) template = template.replace('{y}', '{y}@2x')
 	const source = {
-		tiles: [template], attribution, scheme: rows ?? 'xyz',
+		tiles: [template], attribution: attribution ?? '', scheme: rows ?? 'xyz',
 		minzoom: everything ? 0 : minzoom, maxzoom: everything ? Math.max(maxzoom + 1, 5) : maxzoom, ...(everything ? {} : {bounds}),
 	}
 	if (vector({format})) {
@@ -187,7 +194,8 @@ function styleOf({format, tilejson}) {
 	}
 	if (encoding) {
 		onlayers()
-		const elevations = {type: 'raster-dem', ...source, encoding, tileSize: tileSize ?? 256}
+		const {scheme: _, ...flipped} = source // the style specification knows none of elevations
+		const elevations = {type: 'raster-dem', ...flipped, encoding, tileSize: tileSize ?? 256}
 		return {
 			version: 8, sources: {tiles: elevations, heights: elevations},
 			layers: [
