@@ -253,12 +253,12 @@ type CloudFront struct {
 	PrivateKey Secret `yaml:"private_key"` // PEM: RSA, or ECDSA on P-256
 }
 
-// Tileset is one private pyramid of tiles.
+// Tileset is one private pyramid of tiles, or an archive of them.
 type Tileset struct {
 	ID           string        `yaml:"-"`
 	Default      bool          `yaml:"default"`
 	Source       Source        `yaml:"source"`
-	Format       string        `yaml:"format"` // png, jpg, webp, avif, mvt, mlt, json or auto; "" for an archive, which holds its own
+	Format       string        `yaml:"format"` // png, jpg, webp, avif, mvt, mlt, json or auto; "" for the archive's own
 	Version      string        `yaml:"version"`
 	MinZoom      uint8         `yaml:"minzoom"`
 	MaxZoom      uint8         `yaml:"maxzoom"`
@@ -275,9 +275,15 @@ type Tileset struct {
 	Role         Role          `yaml:"role"`                          // the effective one
 	Vend         bool          `yaml:"vend"`
 	Public       bool          `yaml:"public"`
-	Encoding     string        `yaml:"encoding"` // terrarium or mapbox, of elevations, or mlt; "": none that clients must know
-	Sparse       bool          `yaml:"sparse"`   // where a tile is missing, clients may show what is above it
+	Encoding     string        `yaml:"encoding"`  // terrarium or mapbox, of elevations, or mlt; "": none that clients must know
+	Sparse       bool          `yaml:"sparse"`    // where a tile is missing, clients may show what is above it
+	Raw          bool          `yaml:"raw"`       // an archive itself is served, too, by ranges
+	TileSize     int           `yaml:"tile_size"` // TileJSON's: 256 or 512 pixels a side at scale 1; 0: not stated
+	Given        Given         `yaml:"-"`
 }
+
+// Given says which of a tileset's keys have a value in the file. An archive has its own for those that have none.
+type Given struct{ Format, MinZoom, MaxZoom, Bounds, Name, Attribution, VectorLayers bool }
 
 // VectorLayer describes one layer of vector tiles; it marshals as TileJSON 3.0 section 3.3 has it.
 type VectorLayer struct {

@@ -286,7 +286,27 @@ func (d *decoder) byID(n *yaml.Node, key string, into reflect.Value) {
 		d.config.inheritRole(item.Addr().Interface(), d.storeOf(values[id]))
 		item.FieldByName("ID").SetString(id)
 		d.value(values[id], child(key, id), item)
+		if t, ok := item.Addr().Interface().(*Tileset); ok {
+			t.Given = givenKeys(values[id])
+		}
 	}
+}
+
+// givenKeys tells which keys of a tileset have a value.
+func givenKeys(n *yaml.Node) (g Given) {
+	if n.Kind != yaml.MappingNode {
+		return g
+	}
+	known := map[string]*bool{
+		"format": &g.Format, "minzoom": &g.MinZoom, "maxzoom": &g.MaxZoom, "bounds": &g.Bounds,
+		"name": &g.Name, "attribution": &g.Attribution, "vector_layers": &g.VectorLayers,
+	}
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		if is := known[n.Content[i].Value]; is != nil {
+			*is = !isNull(n.Content[i+1])
+		}
+	}
+	return g
 }
 
 // storeOf returns what a tileset or file says of its store. That is read before its other keys, because the role's

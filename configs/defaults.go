@@ -91,8 +91,11 @@ func (c *Config) derive(dir string) {
 	for i := range c.Tilesets {
 		t := &c.Tilesets[i]
 		paths = append(paths, &t.Role.WebIdentityTokenFile)
-		if t.Name == "" {
-			t.Name = t.ID
+		if t.Name == "" { // "" stands for the default, like a key that is left out
+			t.Name, t.Given.Name = t.ID, false
+		}
+		if t.Format == "" {
+			t.Given.Format = false
 		}
 		if t.Format == "" && !t.Source.Archive {
 			if f := tile.FormatOf(t.Source.Key); f != nil {

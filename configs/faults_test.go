@@ -304,7 +304,17 @@ func TestFaults(t *testing.T) {
 		{"style that is no JSON", tileset("bundles:\n  style:\n    source: s3://acme/styles/\n    styles:\n      basic: ../style.json # !"), "bundles.style.styles.basic", "is not the path of a .json file"},
 		{"elevations of vectors", tileset("    encoding: terrarium # !\n    format: mvt"), "tilesets.basemap.encoding", "is of elevations in images"},
 		{"two defaults", tileset("    default: true\n  roads:\n    default: true # !\n    source: s3://acme/r/{z}/{x}/{y}.png"), "tilesets.roads.default", "a second default; the first is tilesets.basemap"},
-		{"archives alone", minimalAuth + "tilesets:\n  roads:\n    source: s3://acme/roads.pmtiles # !\n  rivers: {source: s3://acme/rivers.pmtiles}\n", "tilesets.roads.source", "is a PMTiles archive, which a later version reads; add a tileset"},
+		{"archives by a template", source("s3://acme/{z}/{x}/{y}.pmtiles"), "tilesets.basemap.source", "a .pmtiles archive is one object with all tiles in it; name the one archive"},
+		{"an MBTiles file", source("s3://acme/a/world.mbtiles"), "tilesets.basemap.source", "is an MBTiles file, which cannot be read out of a bucket by parts; make an archive: pmtiles convert world.mbtiles world.pmtiles; to give out the file itself"},
+		{"a GeoTIFF", source("s3://acme/dem.tif"), "tilesets.basemap.source", "make an archive: gdal_translate -of MBTILES dem.tif dem.mbtiles && gdaladdo dem.mbtiles && pmtiles convert dem.mbtiles dem.pmtiles"},
+		{"a GeoTIFF by its long extension", source("s3://acme/dem.TIFF"), "tilesets.basemap.source", "gdal_translate -of MBTILES dem.TIFF dem.mbtiles"},
+		{"a COG", source("s3://acme/dem.cog"), "tilesets.basemap.source", "gdal_translate -of MBTILES dem.cog dem.mbtiles"},
+		{"a GeoPackage", source("s3://acme/roads.gpkg"), "tilesets.basemap.source", "ogr2ogr -f MBTiles roads.mbtiles roads.gpkg"},
+		{"a ZIP file", source("s3://acme/a b.zip"), "tilesets.basemap.source", "unzip tiles.zip -d tiles && mb-util tiles tiles.mbtiles && pmtiles convert"},
+		{"GeoJSON", source("s3://acme/roads.geojson"), "tilesets.basemap.source", "tippecanoe -zg -o roads.pmtiles roads.geojson"},
+		{"raw without an archive", tileset("    raw: true # !"), "tilesets.basemap.raw", "is for PMTiles archives only"},
+		{"tile_size", tileset("    tile_size: 1024 # !"), "tilesets.basemap.tile_size", "is neither 256 nor 512"},
+		{"an archive's format", minimalAuth + "tilesets:\n  roads:\n    source: s3://acme/roads.pmtiles\n    format: pbf # !", "tilesets.roads.format", "is none of png, jpg"},
 		{"directory bucket", source("s3://acme--use1-az4--x-s3/{z}/{x}/{y}.png"), "tilesets.basemap.source", "is in a directory bucket"},
 		{"no source", minimalAuth + "tilesets:\n  basemap: # !\n    public: true", "tilesets.basemap.source", "is required"},
 		{"source over https", source("https://acme.s3.amazonaws.com/{z}/{x}/{y}.png"), "tilesets.basemap.source", "is not s3://bucket/key"},
@@ -459,8 +469,7 @@ func TestOneTypoIsOneFault(t *testing.T) {
 // A source that cannot be one has a hint of its own.
 func TestSourceHints(t *testing.T) {
 	for text, want := range map[string]string{
-		"s3://acme/world.mbtiles":                         "pmtiles convert",
-		"world.mbtiles":                                   "pmtiles convert",
+		"world.mbtiles":                                   "pmtiles convert world.mbtiles world.pmtiles",
 		"s3://Acme/{z}/{x}/{y}.png":                       "lower case",
 		"s3://ac/{z}/{x}/{y}.png":                         "3 to 63 characters, and this one has 2",
 		"s3://a..b/{z}/{x}/{y}.png":                       "two dots",

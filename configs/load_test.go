@@ -276,7 +276,7 @@ tilesets:
 	}
 	want := []string{
 		"line 2: server.trusted_proxies[0]", "line 7: aws.role.duration", "line 8: auth.signing_keys",
-		"line 13: tilesets.basemap.browser", "line 17: tilesets.roads.source",
+		"line 13: tilesets.basemap.browser",
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got %q, want %q", got, want)

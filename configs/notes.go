@@ -24,24 +24,6 @@ type Note struct {
 // String returns the note in one line, without the file's name.
 func (n Note) String() string { return fmt.Sprintf("line %d: %s: %s", n.Line, n.Key, n.Text) }
 
-// notServed lists what is read and validated, but not served by this version.
-var notServed = []struct {
-	text string
-	keys func(*Config) []string
-}{
-	{
-		text: "PMTiles archives are read by a later version; until then this tileset has no tiles",
-		keys: func(c *Config) (keys []string) {
-			for _, t := range c.Tilesets {
-				if t.Source.Archive {
-					keys = append(keys, child(child("tilesets", t.ID), "source"))
-				}
-			}
-			return keys
-		},
-	},
-}
-
 func (v *validator) notes() []Note {
 	var notes []Note
 	add := func(key, text string) {
@@ -50,11 +32,6 @@ func (v *validator) notes() []Note {
 			k = parent(k)
 		}
 		notes = append(notes, Note{Line: v.positions[k].line, Key: key, Text: text})
-	}
-	for _, feature := range notServed {
-		for _, key := range feature.keys(v.Config) {
-			add(key, feature.text)
-		}
 	}
 	for i, network := range v.Server.TrustedProxies {
 		if network.Bits() == 0 {

@@ -80,8 +80,9 @@ func ParseSource(s string) (Source, error) {
 		bucket, key = found[1], found[2]
 	}
 	switch {
-	case strings.HasSuffix(s, ".mbtiles"):
-		return Source{}, errors.New("is an MBTiles file, which cannot be read out of a bucket by parts; convert it: pmtiles convert tiles.mbtiles tiles.pmtiles")
+	case !isS3 && strings.HasSuffix(s, ".mbtiles"): // other files are told once the bucket is known
+		problem, hint := unconverted(s)
+		return Source{}, errors.New(problem + "; " + hint)
 	case !isS3:
 		return Source{}, errors.New("is not s3://bucket/key" + bucketAddress(s))
 	case bucketFault(bucket) != "" && !accessPointARN.MatchString(location) && !strings.HasPrefix(bucket, "arn:"):
@@ -110,7 +111,7 @@ func ParseSource(s string) (Source, error) {
 	if err := src.check(); err != nil {
 		return Source{}, err
 	}
-	src.Archive = !src.tiled() && strings.HasSuffix(key, ".pmtiles")
+	src.Archive = !src.tiled() && strings.HasSuffix(key, archiveExtension)
 	return src, nil
 }
 

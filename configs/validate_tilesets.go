@@ -35,16 +35,6 @@ func (v *validator) tilesets() {
 			first = key
 		}
 	}
-	v.archives()
-}
-
-// archives refuses a configuration with archives only, since this version serves none of their tiles.
-func (v *validator) archives() {
-	hasTiles := func(t Tileset) bool { return !t.Source.Archive }
-	if len(v.Tilesets) > 0 && !slices.ContainsFunc(v.Tilesets, hasTiles) {
-		v.fault(child(child("tilesets", v.Tilesets[0].ID), "source"), "is a PMTiles archive, which a later version reads",
-			"add a tileset whose source has {z}, {x} and {y}: without one there is nothing to serve")
-	}
 }
 
 func (v *validator) tileset(key string, t *Tileset) {
@@ -64,6 +54,7 @@ func (v *validator) tileset(key string, t *Tileset) {
 	}
 	v.vectorLayers(child(key, "vector_layers"), t)
 	v.encoding(child(key, "encoding"), t)
+	v.archive(key, t)
 	v.oneOf(child(key, "missing"), t.Missing, "404", "204", "transparent")
 	if t.Missing == "transparent" && t.Format == "json" {
 		v.fault(child(key, "missing"), "json has no transparent tile", "write 404 or 204")
@@ -84,8 +75,12 @@ func (v *validator) tileset(key string, t *Tileset) {
 // vend refuses a tileset whose vended credentials would open objects of something else.
 func (v *validator) vend(key string, t *Tileset) {
 	refuse := func(other, hint string) {
-		v.fault(key, fmt.Sprintf("the credentials would open objects of %s, too: a policy for %s, where * stops at no slash, allows its keys",
-			other, strings.Join(t.Source.Literals(), "*")), hint)
+		allows := "where * stops at no slash, allows its keys"
+		if t.Source.Archive {
+			allows = "which is one object, allows that"
+		}
+		v.fault(key, fmt.Sprintf("the credentials would open objects of %s, too: a policy for %s, %s",
+			other, strings.Join(t.Source.Literals(), "*"), allows), hint)
 	}
 	for _, other := range v.Tilesets {
 		if other.ID != t.ID && !other.Vend && t.Source.Overlaps(other.Source) {
@@ -109,11 +104,16 @@ func (v *validator) vend(key string, t *Tileset) {
 
 func (v *validator) source(key string, t *Tileset) {
 	path := child(key, "source")
+	other, convert := unconverted(t.Source.Key)
 	switch {
 	case t.Source.Bucket == "":
 		v.fault(path, "is required", "write s3://bucket/{z}/{x}/{y}.png")
 	case directoryBucket(t.Source.Bucket):
 		v.fault(path, directoryProblem, directoryHint)
+	case t.Source.isTemplateOfArchives():
+		v.fault(path, "has placeholders, but a .pmtiles archive is one object with all tiles in it", "name the one archive: s3://bucket/tiles.pmtiles; several archives are several tilesets")
+	case !t.Source.tiled() && other != "":
+		v.fault(path, other, convert)
 	case !t.Source.tiled() && !t.Source.Archive:
 		v.fault(path, "has no placeholders and is no .pmtiles archive", "write s3://bucket/{z}/{x}/{y}.png; single objects belong under files")
 	case t.Format == "" && !t.Source.Archive:

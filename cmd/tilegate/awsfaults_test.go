@@ -82,10 +82,10 @@ func TestFaultsOfAWSComeAfterTheNotes(t *testing.T) {
 	t.Setenv("AWS_SHARED_CREDENTIALS_FILE", os.DevNull)
 	path := writeFile(t, "tilegate.yaml", `tilesets:
   a: {public: true, source: "s3://tiles/{z}/{x}/{y}.png"}
-  roads: {public: true, source: "s3://tiles/roads.pmtiles"}
+  roads: {public: true, source: "s3://tiles/{z}/{x}/{y}.mvt"}
 `)
 	fault := path + ":1:1: aws.region: is not set"
-	for name, want := range map[string]string{"check": path + ":3: note: tilesets.roads.source: PMTiles", "serve": fault} {
+	for name, want := range map[string]string{"check": path + ":3: note: tilesets.roads.vector_layers: ", "serve": fault} {
 		_, errs, status := command(t, name, "-c", path)
 		if status != 2 || !strings.HasPrefix(errs, want) || !strings.Contains(errs, fault) {
 			t.Errorf("%s: got status %d and %q, want 2 and %q", name, status, errs, want)
