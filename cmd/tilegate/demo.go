@@ -31,9 +31,10 @@ type demoCommand struct {
 
 // The demo's bucket, and who may read it: tilegate's own user may do nothing but assume the role.
 const (
-	demoBucket = "private-world"
-	demoRole   = "arn:aws:iam::123456789012:role/tiles-reader"
-	demoUser   = "AKIADEMOTILEGATE0001" //nolint:gosec // opens nothing outside of this process
+	demoBucket  = "private-world"
+	demoArchive = "countries.pmtiles" // of vector tiles; it says itself what it holds
+	demoRole    = "arn:aws:iam::123456789012:role/tiles-reader"
+	demoUser    = "AKIADEMOTILEGATE0001" //nolint:gosec // opens nothing outside of this process
 )
 
 // demoConfig is the configuration that the demo runs with.
@@ -60,6 +61,9 @@ tilesets:
     maxzoom: {{.MaxZoom}}
     name: The world, privately
     attribution: {{.Attribution}}
+  countries:
+    source: s3://{{.BucketName}}/{{.Archive}}
+    raw: true
 `))
 
 // demoAccounts are the people that the demo's issuer knows, and what their tokens say.
@@ -100,7 +104,7 @@ func (cmd demoCommand) Run(ctx context.Context, c *console) error {
 
 	var text bytes.Buffer
 	err = demoConfig.Execute(&text, map[string]any{
-		"Listen": l.Addr().String(), "Admin": admin.Addr().String(), "CORS": cmd.CORS, "Bucket": bucket.URL(), "BucketName": demoBucket, "Role": demoRole,
+		"Listen": l.Addr().String(), "Admin": admin.Addr().String(), "CORS": cmd.CORS, "Bucket": bucket.URL(), "BucketName": demoBucket, "Archive": demoArchive, "Role": demoRole,
 		"Issuer": tokens.url, "MaxZoom": worldmap.MaxZoom, "Attribution": worldmap.Attribution,
 	})
 	if err != nil {
@@ -162,7 +166,7 @@ Ctrl-C ends it.
 	return err
 }
 
-// demoS3 starts the private bucket. Its tiles are drawn when they are first asked for.
+// demoS3 starts the private bucket. Its tiles and its archive are made when they are first asked for.
 func demoS3() (s *fakeaws.Server, secret string, err error) {
 	world, err := worldmap.New()
 	if err != nil {
@@ -195,6 +199,12 @@ type tilePainter struct {
 }
 
 func (p *tilePainter) object(bucket, key string) (fakeaws.Object, bool) {
+	if bucket == demoBucket && key == demoArchive {
+		return p.once(key, func() ([]byte, string, error) {
+			body, err := worldmap.Archive()
+			return body, "application/vnd.pmtiles", err
+		})
+	}
 	var z uint8
 	var x, y uint32
 	var scale uint8
@@ -211,11 +221,19 @@ func (p *tilePainter) object(bucket, key string) (fakeaws.Object, bool) {
 	if bucket != demoBucket || key != name || z > worldmap.MaxZoom {
 		return fakeaws.Object{}, false
 	}
-	draw, _ := p.made.LoadOrStore(key, sync.OnceValues(func() (fakeaws.Object, bool) {
+	return p.once(key, func() ([]byte, string, error) {
 		body, err := p.world.Tile(z, x, y, scale)
-		return fakeaws.Object{Body: body, ContentType: "image/png", LastModified: p.born}, err == nil
+		return body, "image/png", err
+	})
+}
+
+// once returns the object that draw makes for key, the first time that it is asked for.
+func (p *tilePainter) once(key string, draw func() (body []byte, contentType string, err error)) (fakeaws.Object, bool) {
+	made, _ := p.made.LoadOrStore(key, sync.OnceValues(func() (fakeaws.Object, bool) {
+		body, contentType, err := draw()
+		return fakeaws.Object{Body: body, ContentType: contentType, LastModified: p.born}, err == nil
 	}))
-	return draw.(func() (fakeaws.Object, bool))() //nolint:forcetypeassert // the map holds nothing else
+	return made.(func() (fakeaws.Object, bool))() //nolint:forcetypeassert // the map holds nothing else
 }
 
 // demoIssuer is a token issuer on a port of its own, as an identity provider is on a host of its own.

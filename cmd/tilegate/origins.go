@@ -41,7 +41,7 @@ func originOptions(c *configs.Config) origin.Options {
 	for i := range c.Stores {
 		o.Stores = append(o.Stores, originStore(&c.Stores[i]))
 	}
-	for _, t := range served(c) {
+	for _, t := range c.Tilesets {
 		o.Sources = append(o.Sources, origin.Source{
 			ID: t.ID, Store: t.Store, Region: t.Region, Bucket: t.Source.Bucket, Prefix: t.Source.Prefix(),
 			Key: func(k tile.Key) string {

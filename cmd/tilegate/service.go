@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net/url"
-	"slices"
 	"sync"
 	"time"
 
@@ -19,6 +18,7 @@ import (
 	"tilegate/configs"
 	"tilegate/internal/tile"
 	"tilegate/proxy"
+	"tilegate/proxy/archive"
 	"tilegate/proxy/cloudfront"
 	"tilegate/proxy/origin"
 	"tilegate/proxy/viewer"
@@ -122,7 +122,7 @@ func newService(ctx context.Context, c *configs.Config, log *serviceLog, more ex
 	for _, secret := range c.CDN.OriginSecrets {
 		options.Edge.Secrets = append(options.Edge.Secrets, secret.Bytes())
 	}
-	for _, t := range served(c) {
+	for _, t := range c.Tilesets {
 		options.Tilesets = append(options.Tilesets, s.tileset(t))
 		if t.Vend {
 			options.Vend = s.vend
@@ -147,26 +147,37 @@ func newService(ctx context.Context, c *configs.Config, log *serviceLog, more ex
 	return s, nil
 }
 
-// served is the tilesets without archives, which a later version reads; the configuration's notes say so.
-func served(c *configs.Config) []configs.Tileset {
-	return slices.DeleteFunc(slices.Clone(c.Tilesets), func(t configs.Tileset) bool { return t.Source.Archive })
-}
-
 func (s *service) tileset(t configs.Tileset) proxy.Tileset {
 	var layers json.RawMessage
 	if t.VectorLayers != nil {
 		layers, _ = json.Marshal(t.VectorLayers) // strings and small numbers always marshal
 	}
 	source := s.origins.Source(t.ID)
-	return proxy.Tileset{
+	tileset := proxy.Tileset{
 		ID: t.ID, Default: t.Default, Version: t.Version, Format: t.Format, Scalable: t.Source.Scalable(),
 		MinZoom: t.MinZoom, MaxZoom: t.MaxZoom, Bounds: t.Bounds,
 		Name: t.Name, Attribution: t.Attribution, VectorLayers: layers, Metadata: layers == nil && t.Source.MetadataKey() != "",
 		Missing: t.Missing, Browser: t.Browser, Public: t.Public, Vend: t.Vend, Encoding: t.Encoding, Sparse: t.Sparse,
 		Freshness: tilecache.Policy{Fresh: t.Cache.Fresh, Stale: t.Cache.Stale, MissingFor: t.Cache.MissingFor},
-		Origin:    source,
-		Presign:   source.Presign,
+		TileSize:  t.TileSize,
 	}
+	if t.Source.Archive {
+		tileset.Archive, tileset.Given, tileset.Raw = s.archive(t, source), proxy.Given(t.Given), t.Raw
+	} else {
+		tileset.Origin, tileset.Presign = source, source.Presign
+	}
+	return tileset
+}
+
+// archive makes the reader of a tileset's archive.
+func (s *service) archive(t configs.Tileset, source *origin.S3) *archive.Archive {
+	return archive.New(archive.Options{
+		Tileset: t.ID,
+		Read: func(ctx context.Context, first, length int64, cond tile.Condition) (*tile.Object, error) {
+			return source.FetchPart(ctx, tile.Key{Tileset: t.ID}, first, length, cond)
+		},
+		Cache: s.cache, Fresh: t.Cache.Fresh, Stale: t.Cache.Stale, MissingFor: t.Cache.MissingFor, Logger: s.logger,
+	})
 }
 
 // authOptions returns the configured options of package auth.
