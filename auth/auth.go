@@ -74,7 +74,7 @@ func New(o Options) (*Authenticator, error) {
 		cookieName: "tilegate", sameSite: o.SameSite, secureCookie: o.SecureCookie, partitioned: o.Partitioned,
 		areas: o.Areas, queryParameter: o.QueryParameter, maxToken: defaultMaxToken, clientAddress: o.ClientAddress, now: o.Clock,
 		verified: verifiedCache{seed: maphash.MakeSeed(), maxTokens: maxVerified, maxBytes: maxVerifiedBytes},
-		revoked:  revocations{limit: maxRevocations},
+		revoked:  revocations{limit: maxRevocations, tell: o.OnRevocation},
 	}
 	if o.SecureCookie {
 		a.cookieName = "__Host-tilegate"

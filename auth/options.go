@@ -47,6 +47,9 @@ type Options struct {
 	HTTPClient *http.Client     // fetches key sets; it never follows redirects or keeps cookies, whatever it is set to
 	// OnKeySetRefresh is called after each refresh; issuer is one of Issuers.
 	OnKeySetRefresh func(issuer string, ok bool)
+	// OnRevocation is called after each revocation that is made or undone here, and after each logout, with a record of it for
+	// TakeRevocation of other instances. It must not block. Default: nobody is told.
+	OnRevocation func(record []byte, logout bool)
 }
 
 // Issuer is one whose tokens are accepted. At most one of JWKSURL and PublicKeyPEM is set. Without either the

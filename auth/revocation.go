@@ -39,8 +39,10 @@ const (
 	maxEnded       = 64 // ended sessions of one subject that are kept one by one
 )
 
-// revocations holds what has been revoked, in this process only.
+// revocations holds what has been revoked.
 type revocations struct {
+	tell func(record []byte, logout bool) // Options.OnRevocation, nil if nobody wants to know; called without mu
+
 	limit int          // of records, of owners in ended, and of sessions in all of them
 	count atomic.Int64 // of records and of owners in ended; the hot path reads it without the lock
 
@@ -60,6 +62,7 @@ type record struct {
 	at       time.Time
 	issuedBy int64     // subjects: refuses tokens issued up to then, in Unix seconds, and tokens without iat
 	until    time.Time // from then on it may be dropped if room is needed; zero: never
+	undone   bool      // it refuses nothing, and stays so that an older record of another instance does not hold again
 }
 
 // Revoke refuses from now on every token of the subject that has been issued, or the token with that id, and
@@ -146,6 +149,33 @@ func (g *Grant) owner() ref {
 }
 
 func (r *revocations) end(g *Grant, now time.Time, ttl time.Duration) error {
+	s := endedSession{g.lineage[0], g.mintedAt, g.Expires}
+	if err := r.endSession(g.owner(), s, now, ttl); err != nil {
+		return err
+	}
+	if r.tell != nil {
+		r.tell(s.shared(g.owner()), true)
+	}
+	return nil
+}
+
+// endSession ends one session of an owner.
+func (r *revocations) endSession(owner ref, s endedSession, now time.Time, ttl time.Duration) error {
+	return r.endWith(owner, now, ttl, func(e *endedSessions) { e.add(s, now) })
+}
+
+// endUpTo ends all sessions of an owner that were minted up to a time, in Unix seconds.
+func (r *revocations) endUpTo(owner ref, minted int64, until, now time.Time, ttl time.Duration) error {
+	return r.endWith(owner, now, ttl, func(e *endedSessions) {
+		e.mintedBy = max(e.mintedBy, minted)
+		if until.After(e.until) {
+			e.until = until
+		}
+		e.sessions = slices.DeleteFunc(e.sessions, func(s endedSession) bool { return s.minted <= e.mintedBy })
+	})
+}
+
+func (r *revocations) endWith(owner ref, now time.Time, ttl time.Duration, change func(*endedSessions)) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if !now.Before(r.nextPrune) { // once per lifetime of a session, so that each is looked at twice at most
@@ -157,7 +187,7 @@ func (r *revocations) end(g *Grant, now time.Time, ttl time.Duration) error {
 			}
 		}
 	}
-	e := r.ended[g.owner()]
+	e := r.ended[owner]
 	if e == nil {
 		if len(r.ended) >= r.limit {
 			return ErrTooManyRevocations
@@ -166,10 +196,10 @@ func (r *revocations) end(g *Grant, now time.Time, ttl time.Duration) error {
 			r.ended = map[ref]*endedSessions{}
 		}
 		e = &endedSessions{}
-		r.ended[g.owner()] = e
+		r.ended[owner] = e
 	}
 	r.sessions -= len(e.sessions)
-	e.add(g, now)
+	change(e)
 	if len(e.sessions) > maxEnded || r.sessions+len(e.sessions) > r.limit {
 		e.endAll(now, ttl)
 	}
@@ -178,11 +208,13 @@ func (r *revocations) end(g *Grant, now time.Time, ttl time.Duration) error {
 	return nil
 }
 
-func (e *endedSessions) add(g *Grant, now time.Time) {
-	e.sessions = slices.DeleteFunc(e.sessions, func(s endedSession) bool { return !now.Before(s.until) })
-	e.sessions = append(e.sessions, endedSession{g.lineage[0], g.mintedAt, g.Expires})
-	if g.Expires.After(e.until) {
-		e.until = g.Expires
+func (e *endedSessions) add(s endedSession, now time.Time) {
+	e.sessions = slices.DeleteFunc(e.sessions, func(other endedSession) bool { return !now.Before(other.until) || other.id == s.id })
+	if s.minted > e.mintedBy {
+		e.sessions = append(e.sessions, s)
+	}
+	if s.until.After(e.until) {
+		e.until = s.until
 	}
 }
 
@@ -207,9 +239,26 @@ func (e *endedSessions) has(g *Grant) bool {
 	return slices.ContainsFunc(e.sessions, func(s endedSession) bool { return slices.Contains(g.lineage, s.id) })
 }
 
+// add adds a revocation that is made here.
 func (r *revocations) add(name ref, rec record, now time.Time) error {
 	r.mu.Lock()
-	defer r.mu.Unlock()
+	known, ok := r.records[name]
+	if ok && !rec.at.After(known.at) {
+		rec.at = known.at.Add(1) // the clock of another instance may run ahead; the latest record holds
+	}
+	if ok && !known.undone {
+		rec.issuedBy = max(rec.issuedBy, known.issuedBy)
+	}
+	err := r.put(name, rec, now)
+	r.mu.Unlock()
+	if err == nil && r.tell != nil {
+		r.tell(rec.shared(name), false)
+	}
+	return err
+}
+
+// put sets the record of a name; mu is held.
+func (r *revocations) put(name ref, rec record, now time.Time) error {
 	if _, known := r.records[name]; !known && len(r.records) >= r.limit {
 		r.sweep(now)
 		if len(r.records) >= r.limit {
@@ -252,11 +301,11 @@ func (r *revocations) has(g *Grant) bool {
 	}
 	r.mu.RLock()
 	defer r.mu.RUnlock()
-	if rec, ok := r.records[g.subject]; ok && g.Subject != "" && g.issuedAt <= rec.issuedBy {
+	if rec, ok := r.records[g.subject]; ok && !rec.undone && g.Subject != "" && g.issuedAt <= rec.issuedBy {
 		return true
 	}
 	for _, id := range g.lineage {
-		if _, ok := r.records[id]; ok {
+		if rec, ok := r.records[id]; ok && !rec.undone {
 			return true
 		}
 	}

@@ -18,6 +18,7 @@ type family struct {
 	a     *auth.Authenticator
 	names []string
 	try   map[string]func() error
+	tryAt func(*auth.Authenticator) map[string]func() error
 	s     *auth.Grant // the session
 }
 
@@ -28,15 +29,23 @@ func newFamily(t *testing.T, a *auth.Authenticator, s signer, changes map[string
 	session, g := newSession(t, a, access)
 	ofAccess, _ := newPath(t, a, access, auth.PathRequest{})
 	ofSession, _ := newPath(t, a, g, auth.PathRequest{})
-	return &family{
-		a: a, s: g, names: []string{"access", "session", "path of access", "path of session"},
-		try: map[string]func() error{
+	f := &family{s: g, names: []string{"access", "session", "path of access", "path of session"}}
+	f.tryAt = func(a *auth.Authenticator) map[string]func() error {
+		return map[string]func() error{
 			"access":          func() error { _, err := a.Authenticate(bearer(token), ""); return err },
 			"session":         func() error { _, err := cookieOf(a, session.Token); return err },
 			"path of access":  func() error { _, err := pathOf(a, ofAccess); return err },
 			"path of session": func() error { _, err := pathOf(a, ofSession); return err },
-		},
+		}
 	}
+	return f.at(a)
+}
+
+// at is the family as another instance sees it.
+func (f *family) at(a *auth.Authenticator) *family {
+	other := *f
+	other.a, other.try = a, f.tryAt(a)
+	return &other
 }
 
 func (f *family) check(t *testing.T, when string, revoked ...string) {

@@ -18,12 +18,14 @@ type Revoked struct {
 func (a *Authenticator) Revocations(limit int) (latest []Revoked, total int) {
 	r := &a.revoked
 	r.mu.RLock()
-	total = len(r.records)
-	latest = make([]Revoked, 0, total)
+	latest = make([]Revoked, 0, len(r.records))
 	for _, rec := range r.records {
-		latest = append(latest, Revoked{rec.name, rec.at, rec.until})
+		if !rec.undone {
+			latest = append(latest, Revoked{rec.name, rec.at, rec.until})
+		}
 	}
 	r.mu.RUnlock()
+	total = len(latest)
 	slices.SortFunc(latest, func(x, y Revoked) int {
 		if c := y.At.Compare(x.At); c != 0 {
 			return c
@@ -38,22 +40,36 @@ func (a *Authenticator) Revocations(limit int) (latest []Revoked, total int) {
 func (a *Authenticator) Unrevoke(r Revocation) bool {
 	undone := false
 	if r.Subject != "" {
-		undone = a.revoked.remove(subjectRef(r.Subject))
+		undone = a.revoked.remove(subjectRef(r.Subject), a.now())
 	}
 	if r.TokenID != "" {
-		undone = a.revoked.remove(tokenRef(r.TokenID)) || undone
+		undone = a.revoked.remove(tokenRef(r.TokenID), a.now()) || undone
 	}
 	return undone
 }
 
-func (r *revocations) remove(name ref) bool {
+func (r *revocations) remove(name ref, now time.Time) bool {
 	r.mu.Lock()
-	defer r.mu.Unlock()
-	if _, ok := r.records[name]; !ok {
+	rec, ok := r.records[name]
+	if !ok || rec.undone {
+		r.mu.Unlock()
 		return false
 	}
-	delete(r.records, name)
-	r.count.Store(int64(len(r.records) + len(r.ended)))
+	if r.tell == nil {
+		delete(r.records, name)
+		r.count.Store(int64(len(r.records) + len(r.ended)))
+		r.mu.Unlock()
+		return true
+	}
+	rec.undone = true
+	if now.After(rec.at) {
+		rec.at = now
+	} else {
+		rec.at = rec.at.Add(1)
+	}
+	r.records[name] = rec
+	r.mu.Unlock()
+	r.tell(rec.shared(name), false)
 	return true
 }
 
