@@ -1,8 +1,12 @@
 package configs
 
 import (
+	"cmp"
 	"log/slog"
+	"net"
 	"net/netip"
+	"net/url"
+	"strconv"
 	"strings"
 	"time"
 
@@ -26,6 +30,7 @@ type Config struct {
 	Files    []File    `yaml:"files"`    // likewise
 	Bundles  []Bundle  `yaml:"bundles"`  // likewise
 	Presign  Presign   `yaml:"presign"`
+	Shared   Shared    `yaml:"shared"`
 
 	// Notes are what an operator should know although nothing is wrong.
 	Notes []Note `yaml:"-"`
@@ -326,6 +331,48 @@ type Bundle struct {
 type Presign struct {
 	Expires time.Duration `yaml:"expires" default:"15m" max:"168h"`
 	Window  time.Duration `yaml:"window" default:"5m" min:"1s"`
+}
+
+// Shared is the Redis or Valkey through which several instances share what they know. With neither URL nor Addresses there
+// is none.
+type Shared struct {
+	URL       string    `yaml:"url"`       // of one server: redis or rediss, host, port, number of the database
+	Addresses []string  `yaml:"addresses"` // of nodes of a cluster, or of sentinels
+	Cluster   bool      `yaml:"cluster"`
+	Sentinel  Sentinel  `yaml:"sentinel"`
+	Username  string    `yaml:"username"`
+	Password  Secret    `yaml:"password"`
+	TLS       SharedTLS `yaml:"tls"`
+	Prefix    string    `yaml:"prefix" default:"tilegate:"` // of all keys
+}
+
+// Sentinel says how the sentinels are asked where the server is.
+type Sentinel struct {
+	Master   string `yaml:"master"` // the name under which they know it; "": there are none
+	Username string `yaml:"username"`
+	Password Secret `yaml:"password"`
+}
+
+// SharedTLS says how Redis is reached with TLS. A URL with rediss enables it, too.
+type SharedTLS struct {
+	Enabled bool     `yaml:"enabled"`
+	CAFile  Document `yaml:"ca_file"` // none: the authorities of the system
+}
+
+// Enabled reports whether there is something to share through.
+func (s *Shared) Enabled() bool { return s.URL != "" || len(s.Addresses) > 0 }
+
+// Servers returns the addresses to connect to, the number of the database, and whether with TLS.
+func (s *Shared) Servers() (addresses []string, db int, encrypted bool) {
+	if s.URL == "" {
+		return s.Addresses, 0, s.TLS.Enabled
+	}
+	u, err := url.Parse(s.URL)
+	if err != nil {
+		return nil, 0, false // the validator has refused it
+	}
+	db, _ = strconv.Atoi(strings.Trim(u.Path, "/"))
+	return []string{net.JoinHostPort(u.Hostname(), cmp.Or(u.Port(), "6379"))}, db, s.TLS.Enabled || u.Scheme == "rediss"
 }
 
 // Store returns the store with that id, the default one for "", and nil when there is none.

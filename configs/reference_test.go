@@ -66,7 +66,7 @@ func TestExampleHasEveryKey(t *testing.T) {
 	}
 	full := regexp.MustCompile(`(?m)^( *)#(\S)`).ReplaceAllString(string(example), "$1$2")
 	parse(t, full,
-		"ACCESS_KEY_ID=a", "SECRET_ACCESS_KEY=b", "SESSION_TOKEN=c",
+		"ACCESS_KEY_ID=a", "SECRET_ACCESS_KEY=b", "SESSION_TOKEN=c", "REDIS_PASSWORD=d", "SENTINEL_PASSWORD=e",
 		"OIDC_SECRET=d", "ADMIN_TOKEN=0123456789abcdef", "ORIGIN_SECRET=0123456789abcdef", "HS_SECRET=0123456789abcdef0123456789abcdef")
 
 	var document yaml.Node

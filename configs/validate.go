@@ -25,6 +25,7 @@ func (v *validator) validate() {
 	v.files()
 	v.bundles()
 	v.presign()
+	v.shared()
 }
 
 // conflict notes a rule that two keys break together, at the one that the file sets.

@@ -37,6 +37,7 @@ type service struct {
 	clients  *wire.Clients
 	memory   *memoryLimit
 	proxy    *proxy.Proxy
+	sharing  *sharing
 	registry *prometheus.Registry
 }
 
@@ -53,6 +54,7 @@ func newService(ctx context.Context, c *configs.Config, log *serviceLog, more ex
 	m := newOriginMetrics(s.registry)
 	registerLogMetrics(s.registry, log)
 	registerBuildInfo(s.registry)
+	s.sharing = newSharing(s.registry)
 
 	originOptions := originOptions(c)
 	originOptions.Logger, originOptions.Observe = s.logger, m.observer()
@@ -66,9 +68,15 @@ func newService(ctx context.Context, c *configs.Config, log *serviceLog, more ex
 	var errs [2]error
 	authOptions := authOptions(c, s.logger)
 	authOptions.OnKeySetRefresh = m.keySetRefreshed
+	if c.Shared.Enabled() {
+		authOptions.OnRevocation = s.sharing.revoked
+	}
 	s.auth, errs[0] = auth.New(authOptions)
 	s.cache, errs[1] = tilecache.New(tilecache.Options{Memory: int64(c.Cache.Memory), MaxObject: int64(c.Cache.MaxObject), Logger: s.logger})
 	if err := errors.Join(errs[:]...); err != nil {
+		return nil, err
+	}
+	if err := s.share(c); err != nil {
 		return nil, err
 	}
 	m.watch(s.registry, s.origins)
@@ -112,6 +120,7 @@ func newService(ctx context.Context, c *configs.Config, log *serviceLog, more ex
 	if l := c.Auth.Login; l.Issuer != "" {
 		options.Login = &proxy.Login{Issuer: l.Issuer, ClientID: l.ClientID, ClientSecret: string(l.ClientSecret.Bytes()), Scopes: l.Scopes, After: l.After}
 	}
+	options.Readiness = append(options.Readiness, s.sharing.readiness()...)
 	if c.CDN.CloudFront.KeyPairID != "" {
 		signer, err := cloudfront.New(c.CDN.CloudFront.KeyPairID, c.CDN.CloudFront.PrivateKey.Bytes(), c.Auth.Session.Mode())
 		if err != nil {
@@ -194,6 +203,9 @@ func (s *service) run(ctx context.Context, l listeners) error {
 	background, stop := context.WithCancel(context.WithoutCancel(ctx))
 	var running sync.WaitGroup
 	running.Go(func() { s.origins.Run(background) })
+	if s.sharing.client != nil {
+		running.Go(func() { s.sharing.client.Run(background) })
+	}
 	running.Go(func() {
 		if err := s.auth.Run(background); err != nil && !errors.Is(err, context.Canceled) {
 			s.logger.Error("key sets are no longer refreshed", "error", err)

@@ -1,0 +1,86 @@
+package main
+
+import (
+	"github.com/prometheus/client_golang/prometheus"
+
+	"tilegate/configs"
+	"tilegate/internal/shared"
+	"tilegate/proxy"
+)
+
+// The feeds through which instances tell each other what all must know.
+const (
+	revocationsFeed = "revocations"
+	logoutsFeed     = "logouts"
+)
+
+// sharing is this instance's part in what all instances know; its client is nil where nothing is shared.
+type sharing struct {
+	client   *shared.Client
+	failures *prometheus.CounterVec
+}
+
+func newSharing(r prometheus.Registerer) *sharing {
+	s := &sharing{failures: prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "tilegate_shared_failures_total",
+		Help: "Exchanges with Redis that failed, by what was exchanged.",
+	}, []string{"feed"})}
+	for _, feed := range []string{revocationsFeed, logoutsFeed} {
+		s.failures.WithLabelValues(feed)
+	}
+	r.MustRegister(s.failures, prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "tilegate_shared_degraded",
+		Help: "1 while Redis does not answer, or refuses; 0 otherwise, and where none is configured.",
+	}, func() float64 {
+		if s.client == nil || s.client.Up() {
+			return 0
+		}
+		return 1
+	}))
+	return s
+}
+
+// revoked tells the other instances of a revocation or logout. It does nothing where nothing is shared.
+func (s *sharing) revoked(record []byte, logout bool) {
+	switch {
+	case s.client == nil:
+	case logout:
+		s.client.Tell(logoutsFeed, record)
+	default:
+		s.client.Tell(revocationsFeed, record)
+	}
+}
+
+// share connects the parts of a service with those of other instances.
+func (s *service) share(c *configs.Config) error {
+	if !c.Shared.Enabled() {
+		return nil
+	}
+	o := shared.Options{
+		Cluster: c.Shared.Cluster, Master: c.Shared.Sentinel.Master,
+		Username: c.Shared.Username, Password: string(c.Shared.Password.Bytes()),
+		SentinelUsername: c.Shared.Sentinel.Username, SentinelPassword: string(c.Shared.Sentinel.Password.Bytes()),
+		CAPEM: c.Shared.TLS.CAFile.Bytes(), Prefix: c.Shared.Prefix,
+		Feeds: []shared.Feed{
+			{Name: revocationsFeed, Apply: s.auth.TakeRevocation, Known: s.auth.RevocationRecords},
+			{Name: logoutsFeed, Apply: s.auth.TakeRevocation, Known: s.auth.LogoutRecords},
+		},
+		Logger:    s.logger,
+		OnFailure: func(feed string) { s.sharing.failures.WithLabelValues(feed).Inc() },
+	}
+	o.Addresses, o.DB, o.TLS = c.Shared.Servers()
+	for _, key := range c.Auth.SigningKeys {
+		o.SigningKeys = append(o.SigningKeys, key.Bytes())
+	}
+	var err error
+	s.sharing.client, err = shared.New(o)
+	return err
+}
+
+// readiness is what serving needs of the other instances.
+func (s *sharing) readiness() []proxy.Readiness {
+	if s.client == nil {
+		return nil
+	}
+	return []proxy.Readiness{{Name: "shared", Missing: s.client.NotReady, Degraded: s.client.Degraded}}
+}

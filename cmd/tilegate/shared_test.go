@@ -1,0 +1,164 @@
+//go:build unix
+
+package main
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+
+	"tilegate/internal/fakeaws"
+	"tilegate/internal/testenv"
+)
+
+// fleet is instances on one Redis and one bucket.
+type fleet struct {
+	bucket *fakeaws.Server
+	key    string // the file of the signing key
+	redis  string
+}
+
+func newFleet(t *testing.T, redis string) *fleet {
+	t.Helper()
+	f := &fleet{bucket: privateBucket(t), redis: redis}
+	f.bucket.Put("tiles", "basemap/0/0/0.png", fakeaws.Object{Body: randomTiles(1)["9/0/0"]})
+	key, _, _ := command(t, "keygen")
+	f.key = writeFile(t, "tilegate.key", key)
+	return f
+}
+
+// member is one instance of a fleet.
+type member struct {
+	*program
+	admin, config string
+}
+
+func (f *fleet) start(t *testing.T) *member {
+	t.Helper()
+	m := &member{admin: freeAddress(t)}
+	m.config = writeFile(t, "tilegate.yaml", fmt.Sprintf(`server: {listen: "127.0.0.1:0", admin_listen: %q}
+aws: {endpoint: %q, sts_endpoint: %q, path_style: true, role: {arn: %q}}
+auth: {signing_keys: [{file: %q}]}
+shared: {url: "redis://%s/0"}
+tilesets: {basemap: {source: "s3://tiles/basemap/{z}/{x}/{y}.png"}}
+`, m.admin, f.bucket.URL(), f.bucket.URL(), testRole, f.key, f.redis))
+	m.program, _ = start(t, baseCredentials(testKey, testSecret), "serve", "-c", m.config)
+	return m
+}
+
+// status asks for a tile with a token.
+func (m *member) status(t *testing.T, token string) int {
+	t.Helper()
+	answer, _ := get(t, m.url+"/tiles/basemap/0/0/0", "Authorization", "Bearer "+token)
+	return answer.StatusCode
+}
+
+func (m *member) waitFor(t *testing.T, what, token string, want int) {
+	t.Helper()
+	eventually(t, what, func() error {
+		if got := m.status(t, token); got != want {
+			return fmt.Errorf("got %d, want %d", got, want)
+		}
+		return nil
+	})
+}
+
+func (m *member) waitReady(t *testing.T, want string) {
+	t.Helper()
+	eventually(t, "/ready says "+want, func() error {
+		answer, body := get(t, m.url+"/ready")
+		if answer.StatusCode != http.StatusOK || !strings.Contains(string(body), want) {
+			return fmt.Errorf("%s %s", answer.Status, body)
+		}
+		return nil
+	})
+}
+
+// A revocation at one instance used to leave the others open, and a restart forgot it.
+func TestRevokedAtOneRefusedAtAll(t *testing.T) {
+	redis := testenv.Redis(t)
+	f := newFleet(t, redis.Address)
+	a, b := f.start(t), f.start(t)
+	token := mintToken(t, a.config, "--tilesets", "basemap")
+	a.waitFor(t, "the first serves", token, http.StatusOK)
+	b.waitFor(t, "the second serves", token, http.StatusOK)
+
+	if answer, body := send(t, http.MethodPost, "http://"+a.admin+"/admin/revoke", `{"subject":"test"}`); answer.StatusCode != http.StatusOK {
+		t.Fatalf("revoke: %s %s", answer.Status, body)
+	}
+	if got := a.status(t, token); got != http.StatusUnauthorized {
+		t.Errorf("where it was revoked: got %d, want 401", got)
+	}
+	b.waitFor(t, "the other refuses", token, http.StatusUnauthorized)
+	if _, body := get(t, "http://"+b.admin+"/admin/revocations"); !strings.Contains(string(body), `"subject":"test"`) {
+		t.Errorf("the other lists %s", body)
+	}
+
+	for _, m := range []*member{a, b} {
+		if status := m.terminate(t); status != 0 {
+			t.Errorf("exit status %d", status)
+		}
+	}
+	c := f.start(t)
+	c.waitReady(t, `"ready"`)
+	if got := c.status(t, token); got != http.StatusUnauthorized {
+		t.Errorf("a new instance that is ready: got %d, want 401", got)
+	}
+
+	// Redis is flushed: nobody comes back, neither here nor at one that starts later.
+	redis.Do(t, "FLUSHALL")
+	eventually(t, "the revocation is written again", func() error {
+		if got := redis.Do(t, "XLEN", "tilegate:revocations"); got != ":1" {
+			return fmt.Errorf("got %s", got)
+		}
+		return nil
+	})
+	d := f.start(t)
+	d.waitReady(t, `"ready"`)
+	for _, m := range []*member{c, d} {
+		if got := m.status(t, token); got != http.StatusUnauthorized {
+			t.Errorf("after FLUSHALL: got %d, want 401", got)
+		}
+	}
+
+	if answer, body := send(t, http.MethodDelete, "http://"+d.admin+"/admin/revocations?subject=test", ""); string(body) != "{\"undone\":1}\n" {
+		t.Fatalf("undo: %s %s", answer.Status, body)
+	}
+	c.waitFor(t, "undone at the other, too", token, http.StatusOK)
+}
+
+// Redis down: each works by itself and says so. Back again: what was revoked meanwhile reaches the others.
+func TestRevocationsSurviveAnOutageOfRedis(t *testing.T) {
+	redis := testenv.Redis(t)
+	f := newFleet(t, redis.Address)
+	a, b := f.start(t), f.start(t)
+	token := mintToken(t, a.config, "--tilesets", "basemap")
+	a.waitFor(t, "the first serves", token, http.StatusOK)
+	b.waitFor(t, "the second serves", token, http.StatusOK)
+	redis.Kill(t)
+	a.waitReady(t, "shared: Redis does not answer")
+	if answer, body := send(t, http.MethodPost, "http://"+a.admin+"/admin/revoke", `{"subject":"test"}`); answer.StatusCode != http.StatusOK {
+		t.Fatalf("revoke: %s %s", answer.Status, body)
+	}
+	if got := a.status(t, token); got != http.StatusUnauthorized {
+		t.Errorf("where it was revoked: got %d, want 401", got)
+	}
+	if got := b.status(t, token); got != http.StatusOK {
+		t.Errorf("where nobody has told it: got %d, want 200", got)
+	}
+	if _, body := get(t, "http://"+a.admin+"/metrics"); !strings.Contains(string(body), "tilegate_shared_degraded 1") {
+		t.Error("the metric does not say that it is degraded")
+	}
+	late := f.start(t) // it starts without Redis
+	late.waitReady(t, "degraded")
+	redis.Restart(t)
+	b.waitFor(t, "it is told", token, http.StatusUnauthorized)
+	late.waitFor(t, "the one that started without Redis is told", token, http.StatusUnauthorized)
+	for _, m := range []*member{a, b, late} {
+		m.waitReady(t, `"ready"`)
+	}
+	if log := a.log(); strings.Count(log, "works by itself until it does") != 1 || strings.Contains(log, "go-redis") {
+		t.Errorf("want one line of the outage:\n%s", log)
+	}
+}
