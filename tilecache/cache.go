@@ -132,11 +132,16 @@ func (c *Cache) Purge(ctx context.Context, tileset string) (forgotten int, err e
 			err = fmt.Errorf("purge tileset %q behind the memory: %w", tileset, err)
 		}
 	}
+	return c.Forget(tileset), err
+}
+
+// Forget is Purge of this level alone, for those who have purged the levels behind themselves.
+func (c *Cache) Forget(tileset string) (forgotten int) {
 	for i := range c.shards {
 		forgotten += c.shards[i].purge(tileset)
 	}
 	c.values.purge(c, tileset)
-	return forgotten, err
+	return forgotten
 }
 
 // validated returns when the object was last known to be current, on the clock of now.

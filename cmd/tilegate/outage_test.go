@@ -614,7 +614,7 @@ func (n *night) metrics(t *testing.T) {
 		"result":  regexp.MustCompile(`^(ok|failed)$`),
 		"version": regexp.MustCompile(`.`), "commit": regexp.MustCompile(`.`), "go": regexp.MustCompile(`^go1`),
 		"limit":  regexp.MustCompile(`^(requests|client_requests|client_connections)$`),
-		"feed":   regexp.MustCompile(`^(revocations|logouts)$`),
+		"feed":   regexp.MustCompile(`^(revocations|logouts|purges)$`),
 		"issuer": regexp.MustCompile("^" + regexp.QuoteMeta("http://"+n.keys) + "$"),
 	}
 	for name, labels := range families {

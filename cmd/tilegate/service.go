@@ -72,7 +72,11 @@ func newService(ctx context.Context, c *configs.Config, log *serviceLog, more ex
 		authOptions.OnRevocation = s.sharing.revoked
 	}
 	s.auth, errs[0] = auth.New(authOptions)
-	s.cache, errs[1] = tilecache.New(tilecache.Options{Memory: int64(c.Cache.Memory), MaxObject: int64(c.Cache.MaxObject), Logger: s.logger})
+	cacheOptions := tilecache.Options{Memory: int64(c.Cache.Memory), MaxObject: int64(c.Cache.MaxObject), Logger: s.logger}
+	if c.Shared.Enabled() {
+		cacheOptions.PurgeBehind = s.sharing.purged
+	}
+	s.cache, errs[1] = tilecache.New(cacheOptions)
 	if err := errors.Join(errs[:]...); err != nil {
 		return nil, err
 	}

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"context"
+
 	"github.com/prometheus/client_golang/prometheus"
 
 	"tilegate/configs"
@@ -12,11 +14,13 @@ import (
 const (
 	revocationsFeed = "revocations"
 	logoutsFeed     = "logouts"
+	purgesFeed      = "purges"
 )
 
 // sharing is this instance's part in what all instances know; its client is nil where nothing is shared.
 type sharing struct {
 	client   *shared.Client
+	purges   shared.Purges
 	failures *prometheus.CounterVec
 }
 
@@ -25,7 +29,7 @@ func newSharing(r prometheus.Registerer) *sharing {
 		Name: "tilegate_shared_failures_total",
 		Help: "Exchanges with Redis that failed, by what was exchanged.",
 	}, []string{"feed"})}
-	for _, feed := range []string{revocationsFeed, logoutsFeed} {
+	for _, feed := range []string{revocationsFeed, logoutsFeed, purgesFeed} {
 		s.failures.WithLabelValues(feed)
 	}
 	r.MustRegister(s.failures, prometheus.NewGaugeFunc(prometheus.GaugeOpts{
@@ -51,10 +55,19 @@ func (s *sharing) revoked(record []byte, logout bool) {
 	}
 }
 
+// purged tells the other instances that a tileset is purged.
+func (s *sharing) purged(_ context.Context, tileset string) error {
+	s.client.Tell(purgesFeed, s.purges.Add(tileset))
+	return nil
+}
+
 // share connects the parts of a service with those of other instances.
 func (s *service) share(c *configs.Config) error {
 	if !c.Shared.Enabled() {
 		return nil
+	}
+	s.sharing.purges.Forget = func(tileset string) {
+		s.logger.Info("tileset purged at another instance", "tileset", tileset, "entries", s.cache.Forget(tileset))
 	}
 	o := shared.Options{
 		Cluster: c.Shared.Cluster, Master: c.Shared.Sentinel.Master,
@@ -64,6 +77,7 @@ func (s *service) share(c *configs.Config) error {
 		Feeds: []shared.Feed{
 			{Name: revocationsFeed, Apply: s.auth.TakeRevocation, Known: s.auth.RevocationRecords},
 			{Name: logoutsFeed, Apply: s.auth.TakeRevocation, Known: s.auth.LogoutRecords},
+			{Name: purgesFeed, Apply: s.sharing.purges.Apply, Known: s.sharing.purges.Known},
 		},
 		Logger:    s.logger,
 		OnFailure: func(feed string) { s.sharing.failures.WithLabelValues(feed).Inc() },

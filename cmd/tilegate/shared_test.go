@@ -162,3 +162,57 @@ func TestRevocationsSurviveAnOutageOfRedis(t *testing.T) {
 		t.Errorf("want one line of the outage:\n%s", log)
 	}
 }
+
+// A purge at one instance used to leave the old tiles at the others.
+func TestPurgedAtOneForgottenAtAll(t *testing.T) {
+	redis := testenv.Redis(t)
+	f := newFleet(t, redis.Address)
+	a, b := f.start(t), f.start(t)
+	token := mintToken(t, a.config, "--tilesets", "basemap")
+	tileOf := func(m *member) string {
+		_, body := get(t, m.url+"/tiles/basemap/0/0/0", "Authorization", "Bearer "+token)
+		return string(body)
+	}
+	for _, m := range []*member{a, b} {
+		m.waitFor(t, "it serves", token, http.StatusOK)
+		m.waitReady(t, `"ready"`)
+	}
+	replace := func(id byte) string {
+		body := append(randomTiles(1)["9/0/0"], id)
+		f.bucket.Put("tiles", "basemap/0/0/0.png", fakeaws.Object{Body: body})
+		return string(body)
+	}
+	purge := func(m *member) {
+		t.Helper()
+		if answer, body := send(t, http.MethodPost, "http://"+m.admin+"/admin/purge", `{"tileset":"basemap"}`); answer.StatusCode != http.StatusOK {
+			t.Fatalf("purge: %s %s", answer.Status, body)
+		}
+	}
+	waitForTile := func(m *member, want string) {
+		t.Helper()
+		eventually(t, "the new tile is served", func() error {
+			if got := tileOf(m); got != want {
+				return fmt.Errorf("got %d bytes, want %d", len(got), len(want))
+			}
+			return nil
+		})
+	}
+	second := replace(2)
+	if tileOf(a) == second || tileOf(b) == second {
+		t.Fatal("the tile is not kept at all")
+	}
+	purge(a)
+	waitForTile(a, second)
+	waitForTile(b, second)
+
+	// What is purged while Redis is down is told when it is back.
+	redis.Kill(t)
+	third := replace(3)
+	purge(b)
+	waitForTile(b, third)
+	if tileOf(a) != second {
+		t.Error("the other one forgot without being told")
+	}
+	redis.Restart(t)
+	waitForTile(a, third)
+}
