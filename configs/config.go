@@ -344,6 +344,10 @@ type Shared struct {
 	Password  Secret    `yaml:"password"`
 	TLS       SharedTLS `yaml:"tls"`
 	Prefix    string    `yaml:"prefix" default:"tilegate:"` // of all keys
+
+	Timeout   time.Duration `yaml:"timeout" default:"20ms" min:"1ms" max:"1s"` // of the look-up of a tile
+	Tiles     bool          `yaml:"tiles" default:"true"`                      // a second level of tiles
+	MaxObject Size          `yaml:"max_object" default:"1MiB"`                 // larger tiles are not in it
 }
 
 // Sentinel says how the sentinels are asked where the server is.

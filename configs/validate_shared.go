@@ -47,6 +47,9 @@ func (v *validator) shared() {
 	if _, _, encrypted := s.Servers(); s.TLS.CAFile.IsSet() && s.Enabled() && !encrypted {
 		v.fault("shared.tls.ca_file", "is given without TLS", "write rediss:// in url, or set tls.enabled")
 	}
+	if s.MaxObject < 1 || s.MaxObject > 64*mebibyte {
+		v.fault("shared.max_object", "must be 1 byte to 64MiB", sizeHint)
+	}
 	if !sharedPrefix.MatchString(s.Prefix) {
 		v.fault("shared.prefix", "must be 1 to 64 letters, digits and :._-", "it stands before the name of each key")
 	}

@@ -31,6 +31,8 @@ func TestSharedFaults(t *testing.T) {
 		{"sentinel without addresses", `{sentinel: {master: tiles}}`, "shared.addresses", "is required by sentinel"},
 		{"no authority", `{url: "rediss://cache", tls: {ca_file: "` + ca + `"}}`, "shared.tls.ca_file", "holds no certificate in PEM"},
 		{"a prefix that binds to a slot", `{url: "redis://cache", prefix: "{tiles}"}`, "shared.prefix", "must be 1 to 64 letters, digits and :._-"},
+		{"no object at all", `{url: "redis://cache", max_object: 0}`, "shared.max_object", "must be 1 byte to 64MiB"},
+		{"a slow look-up", `{url: "redis://cache", timeout: 2s}`, "shared.timeout", "must be at most 1s"},
 		{"no prefix", `{url: "redis://cache", prefix: ""}`, "shared.prefix", "must be 1 to 64 letters, digits and :._-"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -52,6 +52,9 @@ type Tileset struct {
 	Encoding     string                                                       // TileJSON's: terrarium, mapbox or mlt; "" follows from the format
 	Sparse       bool                                                         // TileJSON's: clients fill holes with what is above them
 	Presign      func(ctx context.Context, key tile.Key) (tile.Signed, error) // a URL of the tile's object; nil: none is handed out
+	// Behind puts a level of cache between the memory and Origin: it wraps what fetches a tile and examines it. Nil: there is
+	// none. Tilesets of archives do not use it.
+	Behind func(tile.Fetch) tile.Fetch
 }
 
 // zippedHead is how many bytes of a gzip stream are examined: enough for the first of what it holds, in bytes.
@@ -228,6 +231,9 @@ func (p *Proxy) prepare(t Tileset) (*tileset, error) {
 		ts.setFormat(f)
 	}
 	ts.fetcher = ts.fetch
+	if t.Behind != nil && t.Archive == nil {
+		ts.fetcher = t.Behind(ts.fetch)
+	}
 	var once sync.Once
 	ts.noteOddCoding = func(word string, key tile.Key) {
 		once.Do(func() {

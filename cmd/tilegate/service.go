@@ -177,7 +177,7 @@ func (s *service) tileset(t configs.Tileset) proxy.Tileset {
 	if t.Source.Archive {
 		tileset.Archive, tileset.Given, tileset.Raw = s.archive(t, source), proxy.Given(t.Given), t.Raw
 	} else {
-		tileset.Origin, tileset.Presign = source, source.Presign
+		tileset.Origin, tileset.Presign, tileset.Behind = source, source.Presign, s.behind(t.Cache)
 	}
 	return tileset
 }

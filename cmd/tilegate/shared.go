@@ -7,6 +7,7 @@ import (
 
 	"tilegate/configs"
 	"tilegate/internal/shared"
+	"tilegate/internal/tile"
 	"tilegate/proxy"
 )
 
@@ -22,6 +23,8 @@ type sharing struct {
 	client   *shared.Client
 	purges   shared.Purges
 	failures *prometheus.CounterVec
+	lookups  *prometheus.CounterVec
+	writes   *prometheus.CounterVec
 }
 
 func newSharing(r prometheus.Registerer) *sharing {
@@ -32,7 +35,16 @@ func newSharing(r prometheus.Registerer) *sharing {
 	for _, feed := range []string{revocationsFeed, logoutsFeed, purgesFeed} {
 		s.failures.WithLabelValues(feed)
 	}
-	r.MustRegister(s.failures, prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+	outcomes := func(name, help string, known ...string) *prometheus.CounterVec {
+		v := prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, []string{"outcome"})
+		for _, outcome := range known {
+			v.WithLabelValues(outcome)
+		}
+		return v
+	}
+	s.lookups = outcomes("tilegate_shared_lookups_total", "Look-ups of tiles in Redis.", "hit", "miss", "failed", "skipped")
+	s.writes = outcomes("tilegate_shared_writes_total", "Tiles for Redis.", "written", "failed", "dropped")
+	r.MustRegister(s.failures, s.lookups, s.writes, prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "tilegate_shared_degraded",
 		Help: "1 while Redis does not answer, or refuses; 0 otherwise, and where none is configured.",
 	}, func() float64 {
@@ -82,6 +94,13 @@ func (s *service) share(c *configs.Config) error {
 		Logger:    s.logger,
 		OnFailure: func(feed string) { s.sharing.failures.WithLabelValues(feed).Inc() },
 	}
+	if c.Shared.Tiles {
+		o.Tiles = &shared.TileOptions{
+			Timeout: c.Shared.Timeout, MaxObject: int64(c.Shared.MaxObject),
+			OnLookup: func(outcome string) { s.sharing.lookups.WithLabelValues(outcome).Inc() },
+			OnWrite:  func(outcome string) { s.sharing.writes.WithLabelValues(outcome).Inc() },
+		}
+	}
 	o.Addresses, o.DB, o.TLS = c.Shared.Servers()
 	for _, key := range c.Auth.SigningKeys {
 		o.SigningKeys = append(o.SigningKeys, key.Bytes())
@@ -89,6 +108,16 @@ func (s *service) share(c *configs.Config) error {
 	var err error
 	s.sharing.client, err = shared.New(o)
 	return err
+}
+
+// behind returns the level of cache between the memory and S3 for a tileset, nil where there is none.
+func (s *service) behind(f configs.Freshness) func(tile.Fetch) tile.Fetch {
+	if s.sharing.client == nil {
+		return nil
+	}
+	return func(fetch tile.Fetch) tile.Fetch {
+		return s.sharing.client.Tiles(fetch, f.Fresh+f.Stale, f.MissingFor, s.sharing.purges.Epoch)
+	}
 }
 
 // readiness is what serving needs of the other instances.

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"strings"
@@ -215,4 +216,55 @@ func TestPurgedAtOneForgottenAtAll(t *testing.T) {
 	}
 	redis.Restart(t)
 	waitForTile(a, third)
+}
+
+// A tile that one instance has read is taken by the others, until it is purged at any of them.
+func TestATileIsReadFromS3OnceForTheFleet(t *testing.T) {
+	redis := testenv.Redis(t)
+	f := newFleet(t, redis.Address)
+	a, b := f.start(t), f.start(t)
+	token := mintToken(t, a.config, "--tilesets", "basemap")
+	tileOf := func(m *member) (*http.Response, string) {
+		answer, body := get(t, m.url+"/tiles/basemap/0/0/0", "Authorization", "Bearer "+token)
+		return answer, string(body)
+	}
+	metric := func(m *member, line string) {
+		t.Helper()
+		eventually(t, line, func() error {
+			if _, body := get(t, "http://"+m.admin+"/metrics"); !strings.Contains(string(body), line) {
+				return errors.New("not there")
+			}
+			return nil
+		})
+	}
+	a.waitReady(t, `"ready"`)
+	b.waitReady(t, `"ready"`)
+	first, old := tileOf(a)
+	metric(a, `tilegate_shared_writes_total{outcome="written"} 1`)
+	f.bucket.Put("tiles", "basemap/0/0/0.png", fakeaws.Object{Body: append(randomTiles(1)["9/0/0"], 2)})
+	second, body := tileOf(b)
+	metric(b, `tilegate_shared_lookups_total{outcome="hit"} 1`)
+	if body != old || body == "" {
+		t.Errorf("the second instance answers with %d other bytes, want those that the first has read", len(body))
+	}
+	for _, name := range []string{"Etag", "Last-Modified", "Content-Type", "Content-Length", "Cache-Control"} {
+		if got, want := second.Header.Get(name), first.Header.Get(name); got != want {
+			t.Errorf("%s: got %q, want %q", name, got, want)
+		}
+	}
+	if answer, _ := get(t, b.url+"/tiles/basemap/0/0/0"); answer.StatusCode != http.StatusUnauthorized {
+		t.Errorf("without a token: got %s, want 401", answer.Status)
+	}
+
+	if answer, body := send(t, http.MethodPost, "http://"+b.admin+"/admin/purge", `{"tileset":"basemap"}`); answer.StatusCode != http.StatusOK {
+		t.Fatalf("purge: %s %s", answer.Status, body)
+	}
+	for _, m := range []*member{b, a} {
+		eventually(t, "the new tile is served", func() error {
+			if _, body := tileOf(m); body == old {
+				return errors.New("the old one is served")
+			}
+			return nil
+		})
+	}
 }

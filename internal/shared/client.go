@@ -13,6 +13,7 @@ type Client struct {
 	opt   Options
 	redis redis.UniversalClient
 	feeds []*feed
+	tiles *tiles // nil: there is no second level
 
 	mu      sync.Mutex
 	failing map[string]bool // the feeds whose latest turn failed
@@ -28,8 +29,13 @@ func New(o Options) (*Client, error) {
 	}
 	logTo(o.Logger)
 	var err error
-	c.redis, err = o.connect()
-	return c, err
+	if c.redis, err = o.connect(); err != nil {
+		return nil, err
+	}
+	if o.Tiles != nil {
+		c.tiles = newTiles(c, *o.Tiles)
+	}
+	return c, nil
 }
 
 // Run shares until ctx ends.
@@ -37,6 +43,9 @@ func (c *Client) Run(ctx context.Context) {
 	var feeds sync.WaitGroup
 	for _, f := range c.feeds {
 		feeds.Go(func() { f.run(ctx) })
+	}
+	if c.tiles != nil {
+		feeds.Go(func() { c.tiles.run(ctx) })
 	}
 	feeds.Wait()
 	if err := c.redis.Close(); err != nil {

@@ -9,5 +9,10 @@
 // service, the prefix and the feed. So whoever can write to Redis, but has no signing key, can neither make a record nor read one,
 // nor move one to another feed or prefix. They can delete records; what an instance knows stays in force there.
 //
-// Nothing here may fail a request. Client.Run does all that talks to Redis, in goroutines of its own and with bounded waits.
+// Client.Tiles is a second level of tiles, between the memory of an instance and S3. It runs inside the single fill of a tile. A tile is
+// sealed together with its name, which is a hash, so that no other tile can stand in its place. What does not open
+// is a miss. A look-up has a short deadline, and after one that failed there is none for a second.
+//
+// Nothing here may fail a request. Besides those look-ups, goroutines of Client.Run do all that talks to Redis, with bounded waits
+// and queues.
 package shared

@@ -234,7 +234,7 @@ func (f *feed) take(id string, sealed []byte, each func(id string, record []byte
 	err := errForeign
 	var record []byte
 	if len(sealed) <= maxSealed {
-		record, err = f.seal.open(sealed)
+		record, err = f.seal.open(sealed, f.key)
 	}
 	if err == nil {
 		var needed bool
@@ -257,7 +257,7 @@ func (f *feed) write(ctx context.Context, records [][]byte) error {
 		calling, cancel := context.WithTimeout(ctx, callTimeout)
 		_, err := f.c.redis.Pipelined(calling, func(p redis.Pipeliner) error {
 			for _, record := range page {
-				p.XAdd(calling, &redis.XAddArgs{Stream: f.key, MaxLen: maxStream, Approx: true, Values: []any{field, f.seal.seal(record)}})
+				p.XAdd(calling, &redis.XAddArgs{Stream: f.key, MaxLen: maxStream, Approx: true, Values: []any{field, f.seal.seal(record, f.key)}})
 			}
 			return nil
 		})

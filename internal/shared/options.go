@@ -33,6 +33,7 @@ type Options struct {
 	// SigningKeys are those of the service, one at least. The first seals, all of them open.
 	SigningKeys [][]byte
 	Feeds       []Feed
+	Tiles       *TileOptions // nil: there is no second level of tiles
 
 	Logger    *slog.Logger      // default: none
 	OnFailure func(feed string) // called when Redis has failed a feed; it must not block

@@ -62,6 +62,13 @@ func (p *Purges) set(tileset string, at int64) {
 	p.latest[tileset] = at
 }
 
+// Epoch tells two purges of a tileset apart: it rises with each, and is 0 before the first.
+func (p *Purges) Epoch(tileset string) int64 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.latest[tileset]
+}
+
 // Apply is that of a Feed.
 func (p *Purges) Apply(record []byte) (needed bool, err error) {
 	var told purge

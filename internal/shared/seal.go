@@ -32,18 +32,19 @@ func newSealer(signingKeys [][]byte, purpose, prefix string) sealer {
 	return s
 }
 
-func (s sealer) seal(record []byte) []byte {
-	return s[0].Seal([]byte{format}, nil, record, []byte{format}) //nolint:gosec // it makes a random nonce itself
+// seal seals a record so that it opens only where it belongs: in the feed, or under the name of a tile.
+func (s sealer) seal(record []byte, place string) []byte {
+	return s[0].Seal([]byte{format}, nil, record, append([]byte{format}, place...)) //nolint:gosec // it makes a random nonce itself
 }
 
 var errForeign = errors.New("a record was not sealed by this service")
 
-func (s sealer) open(sealed []byte) ([]byte, error) {
+func (s sealer) open(sealed []byte, place string) ([]byte, error) {
 	if len(sealed) == 0 || sealed[0] != format {
 		return nil, errForeign
 	}
 	for _, aead := range s {
-		if record, err := aead.Open(nil, nil, sealed[1:], []byte{format}); err == nil {
+		if record, err := aead.Open(nil, nil, sealed[1:], append([]byte{format}, place...)); err == nil {
 			return record, nil
 		}
 	}

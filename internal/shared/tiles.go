@@ -1,0 +1,341 @@
+package shared
+
+import (
+	"bytes"
+	"context"
+	"crypto/hkdf"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"io"
+	"net/http"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"tilegate/internal/tile"
+)
+
+// TileOptions configures a second level of tiles.
+type TileOptions struct {
+	Timeout   time.Duration // of one look-up; a slower answer counts as none
+	MaxObject int64         // larger tiles are not written, in bytes
+	// OnLookup and OnWrite count what happens: hit, miss, failed, skipped; written, failed, dropped. They must not block.
+	OnLookup, OnWrite func(outcome string)
+}
+
+const (
+	breakFor       = time.Second        // without look-ups or writes after one that failed
+	writers        = 2                  // writes at once
+	maxQueued      = 1024               // tiles that wait to be written
+	maxHead        = 16 << 10           // bytes of a tile's metadata and seal
+	maxQueuedBytes = 16 << 20           // of them, and of those that are being read for it
+	maxKept        = 7 * 24 * time.Hour // less than keepPurges: a tile never outlives the purge that it precedes
+)
+
+// tiles is the second level of tiles: after the memory of an instance, before S3.
+type tiles struct {
+	TileOptions
+	c     *Client
+	seal  sealer
+	names []byte // the key of the names
+
+	brokenUntil atomic.Int64 // Unix nanoseconds; 0: Redis answers
+	queued      atomic.Int64 // bytes
+	queue       chan write
+}
+
+// write is a tile to be written, or one of which Redis has the bytes and that S3 has just found unchanged.
+type write struct {
+	name    string
+	stored  storedTile
+	body    []byte
+	ttl     time.Duration
+	renewed bool
+	size    int64 // what it counts for in queued
+}
+
+// storedTile is what is stored before a tile's bytes.
+type storedTile struct {
+	Validated    int64       `json:"validated"` // Unix nanoseconds
+	Missing      bool        `json:"missing,omitempty"`
+	Total        int64       `json:"total,omitempty"`
+	ETag         string      `json:"etag,omitempty"`
+	LastModified time.Time   `json:"last_modified,omitzero"`
+	Encoding     string      `json:"encoding,omitempty"`
+	Header       http.Header `json:"header,omitempty"`
+}
+
+func newTiles(c *Client, o TileOptions) *tiles {
+	key, err := hkdf.Key(sha256.New, c.opt.SigningKeys[0], nil, "tilegate v1 shared names\x00"+c.opt.Prefix, sha256.Size)
+	if err != nil {
+		panic(err) // it does not refuse 32 bytes
+	}
+	return &tiles{
+		TileOptions: o, c: c, names: key, seal: newSealer(c.opt.SigningKeys, "tiles", c.opt.Prefix),
+		queue: make(chan write, maxQueued),
+	}
+}
+
+// Tiles puts the second level between a tileset's fills and fetch. A tile is kept for as long as keep after it was validated, an
+// absence for missingFor. epoch tells when the tileset was purged last. Without Options.Tiles, fetch is returned as it is.
+func (c *Client) Tiles(fetch tile.Fetch, keep, missingFor time.Duration, epoch func(tileset string) int64) tile.Fetch {
+	t := c.tiles
+	if t == nil {
+		return fetch
+	}
+	keep, missingFor = min(keep, maxKept), min(missingFor, maxKept)
+	return func(ctx context.Context, key tile.Key, cond tile.Condition) (*tile.Object, error) {
+		name := t.name(key, epoch(key.Tileset)) // before fetch: what a purge overtakes is stored where nobody looks
+		if cond == (tile.Condition{}) {
+			if o, err, ok := t.lookup(ctx, name, keep, missingFor); ok {
+				return o, err
+			}
+		}
+		o, err := fetch(ctx, key, cond)
+		if cond.Offset > 0 {
+			return o, err // a part of a tile
+		}
+		now := time.Now()
+		switch {
+		case err == nil:
+			t.record(o, name, keep, now)
+		case errors.Is(err, tile.ErrMissing):
+			t.enqueue(write{name: name, stored: storedTile{Validated: now.UnixNano(), Missing: true}, ttl: missingFor})
+		case errors.Is(err, tile.ErrNotModified):
+			t.enqueue(write{name: name, stored: storedTile{Validated: now.UnixNano()}, ttl: keep, renewed: true})
+		}
+		return o, err
+	}
+}
+
+// name hides what a tile is called. Every field of the key counts, those that it will get as well.
+func (t *tiles) name(key tile.Key, epoch int64) string {
+	text, err := json.Marshal(key)
+	if err != nil {
+		panic(err) // strings and numbers always marshal
+	}
+	mac := hmac.New(sha256.New, t.names)
+	mac.Write(text)
+	mac.Write([]byte("\x00" + strconv.FormatInt(epoch, 10) + "\x00" + strconv.Itoa(format)))
+	return t.c.opt.Prefix + "tile:" + base64.RawURLEncoding.EncodeToString(mac.Sum(nil)[:18])
+}
+
+// allowed reports whether Redis may be asked. For a second after a failure it may not, then one may try.
+func (t *tiles) allowed(now time.Time) bool {
+	until := t.brokenUntil.Load()
+	return until == 0 || now.UnixNano() >= until && t.brokenUntil.CompareAndSwap(until, now.Add(breakFor).UnixNano())
+}
+
+func (t *tiles) failed() { t.brokenUntil.Store(time.Now().Add(breakFor).UnixNano()) }
+
+// lookup asks Redis for a tile. ok is false for whatever does not answer the question.
+func (t *tiles) lookup(ctx context.Context, name string, keep, missingFor time.Duration) (o *tile.Object, err error, ok bool) {
+	now := time.Now()
+	if !t.allowed(now) {
+		t.OnLookup("skipped")
+		return nil, nil, false
+	}
+	calling, cancel := context.WithTimeout(ctx, t.Timeout)
+	defer cancel()
+	stored, body, err := t.get(calling, name)
+	switch {
+	case errors.Is(err, redis.Nil) || errors.Is(err, errForeign):
+		t.brokenUntil.Store(0)
+		t.OnLookup("miss")
+		return nil, nil, false
+	case err != nil:
+		if ctx.Err() == nil {
+			t.failed()
+		}
+		t.OnLookup("failed")
+		return nil, nil, false
+	}
+	t.brokenUntil.Store(0)
+	validated := time.Unix(0, stored.Validated)
+	age := max(0, now.Sub(validated))
+	if stored.Missing && age < missingFor {
+		t.OnLookup("hit")
+		return nil, tile.ErrMissing, true
+	}
+	if stored.Missing || age >= keep {
+		t.OnLookup("miss")
+		return nil, nil, false
+	}
+	t.OnLookup("hit")
+	return &tile.Object{
+		Body: io.NopCloser(bytes.NewReader(body)), Size: int64(len(body)), Total: stored.Total, ETag: stored.ETag,
+		LastModified: stored.LastModified, Encoding: stored.Encoding, Header: stored.Header, Validated: validated,
+	}, nil, true
+}
+
+func (t *tiles) get(ctx context.Context, name string) (stored storedTile, body []byte, err error) {
+	// A foreign value may have any size, so that no more is asked for than a tile can take.
+	value, err := t.c.redis.GetRange(ctx, name, 0, t.MaxObject+maxHead).Bytes()
+	if err != nil {
+		return stored, nil, err
+	}
+	if len(value) == 0 {
+		return stored, nil, redis.Nil
+	}
+	record, err := t.seal.open(value, name)
+	if err != nil {
+		return stored, nil, err
+	}
+	length, n := binary.Uvarint(record)
+	if n <= 0 || length > uint64(len(record)-n) {
+		return stored, nil, errForeign
+	}
+	head, body := record[n:n+int(length)], record[n+int(length):]
+	if json.Unmarshal(head, &stored) != nil || int64(len(body)) > t.MaxObject {
+		return stored, nil, errForeign
+	}
+	return stored, body, nil
+}
+
+// record has the bytes of an object kept as they are read, and written when they have come to their end.
+func (t *tiles) record(o *tile.Object, name string, keep time.Duration, now time.Time) {
+	size := o.Size
+	if size < 0 {
+		size = t.MaxObject
+	}
+	if size > t.MaxObject {
+		return
+	}
+	if !t.reserve(size) {
+		t.OnWrite("dropped")
+		return
+	}
+	validated := now
+	if !o.Validated.IsZero() {
+		validated = o.Validated
+	}
+	w := write{name: name, ttl: keep - max(0, now.Sub(validated)), size: size, stored: storedTile{
+		Validated: validated.UnixNano(), Total: o.Total, ETag: o.ETag, LastModified: o.LastModified, Encoding: o.Encoding, Header: o.Header,
+	}}
+	o.Body = &recorder{ReadCloser: o.Body, tiles: t, write: w, announced: o.Size}
+}
+
+// reserve takes bytes of the bound of what waits to be written.
+func (t *tiles) reserve(size int64) bool {
+	if t.queued.Add(size) > maxQueuedBytes {
+		t.queued.Add(-size)
+		return false
+	}
+	return true
+}
+
+// recorder keeps what is read of a body. Its methods are called by one goroutine at a time.
+type recorder struct {
+	io.ReadCloser
+	tiles     *tiles
+	write     write
+	announced int64 // bytes; -1: unknown
+	done      bool  // the reservation is given back, or gone with the write
+}
+
+func (r *recorder) Read(p []byte) (int, error) {
+	n, err := r.ReadCloser.Read(p)
+	if r.done {
+		return n, err
+	}
+	if int64(len(r.write.body)+n) > r.write.size {
+		r.drop() // longer than announced, or than may be written
+		return n, err
+	}
+	r.write.body = append(r.write.body, p[:n]...)
+	switch {
+	case err == nil:
+	case errors.Is(err, io.EOF) && (r.announced < 0 || r.announced == int64(len(r.write.body))):
+		r.done = true
+		r.tiles.enqueue(r.write)
+	default:
+		r.drop()
+	}
+	return n, err
+}
+
+func (r *recorder) Close() error {
+	r.drop()
+	return r.ReadCloser.Close()
+}
+
+func (r *recorder) drop() {
+	if !r.done {
+		r.done = true
+		r.tiles.queued.Add(-r.write.size)
+		r.write.body = nil
+	}
+}
+
+// enqueue has a tile written soon, or drops it when too much waits.
+func (t *tiles) enqueue(w write) {
+	select {
+	case t.queue <- w:
+	default:
+		t.queued.Add(-w.size)
+		t.OnWrite("dropped")
+	}
+}
+
+// run writes until ctx ends.
+func (t *tiles) run(ctx context.Context) {
+	var running sync.WaitGroup
+	for range writers {
+		running.Go(func() {
+			for {
+				select {
+				case <-ctx.Done():
+					return
+				case w := <-t.queue:
+					t.OnWrite(t.put(ctx, &w))
+					t.queued.Add(-w.size)
+				}
+			}
+		})
+	}
+	running.Wait()
+}
+
+// put writes one tile, and returns what became of it.
+func (t *tiles) put(ctx context.Context, w *write) string {
+	if w.ttl < time.Millisecond || !t.allowed(time.Now()) {
+		return "dropped"
+	}
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	if w.renewed {
+		validated := w.stored.Validated
+		var err error
+		w.stored, w.body, err = t.get(ctx, w.name)
+		if errors.Is(err, redis.Nil) || errors.Is(err, errForeign) || err == nil && w.stored.Missing {
+			t.brokenUntil.Store(0)
+			return "dropped"
+		}
+		if err != nil {
+			t.failed()
+			return "failed"
+		}
+		w.stored.Validated = max(validated, w.stored.Validated)
+	}
+	head, err := json.Marshal(&w.stored)
+	if err != nil || len(head) > maxHead/2 {
+		return "failed" // a time of an odd year, or a header that no tile has
+	}
+	record := binary.AppendUvarint(make([]byte, 0, len(head)+len(w.body)+binary.MaxVarintLen64), uint64(len(head)))
+	record = append(append(record, head...), w.body...)
+	if err := t.c.redis.Set(ctx, w.name, t.seal.seal(record, w.name), w.ttl).Err(); err != nil {
+		if _, refused := errors.AsType[redis.Error](err); !refused { // one that is full or read-only can still be asked
+			t.failed()
+		}
+		return "failed"
+	}
+	t.brokenUntil.Store(0)
+	return "written"
+}
