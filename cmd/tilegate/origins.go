@@ -42,19 +42,7 @@ func originOptions(c *configs.Config) origin.Options {
 		o.Stores = append(o.Stores, originStore(&c.Stores[i]))
 	}
 	for _, t := range c.Tilesets {
-		o.Sources = append(o.Sources, origin.Source{
-			ID: t.ID, Store: t.Store, Region: t.Region, Bucket: t.Source.Bucket, Prefix: t.Source.Prefix(),
-			Key: func(k tile.Key) string {
-				if k.Path != "" { // there is but one object beside the tiles
-					return t.Source.MetadataKey()
-				}
-				return t.Source.Object(k.Z, k.X, k.Y, k.Scale)
-			},
-			Match: t.Source.Matcher(), ZoomFolder: t.Source.ZoomFolder,
-			Canary: canary(t), MissingOn403: missingOn403[t.MissingOn403],
-			Role: originRole(t.Role),
-			Vend: t.Vend, Literals: t.Source.Literals(), Overlaps: overlaps(c, t),
-		})
+		o.Sources = append(o.Sources, tilesetSource(c, t))
 	}
 	for _, f := range c.Files {
 		o.Sources = append(o.Sources, origin.Source{
@@ -65,6 +53,29 @@ func originOptions(c *configs.Config) origin.Options {
 	}
 	o.Sources = append(o.Sources, bundleSources(c)...)
 	return o
+}
+
+// tilesetSource converts the configuration of a tileset for S3.
+func tilesetSource(c *configs.Config, t configs.Tileset) origin.Source {
+	src := origin.Source{
+		ID: t.ID, Store: t.Store, Region: t.Region, Bucket: t.Source.Bucket, Prefix: t.Source.Prefix(),
+		Canary: canary(t), MissingOn403: missingOn403[t.MissingOn403],
+		Role: originRole(t.Role),
+		Vend: t.Vend, Literals: t.Source.Literals(), Overlaps: overlaps(c, t),
+	}
+	if t.Source.Archive {
+		src.Archive = true
+		src.Key = func(tile.Key) string { return t.Source.Key }
+		return src
+	}
+	src.Match, src.ZoomFolder = t.Source.Matcher(), t.Source.ZoomFolder
+	src.Key = func(k tile.Key) string {
+		if k.Path != "" { // there is but one object beside the tiles
+			return t.Source.MetadataKey()
+		}
+		return t.Source.Object(k.Z, k.X, k.Y, k.Scale)
+	}
+	return src
 }
 
 func originStore(s *configs.Store) origin.Store {

@@ -1,9 +1,11 @@
 package main
 
 import (
+	"slices"
 	"testing"
 
 	"tilegate/configs"
+	"tilegate/internal/tile"
 )
 
 // Each source is read from the store that it names, with that store's keys; the default store keeps its own.
@@ -50,6 +52,50 @@ files:
 	} {
 		if s := o.Sources[i]; s.ID != want.id || s.Store != want.store || s.Region != want.region || s.Role.ARN != want.arn {
 			t.Errorf("got %q, %q, %q, %q, want %+v", s.ID, s.Store, s.Region, s.Role.ARN, want)
+		}
+	}
+}
+// All tiles of an archive are in its one object, which is all that a policy for it names.
+func TestArchivesReachTheOrigin(t *testing.T) {
+	c, err := configs.Parse("tilegate.yaml", []byte(`aws: {region: eu-central-1, role: {arn: "arn:aws:iam::123456789012:role/tiles"}}
+tilesets:
+  roads: {public: true, source: "s3://tiles/a/roads.pmtiles", vend: true, missing_on_403: false}
+  again: {public: true, source: "s3://tiles/a/roads.pmtiles", vend: true}
+  names: {public: true, source: "s3://tiles/{z}/{x}/{y}", format: mvt, vend: true}
+  world: {public: true, source: "s3://tiles/{z}/{x}/{y}.png", vend: true}
+  deep: {public: true, source: "s3://tiles/1/2/3.pmtiles", vend: true}
+`), func(string) (string, bool) { return "", false })
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := originOptions(c)
+	for i, want := range []struct {
+		id, key, mode string
+		overlaps      []string
+	}{
+		{"roads", "a/roads.pmtiles", "false", []string{"again"}},
+		{"again", "a/roads.pmtiles", "auto", []string{"roads"}},
+		{"names", "", "auto", []string{"world", "deep"}},
+		{"world", "", "auto", nil},
+		{"deep", "1/2/3.pmtiles", "auto", nil},
+	} {
+		s := o.Sources[i]
+		if s.ID != want.id || !slices.Equal(s.Overlaps, want.overlaps) || s.MissingOn403 != missingOn403[want.mode] {
+			t.Errorf("got %q, %v, %d, want %+v", s.ID, s.Overlaps, s.MissingOn403, want)
+		}
+		if s.Archive != (want.key != "") {
+			t.Errorf("%s: Archive is %t", s.ID, s.Archive)
+		}
+		if !s.Archive {
+			continue
+		}
+		if s.Prefix != want.key || !slices.Equal(s.Literals, []string{want.key}) || s.Match != nil || s.ZoomFolder != nil {
+			t.Errorf("%s: got prefix %q and literals %q", s.ID, s.Prefix, s.Literals)
+		}
+		for _, k := range []tile.Key{{}, s.Canary, {Z: 7, X: 3, Y: 5, Scale: 2}, {Path: "metadata.json"}} {
+			if got := s.Key(k); got != want.key {
+				t.Errorf("%s: the key of %v is %q", s.ID, k, got)
+			}
 		}
 	}
 }

@@ -85,13 +85,13 @@ func (s *S3) check(ctx context.Context, examine func(context.Context, string, *t
 	if r.Object != "" && s.Match != nil {
 		r.Zooms, r.Tiles = s.survey(ctx, creds)
 	}
-	if r.Object != "" {
+	if r.Object != "" && !s.Archive { // whoever calls examines archives, by their parts
 		// A probe asks for one byte. This is what serving asks for.
 		object, err := s.get(ctx, request{name: r.Object, trial: true})
 		switch {
 		case err != nil:
 			fail(err.Error())
-		case examine == nil || s.isFile():
+		case examine == nil || s.isOneObject():
 			_ = object.Body.Close()
 		default:
 			object.Reject = nil
@@ -100,7 +100,7 @@ func (s *S3) check(ctx context.Context, examine func(context.Context, string, *t
 			}
 		}
 	}
-	if s.isFile() {
+	if s.isOneObject() {
 		return r // a session policy allows its one key, so that every other key is a 403
 	}
 	switch f := s.probe(ctx, randomSibling(canary), creds); {
@@ -139,7 +139,7 @@ const maxTried = 10
 // findObject returns the key of an object that a listing names, that is a tile by its key, and that can be read. It is for
 // tilesets without the tile that Canary names, and for bundles. Without one, it says why.
 func (s *S3) findObject(ctx context.Context, creds credentials) (key, none string) {
-	if s.isFile() {
+	if s.isOneObject() {
 		return "", "" // no other object will do
 	}
 	names, _, err := s.list(ctx, creds, s.Prefix, "")

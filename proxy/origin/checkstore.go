@@ -36,8 +36,8 @@ func (a *AWS) CheckStores(ctx context.Context, reports []Report) []StoreReport {
 		if s == nil {
 			continue
 		}
-		// A file's session policy may allow its one key, so a tileset tells more.
-		if have, known := tried[s.Store]; !known || have.Object == "" || a.sources[have.Source].isFile() && r.Object != "" {
+		// The session policy of a file or an archive may allow its one key, so other tilesets tell more.
+		if have, known := tried[s.Store]; !known || have.Object == "" || a.sources[have.Source].isOneObject() && r.Object != "" {
 			tried[s.Store] = r
 		}
 	}
@@ -93,7 +93,7 @@ func (s *S3) features(ctx context.Context, r Report) []Feature {
 		{"Last-Modified", !modified.IsZero(), "without a strong ETag, stale tiles are fetched whole"},
 		{"Content-Length", size >= 0, "a tile is read to its end before its first byte goes out"},
 	}
-	if !s.isFile() {
+	if !s.isOneObject() {
 		f := s.probe(ctx, randomSibling(r.Object), creds)
 		features = append(features, Feature{"404", f != nil && errors.Is(f, tile.ErrMissing), "a missing tile looks like a denied one; missing_on_403 says how they are told apart"})
 	}

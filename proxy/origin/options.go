@@ -33,16 +33,18 @@ type Options struct {
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 }
 
-// Source says where the bytes of one tileset or file are.
+// Source says where the bytes of one tileset, file or bundle are.
 type Source struct {
 	ID     string                // of the tileset, "file:" and the file's, or "bundle:" and the bundle's; logs, metrics and errors name the source by it
 	Store  string                // the name of its store; "" is the default one
 	Region string                // of the bucket, where it is not the store's
 	Bucket string                // its name, or the ARN or alias of an access point
-	Prefix string                // of every key: the part before the first placeholder; the whole key of a file; a bundle's ends in /
+	Prefix string                // of every key: the part before the first placeholder; the whole key of a file or an archive; a bundle's ends in /
 	Key    func(tile.Key) string // the key of a tile's object
 	Canary tile.Key              // a tile that likely exists: one at minzoom; bundles have none
-	// Check uses these two. Both may be nil, and are for files and bundles.
+	// Archive says that all tiles are parts of one object: Key returns Prefix whatever it is asked for, and FetchPart reads.
+	Archive bool
+	// Check uses these two. Both may be nil, and are for files, archives and bundles.
 	Match      func(key string) (tile.Key, bool) // the tile of a key; false for a key that Key never returns
 	ZoomFolder func(z uint8) string              // the prefix of a zoom's keys where that is a folder, else ""
 
@@ -55,7 +57,8 @@ type Source struct {
 	Overlaps []string // IDs of the other sources that have a key which Literals with * between them matches
 }
 
-func (src *Source) isFile() bool { return strings.HasPrefix(src.ID, "file:") }
+// isOneObject reports whether there is one object, of the key Prefix: a file or an archive.
+func (src *Source) isOneObject() bool { return src.Archive || strings.HasPrefix(src.ID, "file:") }
 
 // isBundle reports whether any key under the prefix may be an object, and none is known to be.
 func (src *Source) isBundle() bool { return strings.HasPrefix(src.ID, tile.BundlePrefix) }

@@ -35,9 +35,11 @@ type (
 func sessionPolicy(partition string, sources []*Source, confined, kms bool) string {
 	keys, prefixes := map[string][]string{}, map[string][]string{} // by bucket
 	for _, src := range sources {
-		prefixes[src.Bucket] = append(prefixes[src.Bucket], src.prefixPattern())
 		if confined {
 			keys[src.Bucket] = append(keys[src.Bucket], src.keyPattern())
+		}
+		if !confined || !src.isOneObject() { // a listing would tell the names of what lies beside the one object
+			prefixes[src.Bucket] = append(prefixes[src.Bucket], src.prefixPattern())
 		}
 	}
 	if !confined {
@@ -105,9 +107,9 @@ func (src *Source) keyPattern() string {
 	return strings.Join(escaped, "*")
 }
 
-// prefixPattern matches all keys that begin with a tileset's prefix, or a file's one key.
+// prefixPattern matches all keys that begin with a tileset's prefix, or the one key of a file or an archive.
 func (src *Source) prefixPattern() string {
-	if src.isFile() {
+	if src.isOneObject() {
 		return escape.Replace(src.Prefix)
 	}
 	return escape.Replace(src.Prefix) + "*"

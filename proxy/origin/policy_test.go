@@ -49,6 +49,10 @@ func TestSessionPolicy(t *testing.T) {
 			[]origin.Source{source("base", "tiles", "b/"), source("c", "more", "x/"), source("inner", "tiles", "b/inner/"), source("file:f", "more", "doc.pdf"), source("again", "tiles", "b/")},
 			fmt.Sprintf(read+list+"]}", `"arn:aws:s3:::more/doc.pdf","arn:aws:s3:::more/x/*","arn:aws:s3:::tiles/b/*"`, `"arn:aws:s3:::more","arn:aws:s3:::tiles"`),
 		},
+		"archives": {
+			[]origin.Source{archiveSource("roads", "roads.pmtiles"), archiveSource("wild", "r*ads.pmtiles"), source("again", "tiles", "roads.pmtiles/")},
+			fmt.Sprintf(read+list+"]}", `"arn:aws:s3:::tiles/r${*}ads.pmtiles","arn:aws:s3:::tiles/roads.pmtiles","arn:aws:s3:::tiles/roads.pmtiles/*"`, `"arn:aws:s3:::tiles"`),
+		},
 		"at the root of the bucket": {
 			[]origin.Source{source("base", "tiles", "")},
 			fmt.Sprintf(read+list+"]}", `"arn:aws:s3:::tiles/*"`, `"arn:aws:s3:::tiles"`),

@@ -51,10 +51,13 @@ type probeResult struct {
 // it. The latter must never look like a hole in the map, and alone asks for new credentials.
 func (s *S3) interpretDenied(ctx context.Context, name string, f *fault, creds credentials) *fault {
 	reason := ""
-	switch s.MissingOn403 {
-	case Always:
+	switch {
+	case s.MissingOn403 == Always:
 		return &fault{class: tile.ErrMissing, status: f.status, text: f.text}
-	case Auto:
+	case s.MissingOn403 == Auto && s.isOneObject():
+		// There is no other object to probe with. A probe of this one, if it succeeded, would prove that it is there.
+		reason = "; not taken for a missing archive: with s3:ListBucket S3 says NoSuchKey where there is none"
+	case s.MissingOn403 == Auto:
 		result := s.probeResult(ctx, name, creds)
 		select {
 		case <-result.done:
