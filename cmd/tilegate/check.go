@@ -71,6 +71,7 @@ func (s *service) checkOnline(ctx context.Context, out io.Writer) error {
 	var t table
 	t.row("SOURCE", "RESULT", "CREDENTIALS", "UNTIL", "IDENTITY", "READ", "A MISSING KEY")
 	reports := s.origins.Check(ctx, s.proxy.Examine)
+	s.checkArchives(ctx, reports)
 	for _, r := range reports {
 		until := "never expire"
 		if !r.Expires.IsZero() {

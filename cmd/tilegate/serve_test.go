@@ -29,7 +29,13 @@ const (
 // privateBucket is an in-process S3 whose base user may do nothing but assume the role that reads "tiles".
 func privateBucket(t *testing.T) *fakeaws.Server {
 	t.Helper()
-	s, err := fakeaws.Start(fakeaws.Options{})
+	return privateBucketOf(t, fakeaws.Options{})
+}
+
+// privateBucketOf is privateBucket of a service that is not quite S3.
+func privateBucketOf(t *testing.T, o fakeaws.Options) *fakeaws.Server {
+	t.Helper()
+	s, err := fakeaws.Start(o)
 	if err != nil {
 		t.Fatal(err)
 	}
