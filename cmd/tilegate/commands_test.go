@@ -197,15 +197,13 @@ func TestCheckOnlineTellsWhatWorks(t *testing.T) {
 	}
 }
 
-// An archive needs no key but its source.
+// An archive needs no other tileset beside it, and no key but its source.
 func TestCheckOfAnArchive(t *testing.T) {
 	path := writeFile(t, "tilegate.yaml", `aws: {region: us-east-1}
-tilesets:
-  basemap: {public: true, source: "s3://tiles/{z}/{x}/{y}.png"}
-  roads: {public: true, source: "s3://tiles/roads.pmtiles"}
+tilesets: {roads: {public: true, source: "s3://tiles/roads.pmtiles"}}
 `)
 	out, errs, status := command(t, "check", "-c", path)
-	if status != 0 || errs != "" || !strings.Contains(out, "2 tilesets") {
+	if status != 0 || errs != "" || !strings.Contains(out, "1 tilesets") {
 		t.Errorf("got status %d, %q and %q, want 0 and no note", status, out, errs)
 	}
 }

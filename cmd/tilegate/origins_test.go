@@ -55,6 +55,7 @@ files:
 		}
 	}
 }
+
 // All tiles of an archive are in its one object, which is all that a policy for it names.
 func TestArchivesReachTheOrigin(t *testing.T) {
 	c, err := configs.Parse("tilegate.yaml", []byte(`aws: {region: eu-central-1, role: {arn: "arn:aws:iam::123456789012:role/tiles"}}
