@@ -34,6 +34,17 @@ const tiles = (page, n) => page.waitForFunction((n) => document.querySelectorAll
 // picture is the size of a picture of the map's middle: of one colour, it is small.
 const picture = async (page) => (await page.screenshot({clip: {x: 80, y: 120, width: 400, height: 400}})).length
 
+// until acts until something comes of it: nothing tells when a map has been drawn.
+async function until(what, act, happened) {
+	for (let n = 0; n < 30; n++) {
+		await act()
+		if (await happened()) return
+	}
+	check(false, what)
+}
+
+const popup = (page) => page.waitForSelector('.maplibregl-popup', {timeout: 1_000}).then(() => true, () => false)
+
 const cases = {
 	// Signing in and out at the identity provider, there and back.
 	async login(page) {
@@ -64,9 +75,7 @@ const cases = {
 		check((await text(page, 'layer-list')).replaceAll('\n', ' ').includes('land places'), `both layers, got “${await text(page, 'layer-list')}”`)
 		const colours = await page.locator('#layer-list i').evaluateAll((all) => all.map((i) => getComputedStyle(i).backgroundColor))
 		check(new Set(colours).size === 2, `distinct colours, got ${colours}`)
-		await page.waitForTimeout(800) // until it is drawn
-		await page.locator('canvas.maplibregl-canvas').click({position: {x: 600, y: 300}})
-		await page.waitForSelector('.maplibregl-popup', patience)
+		await until('a popup', () => page.locator('canvas.maplibregl-canvas').click({position: {x: 600, y: 300}}), () => popup(page))
 		const said = await page.locator('.features').innerText()
 		check(said.includes('name') && /A (square|place)/.test(said), `a feature's properties, got “${said}”`)
 		await accessible(page, 'with a popup')
@@ -75,8 +84,7 @@ const cases = {
 		await page.waitForSelector('.maplibregl-popup', {state: 'detached', ...patience})
 		const before = await picture(page)
 		await page.locator('#no-layers').click()
-		await page.waitForTimeout(800)
-		check(await picture(page) < before, 'nothing to be drawn with all layers off')
+		await until('nothing to be drawn with all layers off', () => page.waitForTimeout(500), async () => await picture(page) < before)
 		await page.locator('#all-layers').click()
 		await page.locator('#edges').check()
 		await page.waitForTimeout(500)
@@ -163,10 +171,10 @@ const cases = {
 		await page.keyboard.press('ArrowDown')
 		await page.waitForFunction(() => location.hash.includes('tileset=features'), null, patience)
 		await page.waitForFunction(() => document.querySelectorAll('#layer-list li').length === 2, null, patience)
-		await page.waitForTimeout(800)
-		await page.locator('canvas.maplibregl-canvas').focus()
-		await page.keyboard.press('Enter')
-		await page.waitForSelector('.maplibregl-popup', patience)
+		await until('a popup by keyboard', async () => {
+			await page.locator('canvas.maplibregl-canvas').focus()
+			await page.keyboard.press('Enter')
+		}, () => popup(page))
 		await page.keyboard.press('Enter')
 		check(await focused(page) !== 'BODY', `focus to come back from the popup, got ${await focused(page)}`)
 		await page.locator('#sign-out').focus()
