@@ -16,8 +16,19 @@ import (
 
 var sharedArchive = sync.OnceValues(worldmap.Archive)
 
-// vectorTiles returns the tiles of the archive by their ids, unpacked.
+// vectorTiles returns the tiles of the archive by their ids, unpacked. The tests share them.
 func vectorTiles(t *testing.T) map[uint64][]byte {
+	t.Helper()
+	unpackOnce.Do(func() { unpacked = unpackTiles(t) })
+	return unpacked
+}
+
+var (
+	unpackOnce sync.Once
+	unpacked   map[uint64][]byte
+)
+
+func unpackTiles(t *testing.T) map[uint64][]byte {
 	t.Helper()
 	b, err := sharedArchive()
 	if err != nil {
@@ -28,13 +39,17 @@ func vectorTiles(t *testing.T) map[uint64][]byte {
 		t.Fatal(err)
 	}
 	tiles := map[uint64][]byte{}
+	directories := map[pmtiles.Range]*pmtiles.Directory{}
 	end, _ := pmtiles.TileID(worldmap.MaxZoom+1, 0, 0)
 	for id := range end {
 		at := h.Root
 		for depth := 1; ; depth++ {
-			d, err := pmtiles.DecodeDirectory(b[at.Offset:at.End()], h.InternalCompression, 1<<20)
-			if err != nil {
-				t.Fatal(err)
+			d := directories[at]
+			if d == nil {
+				if d, err = pmtiles.DecodeDirectory(b[at.Offset:at.End()], h.InternalCompression, 1<<20); err != nil {
+					t.Fatal(err)
+				}
+				directories[at] = d
 			}
 			found, next, err := h.Lookup(d, id, depth)
 			if err != nil {
