@@ -92,6 +92,9 @@ func TestARequestThatFetchesAloneHasNotJoined(t *testing.T) {
 		all.Wait()
 		check(t, "fetches", o.calls(), 20)
 		check(t, "joined at most one", states[tilecache.Joined] <= 1, true)
+		st := c.Stats()
+		check(t, "counted as joined", st.Joined, uint64(states[tilecache.Joined]))
+		check(t, "counted as misses", st.Misses, uint64(states[tilecache.Miss]))
 		synctest.Wait()
 	})
 }

@@ -121,8 +121,12 @@ func (c *Cache) Get(ctx context.Context, key tile.Key, p Policy, fetch tile.Fetc
 	s.mu.Unlock()
 
 	t, alone, err := f.wait(ctx)
-	if alone {
+	if alone && st.State == Joined {
 		st.State = Miss
+		s.mu.Lock()
+		s.counts.Joined--
+		s.counts.Misses++
+		s.mu.Unlock()
 	}
 	if errors.Is(err, tile.ErrMissing) {
 		st.TTL = p.MissingFor

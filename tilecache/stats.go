@@ -8,7 +8,10 @@ type Stats struct {
 	Stale      uint64 // tiles served from memory, past their freshness
 	AbsentHits uint64 // remembered absences served
 	Misses     uint64 // calls that began a fetch
-	Joined     uint64 // calls that waited for another's fetch, or were answered by its failure
+	Joined     uint64 // calls that wait for another's fetch, or were answered by its failure
+
+	// A call that has joined a fetch and then needs one of its own, since the object is too large to be shared, is
+	// moved from Joined to Misses.
 
 	Evictions     uint64 // tiles that made room for others
 	Replaced      uint64 // answers that took the place of an older one
