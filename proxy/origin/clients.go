@@ -69,6 +69,7 @@ func (st *store) newClients(cfg aws.Config) {
 		o.Retryer = aws.NopRetryer{}
 		o.RetryMaxAttempts = 0
 		o.Region = st.s3.Options().Region
+		o.APIOptions = append(o.APIOptions, st.learnFromRefusals)
 		if st.STSEndpoint != "" {
 			o.BaseEndpoint = &st.STSEndpoint
 		}

@@ -1,8 +1,14 @@
 package origin
 
 import (
+	"context"
+	"errors"
 	"net/http"
 	"time"
+
+	awsmiddleware "github.com/aws/aws-sdk-go-v2/aws/middleware"
+	"github.com/aws/smithy-go"
+	"github.com/aws/smithy-go/middleware"
 )
 
 // noticeableSkew is the least difference between S3's or STS's clock and this machine's that counts. Below
@@ -31,4 +37,43 @@ func (st *store) noteClock(h http.Header, sent time.Time) {
 	if known := time.Duration(st.skew.Load()); known < least || known > most {
 		st.skew.Store(int64(least))
 	}
+}
+
+// statedSkew is the key, in an answer's metadata, of the difference between its Date and this machine's clock.
+type statedSkew struct{}
+
+// learnFromRefusals makes the SDK learn STS's clock as noteClock learns S3's. By itself the SDK signs as the Date of its
+// latest answer says, whatever that answer was.
+func (st *store) learnFromRefusals(stack *middleware.Stack) error {
+	return stack.Finalize.Insert(middleware.FinalizeMiddlewareFunc("LearnClockFromRefusals",
+		func(ctx context.Context, in middleware.FinalizeInput, next middleware.FinalizeHandler) (middleware.FinalizeOutput, middleware.Metadata, error) {
+			out, answer, err := next.HandleFinalize(ctx, in)
+			skew, stated := awsmiddleware.GetAttemptSkew(answer)
+			switch {
+			case !stated:
+			case refusedForSkew(err):
+				st.stsSkew.Store(int64(skew))
+			default:
+				answer = middleware.Metadata{} // a value of it cannot be removed; of the others none is used
+				answer.Set(statedSkew{}, skew)
+			}
+			return out, answer, err
+		}), "Retry", middleware.After)
+}
+
+// refusedForSkew reports whether STS's error says that the time in the signature is wrong.
+func refusedForSkew(err error) bool {
+	var refusal smithy.APIError
+	return errors.As(err, &refusal) && (meanings[refusal.ErrorCode()] == meanings["RequestTimeTooSkewed"] || aboutTime.MatchString(refusal.ErrorMessage()))
+}
+
+// skewOfSTS is how far the clock of STS is ahead, by which credentials expire that were asked for d: what a refusal has
+// told, or the answer's Date where the expiry agrees with it. Calls with a web identity token are not signed, so that no
+// clock is refused. A Date alone proves nothing, as a proxy or a broken clock may have written it.
+func (st *store) skewOfSTS(expires time.Time, answer middleware.Metadata, d time.Duration) time.Duration {
+	skew, ok := answer.Get(statedSkew{}).(time.Duration)
+	if ok && (time.Until(expires)-d-skew).Abs() < noticeableSkew {
+		return skew
+	}
+	return time.Duration(st.stsSkew.Load())
 }

@@ -21,7 +21,8 @@ const (
 	episodeGap = 10 * time.Second
 )
 
-// gate limits how many requests of one source wait for S3's answer at once. SlowDown halves the limit.
+// gate limits how many requests of one source wait for S3's answer at once. Each source has its own, since S3 limits the
+// rate of each prefix, and since no store may hold up another's sources. SlowDown halves the limit.
 // Afterwards the limit doubles with each full round of answers until it is back at half of what it was
 // before the episode, and then grows by one with each round. So a limit that S3 keeps up is approached
 // slowly, and an outage has no long aftermath.

@@ -12,7 +12,7 @@ import (
 )
 
 const (
-	maxStartProbes = 8 // sources that are asked at once at start
+	maxStartProbes = 8 // sources of one store that are asked at once at start
 	logPause       = time.Minute
 	failureShown   = 5 * time.Minute // how long after its last failure a source without requests counts as degraded
 )
@@ -113,10 +113,10 @@ func (h *health) mayLog(class error, now time.Time) (skipped int, ok bool) {
 
 // probeAtStart asks for one byte of the canary until S3 has answered anything at all. It waits between two
 // tries, and tries at once when there are other credentials.
-func (s *S3) probeAtStart(ctx context.Context, slots chan struct{}) {
+func (s *S3) probeAtStart(ctx context.Context) {
 	for n := 0; ctx.Err() == nil && !s.health.answered.Load(); n++ {
 		select {
-		case slots <- struct{}{}:
+		case s.store.startSlots <- struct{}{}:
 		case <-ctx.Done():
 			return
 		}
@@ -127,7 +127,7 @@ func (s *S3) probeAtStart(ctx context.Context, slots chan struct{}) {
 			_ = object.Body.Close()
 		}
 		cancel()
-		<-slots
+		<-s.store.startSlots
 		if s.health.answered.Load() {
 			return
 		}

@@ -18,8 +18,6 @@ type AWS struct {
 	stores   map[string]*store // by name
 	caches   []*credentialCache
 	sources  map[string]*S3
-
-	vendSlots chan struct{} // holds one element for each Vend under way
 }
 
 // S3 is the origin of one source's tiles. Its methods may be called from several goroutines at once.
@@ -44,10 +42,9 @@ type S3 struct {
 func New(ctx context.Context, opt Options) (*AWS, error) {
 	opt = withDefaults(opt)
 	a := &AWS{
-		opt:       opt,
-		stores:    make(map[string]*store, 1+len(opt.Stores)),
-		sources:   make(map[string]*S3, len(opt.Sources)),
-		vendSlots: make(chan struct{}, maxVending),
+		opt:     opt,
+		stores:  make(map[string]*store, 1+len(opt.Stores)),
+		sources: make(map[string]*S3, len(opt.Sources)),
 	}
 	var faults []error
 	for i := -1; i < len(opt.Stores); i++ {
@@ -185,8 +182,7 @@ func (a *AWS) Run(ctx context.Context) {
 	for _, c := range a.caches {
 		wg.Go(func() { c.run(ctx) })
 	}
-	slots := make(chan struct{}, maxStartProbes)
 	for _, s := range a.sources {
-		wg.Go(func() { s.probeAtStart(ctx, slots) })
+		wg.Go(func() { s.probeAtStart(ctx) })
 	}
 }

@@ -18,7 +18,7 @@ const (
 	retryBurst = 10
 )
 
-// retryBudget limits the retries of one source.
+// retryBudget limits the retries of one source. No store's outage takes from the budget of another's sources.
 type retryBudget struct {
 	mu   sync.Mutex
 	left float64 // retries

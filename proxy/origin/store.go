@@ -48,10 +48,15 @@ type store struct {
 	presign *s3.PresignClient
 	sts     *sts.Client
 	skew    atomic.Int64 // nanoseconds that S3's clock is ahead of this machine's
+	stsSkew atomic.Int64 // the same of STS's clock
 
 	// noChecksums is true where requests do not ask for checksums: the store has refused that, or the standard
 	// variable AWS_RESPONSE_CHECKSUM_VALIDATION says when_required.
 	noChecksums atomic.Bool
+
+	// What bounds the work of one store, so that a store which does not answer delays no other.
+	startSlots chan struct{} // holds one element for each probe at start
+	vendSlots  chan struct{} // holds one element for each Vend under way
 
 	base       *credentialCache // nil where every role has a token file
 	transports []*http.Transport
@@ -59,7 +64,7 @@ type store struct {
 
 // newStore prepares a store and sends no request.
 func (a *AWS) newStore(ctx context.Context, s *Store) (*store, aws.Config, error) {
-	st := &store{Store: s, aws: a}
+	st := &store{Store: s, aws: a, startSlots: make(chan struct{}, maxStartProbes), vendSlots: make(chan struct{}, maxVending)}
 	cfg, err := st.loadConfig(ctx)
 	if err != nil {
 		return nil, cfg, fmt.Errorf("the AWS environment variables and files: %w", err)

@@ -17,7 +17,6 @@ import (
 	"tilegate/internal/tile"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	awsmiddleware "github.com/aws/aws-sdk-go-v2/aws/middleware"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 	"github.com/aws/aws-sdk-go-v2/service/sts/types"
 	"github.com/aws/smithy-go/middleware"
@@ -64,7 +63,7 @@ func (st *store) assumeRole(ctx context.Context, base provider, role Role, sessi
 		}
 		return aws.Credentials{}, f
 	}
-	return issued(out.Credentials, out.ResultMetadata, "AssumeRole "+role.ARN), nil
+	return st.issued(out.Credentials, out.ResultMetadata, d, "AssumeRole "+role.ARN), nil
 }
 
 // assumeRoleWithWebIdentity needs no AWS credentials: a token proves who this is, which the platform keeps
@@ -85,17 +84,17 @@ func (st *store) assumeRoleWithWebIdentity(ctx context.Context, role Role, sessi
 	if err != nil {
 		return aws.Credentials{}, stsFault(ctx, err, webIdentityHints, *in.WebIdentityToken)
 	}
-	return issued(out.Credentials, out.ResultMetadata, "AssumeRoleWithWebIdentity "+role.ARN), nil
+	return st.issued(out.Credentials, out.ResultMetadata, d, "AssumeRoleWithWebIdentity "+role.ARN), nil
 }
 
 // issued converts the credentials of an answer. Where the clocks differ, their expiry is converted to this
-// machine's time, since what counts is how long they live.
-func issued(c *types.Credentials, answer middleware.Metadata, source string) aws.Credentials {
+// machine's time, since what counts is how long they live. d is the life that was asked for.
+func (st *store) issued(c *types.Credentials, answer middleware.Metadata, d time.Duration, source string) aws.Credentials {
 	if c == nil {
 		return aws.Credentials{}
 	}
 	expires := aws.ToTime(c.Expiration)
-	if skew, ok := awsmiddleware.GetAttemptSkew(answer); ok && skew.Abs() >= noticeableSkew {
+	if skew := st.skewOfSTS(expires, answer, d); skew.Abs() >= noticeableSkew {
 		expires = expires.Add(-skew)
 	}
 	return aws.Credentials{

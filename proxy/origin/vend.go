@@ -18,7 +18,7 @@ const (
 	MinVended = 15 * time.Minute
 	// maxVended is the longest. AWS allows no more where the base credentials are themselves a role's.
 	maxVended = time.Hour
-	// maxVending bounds the calls of Vend that are under way at once.
+	// maxVending bounds the calls of Vend that are under way at once for one store.
 	maxVending  = 8
 	vendTimeout = 10 * time.Second
 )
@@ -72,8 +72,8 @@ func (a *AWS) Vend(ctx context.Context, subject string, ids []string, d time.Dur
 	ctx, cancel := context.WithTimeout(ctx, vendTimeout)
 	defer cancel()
 	select {
-	case a.vendSlots <- struct{}{}:
-		defer func() { <-a.vendSlots }()
+	case st.vendSlots <- struct{}{}:
+		defer func() { <-st.vendSlots }()
 	case <-ctx.Done():
 		return Vended{}, fmt.Errorf("%w: too many ask for credentials", tile.ErrSlowDown)
 	}
