@@ -1,10 +1,14 @@
 package proxy
 
 import (
+	"bufio"
 	"bytes"
 	"compress/gzip"
 	"io"
 	"strings"
+
+	"github.com/andybalholm/brotli"
+	"github.com/klauspost/compress/zstd"
 
 	"tilegate/internal/tile"
 )
@@ -62,15 +66,64 @@ func isZstd(head []byte) bool {
 	return bytes.HasPrefix(head, []byte{0x28, 0xb5, 0x2f, 0xfd}) || len(head) >= 4 && head[0]&0xf0 == 0x50 && bytes.Equal(head[1:4], []byte{0x2a, 0x4d, 0x18})
 }
 
-// unzippedHead returns the first bytes of what a gzip stream holds, as far as its own first bytes tell.
-func unzippedHead(zipped []byte) []byte {
-	unpacker := unpackers.Get().(*gzip.Reader) //nolint:forcetypeassert // the pool holds nothing else
-	defer unpackers.Put(unpacker)
-	if unpacker.Reset(bytes.NewReader(zipped)) != nil {
-		return nil
+const (
+	// packedHead is how many bytes of a stream are examined: enough for the first of what it holds, in bytes.
+	packedHead = 512
+	// brotliHead is the same of a Brotli stream, where the tables of a large tile come first.
+	brotliHead = 16 << 10
+	// maxZstdHead bounds the same of a Zstandard frame, of which nothing is known before the end of its first block. A
+	// block has 128 KiB at most (RFC 8878 section 3.1.1.2), the headers and the checksum 25 bytes.
+	maxZstdHead = 128<<10 + 32
+	// maxExamining bounds the decoders that examine an object's first bytes at the same time. None of them waits for
+	// anything; one of Zstandard's may need maxZstdWindow.
+	maxExamining = 4
+)
+
+// packedHeadSize is how many bytes of a stream have to be looked at, given its first packedHead.
+func packedHeadSize(coding string, begin []byte) int {
+	switch coding {
+	case "br":
+		return brotliHead
+	case "zstd":
+		var frame zstd.Header
+		if frame.Decode(begin) == nil && frame.FirstBlock.OK {
+			return min(maxZstdHead, frame.HeaderSize+3+frame.FirstBlock.CompressedSize+4) // a last block's bytes wait for the checksum
+		}
 	}
-	unpacker.Multistream(false)
+	return packedHead
+}
+
+// unpackedHead returns the first bytes of what a stream holds, as far as its own first bytes tell.
+func (ts *tileset) unpackedHead(coding string, packed []byte) []byte {
+	ts.examining <- struct{}{}
+	defer func() { <-ts.examining }()
+	var r io.Reader
+	switch coding {
+	case "br":
+		r = brotli.NewReader(bytes.NewReader(packed))
+	case "zstd":
+		decoder, err := newZstdReader(bytes.NewReader(packed))
+		if err != nil {
+			return nil
+		}
+		defer decoder.Close()
+		r = decoder
+	case "deflate":
+		inflater, err := newInflater(bufio.NewReader(bytes.NewReader(packed)))
+		if err != nil {
+			return nil
+		}
+		r = inflater
+	default:
+		unpacker := unpackers.Get().(*gzip.Reader) //nolint:forcetypeassert // the pool holds nothing else
+		defer unpackers.Put(unpacker)
+		if unpacker.Reset(bytes.NewReader(packed)) != nil {
+			return nil
+		}
+		unpacker.Multistream(false)
+		r = unpacker
+	}
 	head := make([]byte, tile.SniffLength)
-	n, _ := io.ReadFull(unpacker, head)
+	n, _ := io.ReadFull(r, head)
 	return head[:n]
 }

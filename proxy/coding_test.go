@@ -7,6 +7,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net/http"
 	"strings"
 	"testing"
@@ -114,6 +115,15 @@ func TestTilesThatCannotBeTilesAreRefused(t *testing.T) {
 		{"gzip in gzip", "roads", zip(t, zip(t, vectorTile)), "gzip", "unpacked, the object begins like gzip"},
 		{"gzip in gzip by magic", "roads", zip(t, zip(t, vectorTile)), "", "unpacked, the object begins like gzip"},
 		{"zlib in gzip", "roads", zip(t, packed(t, "zlib", vectorTile)), "gzip", "begins like zlib"},
+		{"gzip in br", "roads", packed(t, "br", zip(t, vectorTile)), "br", "unpacked, the object begins like gzip"},
+		{"gzip in zstd", "roads", packed(t, "zstd", zip(t, vectorTile)), "zstd", "unpacked, the object begins like gzip"},
+		{"gzip in deflate", "roads", packed(t, "zlib", zip(t, vectorTile)), "deflate", "unpacked, the object begins like gzip"},
+		{"gzip in raw deflate", "roads", packed(t, "raw", zip(t, vectorTile)), "deflate", "unpacked, the object begins like gzip"},
+		{"zstd in br", "roads", packed(t, "br", packed(t, "zstd", vectorTile)), "br", "unpacked, the object begins like zstd"},
+		{"zlib in zstd", "roads", packed(t, "zstd", packed(t, "zlib", vectorTile)), "zstd", "unpacked, the object begins like zlib"},
+		{"much gzip in br", "roads", packed(t, "br", zip(t, noise(300<<10))), "br", "unpacked, the object begins like gzip"},
+		{"much gzip in zstd", "roads", packed(t, "zstd", zip(t, noise(300<<10))), "zstd", "unpacked, the object begins like gzip"},
+		{"an error document in br", "roads", packed(t, "br", "<?xml version='1.0'?><Error/>"), "br", "begins like XML"},
 		{"an error document in gzip", "roads", zip(t, "<?xml version='1.0'?><Error/>"), "gzip", "begins like XML"},
 		{"a PNG in gzip", "roads", zip(t, tilePNG.body), "gzip", "begins like png"},
 		{"compress", "roads", "\x1a" + filler(100), "compress", "only gzip, br, zstd and deflate"},
@@ -130,6 +140,62 @@ func TestTilesThatCannotBeTilesAreRefused(t *testing.T) {
 				t.Errorf("the log has no %q: %s", test.reason, line)
 			}
 		})
+	}
+}
+
+// noise is what no coding makes smaller, the same in each run.
+func noise(n int) string {
+	b := make([]byte, n)
+	_, _ = rand.NewChaCha8([32]byte{}).Read(b)
+	return string(b)
+}
+
+// Images that somebody stored compressed are served: format auto tells what they are by what they hold. A large image
+// tells it by its first bytes, too.
+func TestCompressedImages(t *testing.T) {
+	for _, format := range []string{"auto", "png"} {
+		for _, size := range []int{100, 300 << 10} {
+			image := pngBody(100) + noise(size) + strings.Repeat(vectorTile, size>>12)
+			w := start(t, func(s *setup) { s.tileset("basemap").Format = format })
+			for x, coding := range []string{"br", "zstd", "zlib", "raw", "gzip"} {
+				stated, stored := coding, ""
+				switch coding {
+				case "gzip":
+					stored = zip(t, image)
+				case "zlib", "raw":
+					stated = "deflate"
+					fallthrough
+				default:
+					stored = packed(t, coding, image)
+				}
+				w.origin.put("basemap", 7, uint32(x), 44, object{body: stored, encoding: stated, etag: `"1"`})
+				path := fmt.Sprintf("/tiles/basemap/7/%d/44", x)
+				got := w.get(path, w.as("Accept-Encoding", "gzip, deflate, br, zstd")...)
+				if got.status != 200 || got.body != stored || got.header.Get("Content-Encoding") != stated || got.header.Get("Content-Type") != "image/png" {
+					t.Errorf("%s, %s of %d: got %d, %d bytes, %v", format, coding, size, got.status, len(got.body), got.header)
+				}
+				if plain := w.get(path, w.as("Accept-Encoding", "identity")...); plain.status != 200 || plain.body != image || plain.header.Get("Content-Type") != "image/png" {
+					t.Errorf("%s, %s of %d, unpacked: got %d, %d bytes, %v", format, coding, size, plain.status, len(plain.body), plain.header)
+				}
+			}
+		}
+	}
+}
+
+// Bytes that only claim to be compressed take no more memory than the bounds say, and end nothing.
+func TestLyingCompressedHeads(t *testing.T) {
+	hugeWindow := "\x28\xb5\x2f\xfd\x00\xb8" + "\xfd\xff\x3f" + filler(1000) // a window of 8 GiB, a block of 512 KiB
+	for x, o := range []object{
+		{body: hugeWindow, encoding: "zstd"},
+		{body: noise(40 << 10), encoding: "br"},
+		{body: noise(40 << 10), encoding: "deflate"},
+		{body: "\x50\x2a\x4d\x18\xff\xff\xff\xff" + filler(1000), encoding: "zstd"},
+	} {
+		w := start(t, func(s *setup) { s.tileset("basemap").Format = "auto" })
+		w.origin.put("basemap", 7, uint32(x), 44, o)
+		if got := w.get(fmt.Sprintf("/tiles/basemap/7/%d/44", x), w.as("Accept-Encoding", "identity")...); got.status != http.StatusBadGateway {
+			t.Errorf("%d: got %d", x, got.status)
+		}
 	}
 }
 

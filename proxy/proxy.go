@@ -74,6 +74,7 @@ type Proxy struct {
 	// Derived from the options.
 	tilesets       map[string]*tileset
 	unpacking      chan struct{} // holds one element for each decoder at work, see maxUnpacking
+	examining      chan struct{} // see maxExamining
 	catalogue      []*tileset
 	files          map[string]File
 	bundles        map[string]*bundle
@@ -103,7 +104,7 @@ type methods map[string]handler
 // New makes a Proxy. Its error joins everything that is wrong with the options.
 func New(o Options) (*Proxy, error) {
 	o = o.withDefaults()
-	p := &Proxy{opt: o, tilesets: map[string]*tileset{}, files: map[string]File{}, unpacking: make(chan struct{}, maxUnpacking), bundles: map[string]*bundle{}, styling: make(chan struct{}, maxStyling), streaming: make(chan struct{}, maxStreaming)}
+	p := &Proxy{opt: o, tilesets: map[string]*tileset{}, files: map[string]File{}, unpacking: make(chan struct{}, maxUnpacking), examining: make(chan struct{}, maxExamining), bundles: map[string]*bundle{}, styling: make(chan struct{}, maxStyling), streaming: make(chan struct{}, maxStreaming)}
 	if o.AccessLog != nil {
 		p.accessLog = &accessLog{w: o.AccessLog, text: o.AccessFormat == "text"}
 	}

@@ -57,9 +57,6 @@ type Tileset struct {
 	Behind func(tile.Fetch) tile.Fetch
 }
 
-// zippedHead is how many bytes of a gzip stream are examined: enough for the first of what it holds, in bytes.
-const zippedHead = 512
-
 // tileset is a Tileset made ready: each header value that does not depend on the request is made once.
 type tileset struct {
 	Tileset
@@ -78,6 +75,7 @@ type tileset struct {
 	metrics                       tilesetMetrics
 	fetcher                       tile.Fetch                      // fetch, bound once
 	noteOddCoding                 func(word string, key tile.Key) // logs once
+	examining                     chan struct{}                   // holds one element for each decoder at work in unpackedHead
 }
 
 // fetch asks the tileset's origin, and looks at the first bytes of the answer: how the object is encoded,
@@ -107,17 +105,20 @@ func (ts *tileset) fetch(ctx context.Context, key tile.Key, cond tile.Condition)
 	}
 	o.Encoding = actualCoding(stated, head, ts.format)
 	reader, unpacked := io.Reader(body), ""
-	if o.Encoding == "gzip" {
-		zipped, err := body.Peek(zippedHead)
-		head, unpacked = unzippedHead(zipped), "unpacked, "
+	if o.Encoding != "" {
+		packed, err := body.Peek(packedHead)
+		if size := packedHeadSize(o.Encoding, packed); err == nil && size > packedHead {
+			body = bufio.NewReaderSize(body, size)
+			packed, err = body.Peek(size)
+			reader = body
+		}
+		head, unpacked = ts.unpackedHead(o.Encoding, packed), "unpacked, "
 		if err != nil { // which a bufio.Reader tells once
-			reader = io.MultiReader(bytes.NewReader(zipped), failing{err})
+			reader = io.MultiReader(bytes.NewReader(packed), failing{err})
 		}
 	}
-	if o.Encoding == "" || o.Encoding == "gzip" {
-		if what := ts.format.Contradiction(head); what != "" {
-			return nil, reject(o, "%sthe object begins like %s, but the tileset's format is %s", unpacked, what, ts.format.Name)
-		}
+	if what := ts.format.Contradiction(head); what != "" {
+		return nil, reject(o, "%sthe object begins like %s, but the tileset's format is %s", unpacked, what, ts.format.Name)
 	}
 	o.Body = struct {
 		io.Reader
@@ -223,6 +224,7 @@ func (p *Proxy) prepare(t Tileset) (*tileset, error) {
 		surrogateKey:              one("tileset-" + t.ID),
 		resourcePolicy:            p.cors.resourcePolicy(t.Public),
 		metrics:                   p.opt.Metrics.tileset(t.ID),
+		examining:                 p.examining,
 	}
 	if t.Archive != nil {
 		ts.archived = &archived{Archive: t.Archive}

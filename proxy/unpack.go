@@ -63,23 +63,15 @@ func (p *Proxy) openUnpacker(ctx context.Context, coding string, source *tileRea
 		if coding == "br" {
 			return brotli.NewReader(source), free, nil
 		}
-		// With a concurrency of 1 it decodes in Read itself and starts no goroutine.
-		decoder, err := zstd.NewReader(source, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxWindow(maxZstdWindow))
+		decoder, err := newZstdReader(source)
 		if err != nil {
 			free()
 			return nil, nil, source.blame(err)
 		}
 		return decoder, func() { decoder.Close(); free() }, nil
 	case "deflate":
-		buffered := bufio.NewReader(source)
-		// RFC 9110 means zlib by that name; some mean the bare stream inside.
-		if head, _ := buffered.Peek(2); len(head) == 2 && head[0]&0x0f == 8 && (int(head[0])<<8|int(head[1]))%31 == 0 {
-			r, err = zlib.NewReader(buffered)
-			if err != nil {
-				return nil, nil, source.blame(err)
-			}
-		} else {
-			r = flate.NewReader(buffered)
+		if r, err = newInflater(bufio.NewReader(source)); err != nil {
+			return nil, nil, source.blame(err)
 		}
 		return r, func() {}, nil
 	}
@@ -91,6 +83,19 @@ func (p *Proxy) openUnpacker(ctx context.Context, coding string, source *tileRea
 	}
 	unpacker.Multistream(false)
 	return members, func() { unpackers.Put(unpacker) }, nil
+}
+
+// newZstdReader returns a decoder that works in Read itself and starts no goroutine, for which its concurrency is 1.
+func newZstdReader(source io.Reader) (*zstd.Decoder, error) {
+	return zstd.NewReader(source, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxWindow(maxZstdWindow))
+}
+
+// newInflater reads the coding deflate. RFC 9110 means zlib by that name; some mean the bare stream inside.
+func newInflater(source *bufio.Reader) (io.Reader, error) {
+	if head, _ := source.Peek(2); len(head) == 2 && head[0]&0x0f == 8 && (int(head[0])<<8|int(head[1]))%31 == 0 {
+		return zlib.NewReader(source)
+	}
+	return flate.NewReader(source), nil
 }
 
 // gzipMembers reads the members of a gzip stream, and ends at bytes that begin no other, as browsers do.
