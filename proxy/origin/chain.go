@@ -20,6 +20,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/credentials/processcreds"
 	"github.com/aws/aws-sdk-go-v2/credentials/ssocreds"
 	"github.com/aws/aws-sdk-go-v2/credentials/stscreds"
+	"github.com/aws/aws-sdk-go-v2/service/sts"
 )
 
 // baseCredentials reads the SDK's chain anew at each call: environment, shared files, SSO, container and
@@ -32,7 +33,9 @@ func (st *store) baseCredentials(ctx context.Context) (aws.Credentials, error) {
 	case st.AccessKeyID != "":
 		return aws.Credentials{AccessKeyID: st.AccessKeyID, SecretAccessKey: st.SecretAccessKey, SessionToken: st.SessionToken, Source: "configuration"}, nil
 	}
+	process := &credentialProcess{}
 	cfg, err := config.LoadDefaultConfig(ctx, append(st.loadOptions(),
+		config.WithAssumeRoleCredentialOptions(func(o *stscreds.AssumeRoleOptions) { st.adaptProfileRole(o, process) }),
 		// The expiry is the one that the source states. The SDK tells an earlier one, so that its cache refreshes in
 		// time; this package's cache does that by itself, and lives through an outage to the true end.
 		config.WithCredentialsCacheOptions(func(o *aws.CredentialsCacheOptions) { o.ExpiryWindow = 0 }),
@@ -41,20 +44,15 @@ func (st *store) baseCredentials(ctx context.Context) (aws.Credentials, error) {
 	if err != nil {
 		return aws.Credentials{}, &fault{class: tile.ErrNoCredentials, text: sanitizeTo(err.Error(), maxCauses)}
 	}
-	provider, said := cfg.Credentials, &firstLine{}
-	if command := processOf(cfg); command != "" {
-		provider = processcreds.NewProviderCommand(processcreds.NewCommandBuilderFunc(func(ctx context.Context) (*exec.Cmd, error) {
-			cmd, err := processcreds.DefaultNewCommandBuilder{Args: []string{command}}.NewCommand(ctx)
-			if err == nil {
-				cmd.Stderr = said
-			}
-			return cmd, err
-		}))
+	provider := cfg.Credentials
+	process.command = innermost(sharedConfig(cfg)).CredentialProcess
+	if isProcess(provider) {
+		provider = process.provider()
 	}
 	creds, err := provider.Retrieve(ctx)
 	if err != nil {
 		text := err.Error()
-		if line := said.String(); line != "" {
+		if line := process.said.String(); line != "" {
 			text += ": " + line
 		}
 		return creds, &fault{class: tile.ErrNoCredentials, text: sanitizeTo(text, maxCauses), hint: chainHint(cfg, err)}
@@ -81,12 +79,53 @@ const maxExtension = 15 * time.Minute
 // maxCauses bounds the text of a chain of causes.
 const maxCauses = 1000
 
-// processOf is the command that provides the profile's credentials, "" where something else does.
-func processOf(cfg aws.Config) string {
-	if cfg.Credentials == nil || !aws.IsCredentialsProvider(cfg.Credentials, (*processcreds.Provider)(nil)) {
-		return ""
+func isProcess(p aws.CredentialsProvider) bool {
+	return p != nil && aws.IsCredentialsProvider(p, (*processcreds.Provider)(nil))
+}
+
+// credentialProcess is the command of a profile's credential_process.
+type credentialProcess struct {
+	command string
+	said    firstLine // on its standard error
+}
+
+// provider runs the command as the SDK does, and keeps what it says.
+func (p *credentialProcess) provider() aws.CredentialsProvider {
+	return processcreds.NewProviderCommand(processcreds.NewCommandBuilderFunc(func(ctx context.Context) (*exec.Cmd, error) {
+		cmd, err := processcreds.DefaultNewCommandBuilder{Args: []string{p.command}}.NewCommand(ctx)
+		if err == nil {
+			cmd.Stderr = &p.said
+		}
+		return cmd, err
+	}))
+}
+
+// profileSTS calls STS for the role of a profile (role_arn) as this store's options say.
+type profileSTS struct {
+	stscreds.AssumeRoleAPIClient
+	change func(*sts.Options)
+}
+
+func (c profileSTS) AssumeRole(ctx context.Context, in *sts.AssumeRoleInput, options ...func(*sts.Options)) (*sts.AssumeRoleOutput, error) {
+	return c.AssumeRoleAPIClient.AssumeRole(ctx, in, append(options, c.change)...)
+}
+
+// adaptProfileRole makes a profile's role_arn use STSEndpoint, and listens to the credential_process of its source_profile,
+// which is known by the time of the call.
+func (st *store) adaptProfileRole(o *stscreds.AssumeRoleOptions, process *credentialProcess) {
+	client, ok := o.Client.(*sts.Client)
+	if !ok { // the SDK only looks whether the options are complete
+		return
 	}
-	return sharedConfig(cfg).CredentialProcess
+	base := client.Options().Credentials
+	o.Client = profileSTS{client, func(o *sts.Options) {
+		if st.STSEndpoint != "" {
+			o.BaseEndpoint = &st.STSEndpoint
+		}
+		if isProcess(base) {
+			o.Credentials = process.provider()
+		}
+	}}
 }
 
 // sharedConfig is the profile of the shared files that is in use.
@@ -97,6 +136,14 @@ func sharedConfig(cfg aws.Config) config.SharedConfig {
 		}
 	}
 	return config.SharedConfig{}
+}
+
+// innermost is the profile at the end of a chain of source_profile.
+func innermost(shared config.SharedConfig) config.SharedConfig {
+	for shared.Source != nil {
+		shared = *shared.Source
+	}
+	return shared
 }
 
 // firstLine keeps the beginning of what is written to it, and passes nothing on.
@@ -132,7 +179,7 @@ func chainHint(cfg aws.Config, err error) string {
 	case is((*ssocreds.Provider)(nil)) && tokenGone(err):
 		return fmt.Sprintf("nobody is logged in to SSO for profile %s: run `aws sso login --profile %s`", profile, profile)
 	case errors.As(err, &process):
-		return fmt.Sprintf("credential_process of profile %s failed: run it by hand", profile)
+		return fmt.Sprintf("credential_process of profile %s failed: run it by hand", cmp.Or(innermost(shared).Profile, "default"))
 	case is((*ec2rolecreds.Provider)(nil)) && errors.Is(err, context.DeadlineExceeded):
 		return "the instance metadata do not answer: in a container they need a hop limit of 2 (http-put-response-hop-limit); elsewhere set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"
 	case is((*endpointcreds.Provider)(nil)):

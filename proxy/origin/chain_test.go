@@ -139,6 +139,16 @@ func TestWhyTheChainHasNoCredentials(t *testing.T) {
 			"[profile maps]\nregion = us-east-1\ncredential_process = sh -c \"echo the vault is sealed >&2; echo second line >&2; exit 3\"\n",
 			[]string{"exit status 3", "the vault is sealed", "credential_process of profile maps"},
 		},
+		"credential_process of a source_profile": {
+			"[profile maps]\nregion = us-east-1\nrole_arn = " + roleARN + "\nsource_profile = vault\n[profile vault]\n" +
+				"credential_process = sh -c \"echo the vault is sealed >&2; echo second line >&2; exit 3\"\n",
+			[]string{"exit status 3", "the vault is sealed", "credential_process of profile vault"},
+		},
+		"credential_process behind two roles": {
+			"[profile maps]\nregion = us-east-1\nrole_arn = " + roleARN + "\nsource_profile = hop\n[profile hop]\nrole_arn = " + roleARN +
+				"\nsource_profile = vault\n[profile vault]\ncredential_process = sh -c \"echo the vault is sealed >&2; exit 3\"\n",
+			[]string{"the vault is sealed", "credential_process of profile vault"},
+		},
 		"nothing at all": {"[profile maps]\nregion = us-east-1\n", []string{"set AWS_ACCESS_KEY_ID", "anonymous: true"}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -165,6 +175,72 @@ func TestWhyTheChainHasNoCredentials(t *testing.T) {
 				t.Errorf("got %q", err)
 			}
 		})
+	}
+}
+
+// sts_endpoint holds for the role of a profile, too, whatever its source_profile takes its credentials from.
+func TestAProfilesRoleIsAssumedAtTheConfiguredSTS(t *testing.T) {
+	for name, source := range map[string]string{
+		"keys":    "aws_access_key_id = AKIAUSER\naws_secret_access_key = user-secret\n",
+		"process": `credential_process = sh -c "echo '{\"Version\":1,\"AccessKeyId\":\"AKIAUSER\",\"SecretAccessKey\":\"user-secret\"}'"` + "\n",
+	} {
+		t.Run(name, func(t *testing.T) {
+			withoutAWS(t)
+			path := filepath.Join(t.TempDir(), "config")
+			profiles := "[profile maps]\nregion = us-east-1\nrole_arn = " + roleARN + "\nsource_profile = users\n[profile users]\n" + source
+			if err := os.WriteFile(path, []byte(profiles), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			t.Setenv("AWS_CONFIG_FILE", path)
+			t.Setenv("AWS_PROFILE", "maps")
+			w := start(t, nil, chained)
+			w.mustFetch(t)
+			if n := w.assumed(); n != 1 {
+				t.Errorf("%d calls of AssumeRole", n)
+			}
+		})
+	}
+}
+
+// In a container the answer of the instance's metadata service ends one hop too early, and nothing arrives.
+func TestMetadataBeyondTheHopLimit(t *testing.T) {
+	silent := silentServer(t)
+	withoutAWS(t)
+	t.Setenv("AWS_EC2_METADATA_DISABLED", "false")
+	t.Setenv("AWS_EC2_METADATA_SERVICE_ENDPOINT", silent)
+	wantHint(t, "http-put-response-hop-limit")
+}
+
+func TestASilentContainerCredentialsEndpoint(t *testing.T) {
+	silent := silentServer(t)
+	withoutAWS(t)
+	t.Setenv("AWS_CONTAINER_CREDENTIALS_FULL_URI", silent)
+	wantHint(t, "AWS_CONTAINER_CREDENTIALS_FULL_URI")
+}
+
+// silentServer accepts connections and never answers.
+func silentServer(t *testing.T) string {
+	ctx, cancel := context.WithCancel(context.Background())
+	server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		select {
+		case <-ctx.Done():
+		case <-r.Context().Done():
+		}
+	}))
+	t.Cleanup(func() {
+		cancel()
+		server.Close()
+	})
+	return server.URL
+}
+
+// wantHint asks the default chain for credentials once, with less patience than a refresh has.
+func wantHint(t *testing.T, hint string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
+	defer cancel()
+	if said := origin.ChainError(ctx, origin.Store{Region: "us-east-1"}); !strings.Contains(said, hint) {
+		t.Errorf("got %s", said)
 	}
 }
 
