@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -144,10 +145,7 @@ func (t *table) note(lines []string) {
 func (t *table) stores(reports []origin.StoreReport) {
 	columns := 0
 	for _, r := range reports {
-		if r.Source == "" {
-			continue // the sources' rows say why
-		}
-		heads, cells := []string{"STORE", "TRIED WITH"}, []string{r.Store, r.Source}
+		heads, cells := []string{"STORE", "TRIED WITH"}, []string{r.Store, cmp.Or(r.Source, "nothing")}
 		var effects []string
 		for _, f := range r.Features {
 			heads = append(heads, strings.ToUpper(f.Name))
@@ -165,6 +163,9 @@ func (t *table) stores(reports []origin.StoreReport) {
 		}
 		t.row(cells...)
 		t.note(effects)
+		if r.Source == "" {
+			t.note([]string{"not tried, since none of its objects could be read: mend what the rows of its sources say, or put a tile there, and check again"})
+		}
 	}
 }
 

@@ -169,3 +169,26 @@ func TestCheckOnlineComparesTheBucket(t *testing.T) {
 		})
 	}
 }
+
+// A store of which no object could be read has a row that says so, and what to do.
+func TestCheckOnlineTellsWhichStoreWasNotTried(t *testing.T) {
+	bucket := privateBucket(t)
+	bucket.Put("tiles", "basemap/0/0/0.png", fakeaws.Object{Body: []byte("\x89PNG\r\n\x1a\n")})
+	useTestCredentials(t)
+	config := writeFile(t, "tilegate.yaml", "aws: {endpoint: \""+bucket.URL()+"\", sts_endpoint: \""+bucket.URL()+"\", path_style: true, role: {arn: \""+testRole+"\"}}\n"+
+		"stores:\n  wasabi: {endpoint: \""+bucket.URL()+"\", path_style: true, anonymous: true}\n"+
+		"tilesets:\n  basemap: {source: \"s3://tiles/basemap/{z}/{x}/{y}.png\", public: true}\n"+
+		"  roads: {source: \"s3://nowhere/roads/{z}/{x}/{y}.png\", store: wasabi, public: true}\n")
+	out, errs, status := command(t, "check", "-c", config, "--online")
+	_, table, _ := strings.Cut(out, "STORE")
+	var found bool
+	lines := strings.Split(table, "\n")
+	for i, line := range lines {
+		if fields := strings.Fields(line); len(fields) == 2 && fields[0] == "wasabi" && fields[1] == "nothing" {
+			found = i+1 < len(lines) && strings.Contains(lines[i+1], "none of its objects could be read") && strings.Contains(lines[i+1], "check again")
+		}
+	}
+	if status != 1 || !found {
+		t.Errorf("got status %d, %q and:\n%s", status, errs, out)
+	}
+}

@@ -48,8 +48,9 @@ func (a *AWS) CheckStores(ctx context.Context, reports []Report) []StoreReport {
 		wg.Go(func() {
 			report := StoreReport{Store: a.stores[store].title()}
 			if r.Object != "" {
-				report.Source = r.Source
-				report.Features = a.sources[r.Source].features(ctx, r)
+				if report.Features = a.sources[r.Source].features(ctx, r); len(report.Features) > 0 {
+					report.Source = r.Source
+				}
 			}
 			mu.Lock()
 			defer mu.Unlock()
