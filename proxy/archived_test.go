@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"tilegate/auth"
+	"tilegate/internal/area"
 	"tilegate/internal/pmtiles"
 	"tilegate/internal/tile"
 	"tilegate/proxy"
@@ -247,11 +248,17 @@ func TestArchiveIsNotReadForThoseWhoMayNotSeeIt(t *testing.T) {
 
 // A range of the file holds tiles that a narrower grant does not open.
 func TestRawArchiveIsClosedToNarrowGrants(t *testing.T) {
-	w, file := startArchive(t, streets(t, "first"), raw)
+	shape, err := area.Parse([]byte(`{"type":"Polygon","coordinates":[[[0,40],[10,40],[5,50],[0,40]]]}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	triangle := auth.Area{Name: "triangle", Shape: shape}
+	w, file := startArchive(t, streets(t, "first"), raw, func(s *setup) { s.auth.Areas = []auth.Area{triangle} })
 	box := tile.Box{West: 0, South: 40, East: 10, North: 50}
 	for name, limits := range map[string]auth.Limits{
 		"a zoom range": {Tilesets: []string{"streets"}, Zoom: &tile.ZoomRange{Min: 0, Max: 3}},
 		"a box":        {Tilesets: []string{"streets"}, BBox: &box},
+		"an area":      {Tilesets: []string{"streets"}, Areas: []auth.Area{triangle}},
 	} {
 		token := w.tokenFor("bo", time.Hour, limits)
 		for _, method := range []string{"GET", "HEAD"} {
@@ -570,6 +577,78 @@ func TestEncodingsOfAnArchivesTiles(t *testing.T) {
 			if r := w.get("/tiles/streets.json", w.bearer()...); !strings.Contains(r.body, `"encoding":"mlt"`) {
 				t.Errorf("TileJSON: %s", r.body)
 			}
+		}
+	}
+}
+
+// One caller who reads slowly gets a part of the connections to the store; the others go on.
+func TestOneCallerCannotTakeAllStreams(t *testing.T) {
+	w, file := startArchive(t, streets(t, "first"), raw)
+	if r := w.get("/tiles/streets.pmtiles", w.as("Range", "bytes=0-9")...); r.status != 206 {
+		t.Fatalf("got %d", r.status)
+	}
+	greedy := []string{"Authorization", "Bearer " + w.tokenFor("mallory", time.Hour, auth.Limits{Tilesets: []string{"*"}})}
+	release, arrived := make(chan struct{}), make(chan struct{}, 200)
+	file.onRequest(func(int) error {
+		arrived <- struct{}{}
+		<-release
+		return nil
+	})
+	var held sync.WaitGroup
+	for range 128 {
+		held.Go(func() {
+			if r := w.get("/tiles/streets.pmtiles", greedy...); r.status != 200 {
+				t.Errorf("one of the first 128: got %d", r.status)
+			}
+		})
+	}
+	for range 128 {
+		<-arrived
+	}
+	file.onRequest(nil)
+	if r := w.get("/tiles/streets.pmtiles", greedy...); r.status != 429 || r.header.Get("Retry-After") == "" {
+		t.Errorf("the 129th: got %d", r.status)
+	}
+	if r := w.get("/tiles/streets.pmtiles", w.bearer()...); r.status != 200 {
+		t.Errorf("another caller: got %d", r.status)
+	}
+	close(release)
+	held.Wait()
+	if r := w.get("/tiles/streets.pmtiles", greedy...); r.status != 200 {
+		t.Errorf("when the others have ended: got %d", r.status)
+	}
+}
+
+func TestRawArchiveReplacedInMidStreamIsBrokenOff(t *testing.T) {
+	w, file := startArchive(t, streets(t, "first"), raw)
+	if r := w.get("/tiles/streets.pmtiles", w.as("Range", "bytes=0-9")...); r.status != 206 {
+		t.Fatalf("got %d", r.status)
+	}
+	file.breakAt = 9000 // more than net/http holds back
+	before := len(file.requests())
+	file.onRequest(func(n int) error {
+		if n == before+2 { // the first that asks for the rest
+			file.put(streets(t, "second"))
+		}
+		return nil
+	})
+	r := w.get("/tiles/streets.pmtiles", w.as("Range", "bytes=0-19999")...)
+	if r.status != 206 || r.err == nil || len(r.body) > 9000 || !strings.HasPrefix(string(streets(t, "first")), r.body) {
+		t.Errorf("got %d, %d bytes, error %v", r.status, len(r.body), r.err)
+	}
+}
+
+// Where an archive does not say how its tiles are compressed, their first bytes tell.
+func TestTilesOfUnknownCompression(t *testing.T) {
+	for name, content := range map[string]func(id uint64) []byte{"plain": markedTile("x"), "gzip": gzippedTile("x")} {
+		w, _ := startArchive(t, writeArchive(t, pmtiles.WriteOptions{TileType: pmtiles.MVT, TileCompression: pmtiles.Unknown}, 1, content), nil)
+		r := w.get("/tiles/streets/0/0/0", w.as("Accept-Encoding", "gzip")...)
+		want := map[string]string{"plain": "", "gzip": "gzip"}[name]
+		if r.status != 200 || r.header.Get("Content-Encoding") != want || r.body != string(content(0)) {
+			t.Errorf("%s: got %d, encoding %q", name, r.status, r.header.Get("Content-Encoding"))
+		}
+		if r := w.get("/tiles/streets/0/0/0", w.bearer()...); r.body != string(markedTile("x")(0)) {
+			t.Errorf("%s, unpacked: got %q", name, r.body)
 		}
 	}
 }

@@ -81,6 +81,7 @@ var failures = []struct {
 	{tile.ErrDenied, failure{status: http.StatusBadGateway, detail: "The tile store refused the proxy's credentials."}},
 	{tile.ErrUnreachable, failure{status: http.StatusBadGateway, detail: "The tile store cannot be reached."}},
 	{tile.ErrBadAnswer, failure{status: http.StatusBadGateway, detail: "The tile store gave a wrong answer."}},
+	{errManyStreams, failure{status: http.StatusTooManyRequests, detail: "Too many archives are on their way to you.", retryAfter: 2}},
 	{errReplacing, failure{status: http.StatusServiceUnavailable, detail: "The tileset's archive is being replaced.", retryAfter: 1}},
 	{tile.ErrChanged, failure{status: http.StatusBadGateway, detail: "The tile changed while it was being fetched."}},
 	{errNotFetched, failure{status: http.StatusBadGateway, detail: "The tile store's answer cannot be used."}},

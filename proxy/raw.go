@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"sync"
 	"time"
 
 	"tilegate/internal/tile"
@@ -15,8 +16,10 @@ import (
 const (
 	// archiveExtension ends the path of an archive that is served as a file.
 	archiveExtension = ".pmtiles"
-	// maxStreaming bounds the archives that are being streamed at once: each holds a connection to the store.
-	maxStreaming = 512
+	// maxStreams bounds the archives that are being streamed at once, and maxStreamsOfOne those to one caller: each holds
+	// a connection to the store for as long as its client reads.
+	maxStreams      = 512
+	maxStreamsOfOne = 128
 	// maxRawResumes is how often a body that breaks off is asked for from there.
 	maxRawResumes = 3
 )
@@ -34,15 +37,55 @@ func (p *Proxy) rawArchive(x *exchange, r *http.Request, id, pathToken string) e
 	if err != nil {
 		return err
 	}
-	select {
-	case p.streaming <- struct{}{}:
-		defer func() { <-p.streaming }()
-	default:
-		return tilecache.ErrOverloaded
+	leave, err := p.streams.enter(p.holder(x, r))
+	if err != nil {
+		return err
 	}
+	defer leave()
 	return base.withArchive(r.Context(), func(ts *tileset, state archive.State) error {
 		return p.streamArchive(x, r, ts, state.Generation)
 	}, func() bool { return x.Status() == 0 })
+}
+
+// holder is whom a stream counts for: the subject of the credential, else the client's address.
+func (p *Proxy) holder(x *exchange, r *http.Request) string {
+	if x.grant != nil && x.grant.Subject != "" {
+		return "subject " + x.grant.Subject
+	}
+	return "address " + p.client(r).String()
+}
+
+// streams counts the archives that are being streamed.
+type streams struct {
+	mu  sync.Mutex
+	all int
+	of  map[string]int // by holder
+}
+
+var errManyStreams = errors.New("too many archives are being streamed to one caller")
+
+// enter counts one more stream until leave is called. Its error says that there are too many already.
+func (s *streams) enter(holder string) (leave func(), err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.of[holder] >= maxStreamsOfOne:
+		return nil, errManyStreams
+	case s.all >= maxStreams:
+		return nil, tilecache.ErrOverloaded
+	case s.of == nil:
+		s.of = map[string]int{}
+	}
+	s.all++
+	s.of[holder]++
+	return func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.all--
+		if s.of[holder]--; s.of[holder] == 0 {
+			delete(s.of, holder)
+		}
+	}, nil
 }
 
 // streamArchive sends a generation of an archive: 200, 206, 304, 412 or 416.
