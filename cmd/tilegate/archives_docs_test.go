@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"tilegate/internal/fakeaws"
+	"tilegate/internal/testenv"
 	"tilegate/internal/worldmap"
 )
 
@@ -34,12 +35,7 @@ func TestArchivesPageIsTrue(t *testing.T) {
 		s.URL(), s.URL(), testRole, writeFile(t, "tilegate.key", key))+strings.ReplaceAll(string(block[1]), "acme-private-tiles", "tiles")+"    raw: true\n")
 	server, _ := start(t, baseCredentials(testKey, testSecret), "serve", "-c", config)
 	token := mintToken(t, config, "--tilesets", "countries")
-	if _, err := exec.LookPath("curl"); err != nil {
-		if os.Getenv("CI") == "true" {
-			t.Fatal(err)
-		}
-		t.Skip("curl is missing: apt-get install curl")
-	}
+	testenv.NeedCurl(t)
 	dir := t.TempDir()
 	for _, line := range commands {
 		shell := exec.CommandContext(t.Context(), "bash", "-euc", strings.ReplaceAll(string(line), "https://maps.example.com", server.url))

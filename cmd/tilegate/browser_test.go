@@ -51,11 +51,7 @@ const browserDir = "../../.ci/browser"
 func TestMapsInARealBrowser(t *testing.T) {
 	chromium := testenv.Chromium(t)
 	node := testenv.Node(t)
-	for _, module := range []string{"playwright-core", "leaflet", "maplibre-gl"} {
-		if _, err := os.Stat(filepath.Join(browserDir, "node_modules", module)); err != nil {
-			missing(t, module+" is missing; install it: make browser")
-		}
-	}
+	testenv.NeedNodeModules(t, "playwright-core", "leaflet", "maplibre-gl")
 	env := startBrowserEnvironment(t)
 	shots := t.TempDir()
 	if dir := os.Getenv("SCREENSHOTS"); dir != "" {
@@ -81,12 +77,11 @@ func TestMapsInARealBrowser(t *testing.T) {
 	}
 }
 
-func missing(t *testing.T, what string) {
+func needEmbeddedViewer(t *testing.T) {
 	t.Helper()
-	if os.Getenv("CI") == "true" {
-		t.Fatal(what)
+	if files, err := filepath.Glob("../../proxy/viewer/maplibre/maplibre-map-*.js"); err != nil || len(files) == 0 {
+		testenv.Missing(t, "MapLibre in the map page", "make viewer")
 	}
-	t.Skip(what)
 }
 
 // startBrowserEnvironment starts tilegate, its bucket, an issuer and the pages, and returns what maps.js has to know.

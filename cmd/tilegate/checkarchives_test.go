@@ -97,20 +97,7 @@ func TestCheckOnlineOfAnArchive(t *testing.T) {
 			useTestCredentials(t)
 			config := writeFile(t, "tilegate.yaml", "aws: {endpoint: \""+bucket.URL()+"\", sts_endpoint: \""+bucket.URL()+"\", path_style: true, role: {arn: \""+testRole+"\"}}\n"+
 				"tilesets:\n  base: {public: true, maxzoom: 0, source: \"s3://tiles/base/{z}/{x}/{y}.png\"}\n  roads: {public: true, source: \"s3://tiles/roads.pmtiles\", "+test.keys+"}\n")
-			out, errs, status := command(t, "check", "-c", config, "--online")
-			if status != test.status {
-				t.Errorf("got status %d, %s", status, errs)
-			}
-			for _, want := range test.want {
-				if !strings.Contains(out, want) {
-					t.Errorf("got %s%s, want %q", out, errs, want)
-				}
-			}
-			for _, never := range test.never {
-				if strings.Contains(out, never) {
-					t.Errorf("got %s, want no %q", out, never)
-				}
-			}
+			checkOnline(t, config, test.status, test.want, test.never)
 		})
 	}
 }

@@ -10,6 +10,25 @@ import (
 )
 
 // The name of one issuer may begin with the name of another: each shows its own fault and no other's.
+// checkOnline runs check --online, and compares its exit status and what it prints.
+func checkOnline(t *testing.T, config string, status int, want, never []string) {
+	t.Helper()
+	out, errs, got := command(t, "check", "-c", config, "--online")
+	if got != status {
+		t.Errorf("got status %d, %s", got, errs)
+	}
+	for _, part := range want {
+		if !strings.Contains(out, part) {
+			t.Errorf("got %s%s, want %q", out, errs, part)
+		}
+	}
+	for _, part := range never {
+		if strings.Contains(out, part) {
+			t.Errorf("got %s, want no %q", out, part)
+		}
+	}
+}
+
 func TestCheckOnlineTellsEachIssuersOwnFault(t *testing.T) {
 	keys := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		status := map[string]int{"/a/jwks.json": http.StatusTeapot, "/ab/jwks.json": http.StatusGone}[r.URL.Path]
@@ -152,20 +171,7 @@ func TestCheckOnlineComparesTheBucket(t *testing.T) {
 			config := writeFile(t, "tilegate.yaml", "aws: {endpoint: \""+bucket.URL()+"\", sts_endpoint: \""+bucket.URL()+"\", path_style: true, role: {arn: \""+testRole+"\"}}\n"+
 				"auth: {signing_keys: [{env: TILEGATE_TEST_KEY}]}\n"+test.config+"\n")
 			t.Setenv("TILEGATE_TEST_KEY", strings.Repeat("A", 43)+"=")
-			out, errs, status := command(t, "check", "-c", config, "--online")
-			if status != test.status {
-				t.Errorf("got status %d, %s", status, errs)
-			}
-			for _, want := range test.want {
-				if !strings.Contains(out, want) {
-					t.Errorf("got %s%s, want %q", out, errs, want)
-				}
-			}
-			for _, never := range test.never {
-				if strings.Contains(out, never) {
-					t.Errorf("got %s, want no %q", out, never)
-				}
-			}
+			checkOnline(t, config, test.status, test.want, test.never)
 		})
 	}
 }

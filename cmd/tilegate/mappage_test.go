@@ -27,14 +27,8 @@ import (
 func TestMapPageInARealBrowser(t *testing.T) {
 	chromium := testenv.Chromium(t)
 	node := testenv.Node(t)
-	for _, module := range []string{"playwright-core", "axe-core"} {
-		if _, err := os.Stat(filepath.Join(browserDir, "node_modules", module)); err != nil {
-			missing(t, module+" is missing; install it: make browser")
-		}
-	}
-	if embedded, err := filepath.Glob("../../proxy/viewer/maplibre/maplibre-map-*.js"); err != nil || len(embedded) == 0 {
-		missing(t, "MapLibre is not embedded: make viewer")
-	}
+	testenv.NeedNodeModules(t, "playwright-core", "axe-core")
+	needEmbeddedViewer(t)
 	bucket := privateBucket(t)
 	fillWithColours(t, bucket)
 	fillWithFeatures(t, bucket)

@@ -76,14 +76,21 @@ func (m *member) waitReady(t *testing.T, want string) {
 	})
 }
 
+// twoThatServe starts two instances on one Redis, and returns a token that both accept.
+func twoThatServe(t *testing.T, redis *testenv.RedisServer) (f *fleet, a, b *member, token string) {
+	t.Helper()
+	f = newFleet(t, redis.Address)
+	a, b = f.start(t), f.start(t)
+	token = mintToken(t, a.config, "--tilesets", "basemap")
+	a.waitFor(t, "the first serves", token, http.StatusOK)
+	b.waitFor(t, "the second serves", token, http.StatusOK)
+	return f, a, b, token
+}
+
 // A revocation at one instance used to leave the others open, and a restart forgot it.
 func TestRevokedAtOneRefusedAtAll(t *testing.T) {
 	redis := testenv.Redis(t)
-	f := newFleet(t, redis.Address)
-	a, b := f.start(t), f.start(t)
-	token := mintToken(t, a.config, "--tilesets", "basemap")
-	a.waitFor(t, "the first serves", token, http.StatusOK)
-	b.waitFor(t, "the second serves", token, http.StatusOK)
+	f, a, b, token := twoThatServe(t, redis)
 
 	if answer, body := send(t, http.MethodPost, "http://"+a.admin+"/admin/revoke", `{"subject":"test"}`); answer.StatusCode != http.StatusOK {
 		t.Fatalf("revoke: %s %s", answer.Status, body)
@@ -132,11 +139,7 @@ func TestRevokedAtOneRefusedAtAll(t *testing.T) {
 // Redis down: each works by itself and says so. Back again: what was revoked meanwhile reaches the others.
 func TestRevocationsSurviveAnOutageOfRedis(t *testing.T) {
 	redis := testenv.Redis(t)
-	f := newFleet(t, redis.Address)
-	a, b := f.start(t), f.start(t)
-	token := mintToken(t, a.config, "--tilesets", "basemap")
-	a.waitFor(t, "the first serves", token, http.StatusOK)
-	b.waitFor(t, "the second serves", token, http.StatusOK)
+	f, a, b, token := twoThatServe(t, redis)
 	redis.Kill(t)
 	a.waitReady(t, "shared: Redis does not answer")
 	if answer, body := send(t, http.MethodPost, "http://"+a.admin+"/admin/revoke", `{"subject":"test"}`); answer.StatusCode != http.StatusOK {

@@ -32,11 +32,7 @@ import (
 func TestREADMESnippetsInARealBrowser(t *testing.T) {
 	chromium := testenv.Chromium(t)
 	node := testenv.Node(t)
-	for _, module := range []string{"playwright-core", "leaflet", "maplibre-gl", "ol"} {
-		if _, err := os.Stat(filepath.Join(browserDir, "node_modules", module)); err != nil {
-			missing(t, module+" is missing; install it: make browser")
-		}
-	}
+	testenv.NeedNodeModules(t, "playwright-core", "leaflet", "maplibre-gl", "ol")
 	s := newSnippetSite(t)
 	shots := t.TempDir()
 	if dir := os.Getenv("SCREENSHOTS"); dir != "" {
@@ -346,14 +342,8 @@ func (s *snippetSite) pathToken(t *testing.T, server *snippetServer) string {
 func TestMapPageUnderAPathInARealBrowser(t *testing.T) {
 	chromium := testenv.Chromium(t)
 	node := testenv.Node(t)
-	for _, module := range []string{"playwright-core"} {
-		if _, err := os.Stat(filepath.Join(browserDir, "node_modules", module)); err != nil {
-			missing(t, module+" is missing; install it: make browser")
-		}
-	}
-	if embedded, err := filepath.Glob("../../proxy/viewer/maplibre/maplibre-map-*.js"); err != nil || len(embedded) == 0 {
-		missing(t, "MapLibre is not embedded: make viewer")
-	}
+	testenv.NeedNodeModules(t, "playwright-core")
+	needEmbeddedViewer(t)
 	bucket := privateBucket(t)
 	fillWithColours(t, bucket)
 	key, _, _ := command(t, "keygen")

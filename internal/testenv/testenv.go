@@ -26,11 +26,33 @@ func find(t testing.TB, install string, names ...string) string {
 			return path
 		}
 	}
-	if os.Getenv("CI") == "true" {
-		t.Fatalf("%s is missing; install it: %s", names[0], install)
-	}
-	t.Skipf("%s is missing; install it: %s", names[0], install)
+	Missing(t, names[0], install)
 	return ""
+}
+
+// Missing ends a test for want of something: it skips it with the line that installs it, and with CI=true fails it.
+func Missing(t testing.TB, what, install string) {
+	t.Helper()
+	if os.Getenv("CI") == "true" {
+		t.Fatalf("%s is missing; install it: %s", what, install)
+	}
+	t.Skipf("%s is missing; install it: %s", what, install)
+}
+
+// NeedNodeModules ends a test for want of modules of npm that the scripts of the browser suite use.
+func NeedNodeModules(t testing.TB, names ...string) {
+	t.Helper()
+	for _, name := range names {
+		if _, err := os.Stat(filepath.Join(moduleRoot(t), ".ci", "browser", "node_modules", name)); err != nil {
+			Missing(t, name, "make browser")
+		}
+	}
+}
+
+// NeedCurl ends a test for want of curl.
+func NeedCurl(t testing.TB) {
+	t.Helper()
+	find(t, "apt-get install curl", "curl")
 }
 
 // moduleRoot is the nearest directory upwards that holds go.mod: go test runs in the package's.

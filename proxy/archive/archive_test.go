@@ -120,11 +120,11 @@ func TestFreshnessIsTheArchives(t *testing.T) {
 		first := current(t, a)
 		for hour := range 10 {
 			before := s.count()
-			time.Sleep(fresh - time.Second)
+			advance(fresh - time.Second)
 			check(t, "validated", current(t, a).Validated, first.Validated.Add(time.Duration(hour)*fresh))
 			synctest.Wait()
 			check(t, "requests while fresh", s.count(), before)
-			time.Sleep(time.Second)
+			advance(time.Second)
 			for range 50 {
 				check(t, "generation", current(t, a).ID, first.ID)
 			}
@@ -141,7 +141,7 @@ func TestReplacedArchiveIsNoticedWhenFreshEnds(t *testing.T) {
 		a, s := newArchive(t, roads(t, "first"))
 		old := current(t, a)
 		s.put(roads(t, "second"))
-		time.Sleep(fresh)
+		advance(fresh)
 		check(t, "while it is asked", current(t, a).ID, old.ID)
 		synctest.Wait()
 		g := current(t, a)
@@ -155,7 +155,7 @@ func TestReplacedArchiveIsNoticedWhenFreshEnds(t *testing.T) {
 		_, _, err = fetch(a, keyOfID(old.Generation, 5), tile.Condition{})
 		checkErr(t, "a tile of the old generation", err, tile.ErrChanged)
 		s.put(roads(t, "first")) // the same bytes, but another version of the object
-		time.Sleep(fresh)
+		advance(fresh)
 		current(t, a)
 		synctest.Wait()
 		if id := current(t, a).ID; id == old.ID || id == g.ID {
@@ -251,15 +251,15 @@ func TestArchiveThatIsNotThere(t *testing.T) {
 		}
 		check(t, "requests", s.count(), 1)
 		s.put(roads(t, "first"))
-		time.Sleep(missingFor)
+		advance(missingFor)
 		g := current(t, a)
 		s.remove()
-		time.Sleep(fresh)
+		advance(fresh)
 		check(t, "while it is asked", current(t, a).ID, g.ID)
 		synctest.Wait()
 		_, err := a.Current(t.Context())
 		checkErr(t, "it was deleted", err, tile.ErrMissing)
-		time.Sleep(missingFor)
+		advance(missingFor)
 		s.put(roads(t, "second"))
 		check(t, "it is back", current(t, a).ID != g.ID, true)
 	})
@@ -284,17 +284,17 @@ func TestStoreFailsWhileTheArchiveIsStale(t *testing.T) {
 		g := current(t, a)
 		down := fmt.Errorf("%w: SlowDown", tile.ErrSlowDown)
 		s.onRequest(func(request) (int, error) { return 0, down })
-		time.Sleep(fresh)
+		advance(fresh)
 		before := s.count()
 		for range 3600 { // an hour, with one request a second
 			check(t, "generation", current(t, a).ID, g.ID)
 			synctest.Wait()
-			time.Sleep(time.Second)
+			advance(time.Second)
 		}
 		if n := s.count() - before; n < 50 || n > 80 {
 			t.Errorf("%d renewals were tried within an hour", n)
 		}
-		time.Sleep(stale)
+		advance(stale)
 		_, err := a.Current(t.Context())
 		checkErr(t, "beyond stale", err, tile.ErrSlowDown)
 		before = s.count()
@@ -302,7 +302,7 @@ func TestStoreFailsWhileTheArchiveIsStale(t *testing.T) {
 		checkErr(t, "right after it", err, tile.ErrSlowDown)
 		check(t, "requests", s.count(), before)
 		s.onRequest(nil)
-		time.Sleep(failureShown)
+		advance(failureShown)
 		check(t, "it is back", current(t, a).ID, g.ID)
 		last := s.requests()[s.count()-1]
 		check(t, "it was asked by its ETag", last.cond.IfNoneMatch, `"v1"`)
@@ -323,7 +323,7 @@ func TestStoreWithoutStrongETags(t *testing.T) {
 		for _, r := range s.requests()[1:] {
 			check(t, "If-Unmodified-Since", r.cond.IfUnmodifiedSince, g.LastModified)
 		}
-		time.Sleep(fresh)
+		advance(fresh)
 		current(t, a)
 		synctest.Wait()
 		check(t, "If-Modified-Since", s.requests()[s.count()-1].cond.IfModifiedSince, g.LastModified)
@@ -395,7 +395,7 @@ func TestFaultsOfTheFormat(t *testing.T) {
 				check(t, "told to the operator", len(s.rejections()), 1)
 				before := s.count()
 				s.put(good)
-				time.Sleep(time.Second)
+				advance(time.Second)
 				if tc.part == "header" {
 					current(t, a)
 				} else {
@@ -439,7 +439,7 @@ func TestFailuresOfTheStoreAtEachPart(t *testing.T) {
 				if errors.Is(err, tile.ErrMissing) {
 					t.Error("a failure became an absence")
 				}
-				time.Sleep(time.Second)
+				advance(time.Second)
 				checkErr(t, "a second later", all(), nil)
 			})
 		}
@@ -578,7 +578,7 @@ func TestArchiveReplacedByWhatIsNone(t *testing.T) {
 		a, s := newArchive(t, roads(t, "first"))
 		old := current(t, a)
 		s.put([]byte("<html>oops</html>"))
-		time.Sleep(fresh)
+		advance(fresh)
 		check(t, "while it is asked", current(t, a).ID, old.ID)
 		synctest.Wait()
 		_, err := a.Current(t.Context())
@@ -586,7 +586,7 @@ func TestArchiveReplacedByWhatIsNone(t *testing.T) {
 		_, _, err = fetch(a, keyOfID(old.Generation, 1), tile.Condition{})
 		checkErr(t, "the old one's tiles", err, tile.ErrChanged)
 		s.put(roads(t, "second"))
-		time.Sleep(time.Second)
+		advance(time.Second)
 		current(t, a)
 	})
 }
