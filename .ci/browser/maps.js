@@ -1,6 +1,6 @@
-// A map of Leaflet's or MapLibre's in front of a real tilegate, on another origin than it:
+// A map of Leaflet's or MapLibre's, or an archive in MapLibre, in front of a real tilegate, on another origin than it:
 //
-//	node .ci/browser/maps.js leaflet|maplibre|helper CASE SCREENSHOT.png
+//	node .ci/browser/maps.js leaflet|maplibre|archive|helper CASE SCREENSHOT.png
 //
 // $PAGES and $TILES are the two origins, $SPKI the hash of the key that signed their certificates, $CONTROL what the
 // servers tell of the requests that reached them. Nothing is intercepted: that would turn the browser's cache off.
@@ -187,6 +187,35 @@ const cases = {
 			check(h['access-control-allow-origin'] === pages && h['access-control-allow-credentials'] === 'true', `CORS headers on the 401, got ${JSON.stringify(h)}`)
 			check(/^Bearer /.test(h['www-authenticate']), `no challenge that opens a dialog, got ${h['www-authenticate']}`)
 		}
+	},
+
+	// A vector archive by its tiles: drawn where they belong, and none is asked for again after a reload.
+	async tilejson(page) {
+		const since = await recorder()
+		await signedIn(page, 'countries')
+		check(String(await app(page, 'named')) === 'Germany', `Germany in the middle, got ${await app(page, 'named')}`)
+		await app(page, 'go', -100, 40)
+		check(String(await app(page, 'named')) === 'United States of America', `the United States, got ${await app(page, 'named')}`)
+		const asked = (await since()).filter((r) => r.path.startsWith('/tiles/countries/'))
+		check(asked.length >= 4 && asked.every((r) => r.status === 200 && /^\/tiles\/countries\/3\/\d\/\d\.mvt$/.test(r.path)), `tiles, got ${asked.map(line)}`)
+		await page.screenshot({path: shot})
+		await signedIn(page, 'countries', 'reload')
+		const again = (await since()).filter((r) => r.path.startsWith('/tiles/countries/'))
+		check(again.length === 0 && String(await app(page, 'named')) === 'Germany', `nothing to be asked for again, got ${again.map(line)}`)
+	},
+
+	// The same archive by ranges of its file, with pmtiles.js and the session's cookie.
+	async ranges(page) {
+		const since = await recorder()
+		await load(page)
+		await app(page, 'signIn')
+		await app(page, 'open', 'ranges', 'countries')
+		check(String(await app(page, 'named')) === 'Germany', `Germany in the middle, got ${await app(page, 'named')}`)
+		const asked = (await since()).filter((r) => r.path.startsWith('/tiles/'))
+		check(asked.length >= 2 && asked.every((r) => r.method === 'GET' && r.status === 206 && r.path === '/tiles/countries.pmtiles'), `ranges of the file, got ${asked.map(line)}`)
+		await page.evaluate(() => app.session.signOut())
+		const status = await page.evaluate((url) => fetch(url, {credentials: 'include', headers: {Range: 'bytes=0-9'}, cache: 'no-store'}).then((r) => r.status), `${tiles}/tiles/countries.pmtiles`)
+		check(status === 401, `the file to be closed once signed out, got ${status}`)
 	},
 
 	// tilegate.js in a browser's own time: sessions of 9 s, which are to be renewed after 6.

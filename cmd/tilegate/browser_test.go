@@ -42,6 +42,7 @@ import (
 	"tilegate/internal/fakeaws"
 	"tilegate/internal/issuer"
 	"tilegate/internal/testenv"
+	"tilegate/internal/worldmap"
 )
 
 const browserDir = "../../.ci/browser"
@@ -51,7 +52,7 @@ const browserDir = "../../.ci/browser"
 func TestMapsInARealBrowser(t *testing.T) {
 	chromium := testenv.Chromium(t)
 	node := testenv.Node(t)
-	testenv.NeedNodeModules(t, "playwright-core", "leaflet", "maplibre-gl")
+	testenv.NeedNodeModules(t, "playwright-core", "leaflet", "maplibre-gl", "pmtiles")
 	env := startBrowserEnvironment(t)
 	shots := t.TempDir()
 	if dir := os.Getenv("SCREENSHOTS"); dir != "" {
@@ -60,6 +61,7 @@ func TestMapsInARealBrowser(t *testing.T) {
 	for page, cases := range map[string][]string{
 		"leaflet":  {"session", "strict", "path", "presigned", "anonymous"},
 		"maplibre": {"session", "strict", "path", "presigned", "anonymous"},
+		"archive":  {"tilejson", "ranges"},
 		"helper":   {"renews", "wakes", "reports"},
 	} {
 		for _, name := range cases {
@@ -90,6 +92,11 @@ func startBrowserEnvironment(t *testing.T) []string {
 	certificate, authority := throwawayCA(t)
 	bucket := privateBucket(t)
 	fillWithColours(t, bucket)
+	world, err := worldmap.Archive()
+	if err != nil {
+		t.Fatal(err)
+	}
+	bucket.Put("tiles", "countries.pmtiles", fakeaws.Object{Body: world})
 	tokens, err := issuer.New(issuer.Options{})
 	if err != nil {
 		t.Fatal(err)
@@ -112,13 +119,14 @@ auth:
 tilesets:
   world: {source: "s3://tiles/world/{z}/{x}/{y}.png", version: "1", maxzoom: 5}
   strict: {source: "s3://tiles/world/{z}/{x}/{y}.png", version: "1", maxzoom: 5, browser: strict}
+  countries: {source: "s3://tiles/countries.pmtiles", raw: true}
 `, writeFile(t, "cert.pem", certificate.chain), writeFile(t, "key.pem", certificate.key), pagesOrigin,
 		bucket.URL(), testRole, keys.URL, keys.URL+"/jwks.json"))
 	server, _ := start(t, baseCredentials(testKey, testSecret), "serve", "-c", config)
 	address := strings.TrimPrefix(server.url, "http://")
 
 	mux.Handle("GET /", http.FileServer(http.Dir(filepath.Join(browserDir, "pages"))))
-	for prefix, dist := range map[string]string{"/leaflet/": "leaflet/dist", "/maplibre/": "maplibre-gl/dist"} {
+	for prefix, dist := range map[string]string{"/leaflet/": "leaflet/dist", "/maplibre/": "maplibre-gl/dist", "/pmtiles/": "pmtiles/dist"} {
 		mux.Handle("GET "+prefix, http.StripPrefix(prefix, http.FileServer(http.Dir(filepath.Join(browserDir, "node_modules", dist)))))
 	}
 	mux.HandleFunc("GET /token", func(w http.ResponseWriter, r *http.Request) {

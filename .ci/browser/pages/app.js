@@ -17,6 +17,8 @@ const template = {
 		const headers = {Authorization: `Bearer ${await accessToken('ada', 60)}`}
 		return (await answer(`${server}/tokens`, {method: 'POST', headers, body: JSON.stringify({tilesets: [tileset]})})).tiles[tileset]
 	},
+	// An archive as a file.
+	ranges: (tileset) => `${server}/tiles/${tileset}.pmtiles`,
 	// Without tilegate: each tile's URL is signed when it is asked for, and is another one each time.
 	presigned: (tileset) => `${location.origin}/presigned/${tileset}/{z}/{x}/{y}.png`,
 }
