@@ -51,13 +51,14 @@ type feed struct {
 	length    int64    // of the stream, as far as it has been read
 	last      streamID // up to which it has been read
 	nextSweep time.Time
-	warned    bool // a record could not be taken in
+	unread    map[[sha256.Size]byte]bool // records that were written and have not been read since
+	warned    bool                       // a record could not be taken in
 }
 
 func newFeed(c *Client, f Feed) *feed {
 	return &feed{
 		Feed: f, c: c, key: c.opt.Prefix + f.Name, seal: newSealer(c.opt.SigningKeys, f.Name, c.opt.Prefix),
-		wake: make(chan struct{}, 1), whole: true,
+		wake: make(chan struct{}, 1), whole: true, unread: map[[sha256.Size]byte]bool{},
 	}
 }
 
@@ -119,15 +120,16 @@ func (f *feed) turn(ctx context.Context) (err error) {
 	now := time.Now()
 	sweep := !now.Before(f.nextSweep)
 	if !f.whole && !sweep && length >= f.length && !last.before(f.last) {
-		if last == f.last && length == f.length {
+		if last == f.last && length == f.length && len(f.unread) == 0 {
 			return nil
 		}
 		read, err := f.read(ctx, f.last, func(string, []byte) {})
 		if err != nil {
 			return err
 		}
-		// A stream that is shorter than what was read of it has lost records, even where new ones have filled it up.
-		if f.length += read; f.length <= length {
+		// A stream that is shorter than what was read of it, or that does not have what was just written, has lost records, even
+		// where new ones have filled it up.
+		if f.length += read; f.length <= length && len(f.unread) == 0 {
 			return nil
 		}
 	}
@@ -162,6 +164,7 @@ func (f *feed) readWhole(ctx context.Context, sweep bool) error {
 	present := map[[sha256.Size]byte]bool{}
 	var surplus []string
 	f.last = streamID{}
+	clear(f.unread)
 	read, err := f.read(ctx, f.last, func(id string, record []byte) {
 		if record == nil {
 			surplus = append(surplus, id)
@@ -237,6 +240,7 @@ func (f *feed) take(id string, sealed []byte, each func(id string, record []byte
 		record, err = f.seal.open(sealed, f.key)
 	}
 	if err == nil {
+		delete(f.unread, sha256.Sum256(record))
 		var needed bool
 		if needed, err = f.Apply(record); !needed {
 			record = nil
@@ -264,6 +268,9 @@ func (f *feed) write(ctx context.Context, records [][]byte) error {
 		cancel()
 		if err != nil {
 			return fmt.Errorf("write to %s: %w", f.key, err)
+		}
+		for _, record := range page {
+			f.unread[sha256.Sum256(record)] = true
 		}
 	}
 	return nil

@@ -3,9 +3,13 @@
 package shared_test
 
 import (
+	"context"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/redis/go-redis/v9"
 
 	"tilegate/internal/shared"
 	"tilegate/internal/testenv"
@@ -114,6 +118,53 @@ func TestWhatRedisForgetsIsWrittenAgain(t *testing.T) {
 	}
 }
 
+// afterWriting is called once, when records have been written and before they have been read again.
+type afterWriting struct {
+	redis.Hook
+	armed atomic.Bool
+	wrote atomic.Bool
+	call  func()
+}
+
+func (h *afterWriting) DialHook(next redis.DialHook) redis.DialHook { return next }
+
+func (h *afterWriting) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return func(ctx context.Context, cmds []redis.Cmder) error {
+		err := next(ctx, cmds)
+		if cmds[0].Name() == "xadd" && h.armed.CompareAndSwap(true, false) {
+			h.wrote.Store(true)
+		}
+		return err
+	}
+}
+
+func (h *afterWriting) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		if h.wrote.CompareAndSwap(true, false) {
+			h.call()
+		}
+		return next(ctx, cmd)
+	}
+}
+
+// Redis forgets a record between its writing and its reading, and another one takes its place.
+func TestWhatRedisForgetsAtOnceIsWrittenAgain(t *testing.T) {
+	server := testenv.Redis(t)
+	a := begin(t, server.Address, nil)
+	until(t, "it is ready", a.ready)
+	forgotten := make(chan struct{})
+	hook := &afterWriting{call: func() {
+		server.Do(t, "FLUSHALL")
+		server.Do(t, "XADD", "tilegate:words", "*", "r", "foreign")
+		close(forgotten)
+	}}
+	a.AddHook(hook)
+	hook.armed.Store(true)
+	a.learn("one")
+	<-forgotten
+	begin(t, server.Address, nil).waitFor(t, "one")
+}
+
 func TestFaultsOfRedis(t *testing.T) {
 	for _, tt := range []struct {
 		name        string
@@ -209,7 +260,7 @@ func TestWrongPassword(t *testing.T) {
 func TestACLUser(t *testing.T) {
 	redis := testenv.Redis(t)
 	// The least that docs/operations.md asks for.
-	if got := redis.Do(t, "ACL", "SETUSER", "tiles", "on", ">secret-of-tiles", "~tilegate:*", "+xadd", "+xrange", "+xdel", "+xinfo|stream", "+set", "+getrange"); got != "+OK" {
+	if got := redis.Do(t, "ACL", "SETUSER", "tiles", "on", ">secret-of-tiles", "~tilegate:*", "+xadd", "+xrange", "+xdel", "+xinfo|stream", "+set", "+getrange", "+del"); got != "+OK" {
 		t.Fatal(got)
 	}
 	user := func(o *shared.Options) { o.Username, o.Password = "tiles", "secret-of-tiles" }
@@ -218,6 +269,10 @@ func TestACLUser(t *testing.T) {
 	b := begin(t, redis.Address, user)
 	b.waitFor(t, "one")
 	until(t, "both are up", func() bool { return a.ready() && a.Up() && b.Up() })
+	sharesTiles(t, redis.Address, user)
+	if log := redis.Do(t, "ACL", "LOG"); log != "*0" {
+		t.Error("Redis refused something: see ACL LOG")
+	}
 }
 
 // A record that is over is deleted, and so are second copies, when an instance begins; what others sealed stays.
