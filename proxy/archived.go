@@ -149,7 +149,7 @@ func (ts *tileset) derive(g *archive.Generation) (*tileset, error) {
 	if ts.Given.Bounds {
 		made.area = ts.area
 	}
-	made.fetcher = made.fetch
+	made.fetcher = behind(ts.Behind, made.fetch)
 	return &made, nil
 }
 

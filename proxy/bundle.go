@@ -32,6 +32,7 @@ type Bundle struct {
 	// FetchPart asks for length bytes of an object from first on. The answer's Total is the length of the whole object.
 	// Nil: parts of large objects are cut out of the whole.
 	FetchPart func(ctx context.Context, key tile.Key, first, length int64, cond tile.Condition) (*tile.Object, error)
+	Behind    func(tile.Fetch) tile.Fetch // as a tileset's
 }
 
 // bundle is a Bundle made ready. What it has in common with a tileset is in there: names in logs and metrics, header values.
@@ -90,7 +91,7 @@ func (p *Proxy) addBundle(b Bundle) error {
 	style := *ts
 	style.cacheControl = one(privateOnly(browser))
 	ready := &bundle{Bundle: b, tileset: ts, style: &style, styles: styles}
-	ready.fetcher = ready.fetch
+	ready.fetcher = behind(b.Behind, ready.fetch)
 	p.bundles[b.ID] = ready
 	p.anyPublic = p.anyPublic || b.Public
 	return nil

@@ -52,8 +52,7 @@ type Tileset struct {
 	Encoding     string                                                       // TileJSON's: terrarium, mapbox or mlt; "" follows from the format
 	Sparse       bool                                                         // TileJSON's: clients fill holes with what is above them
 	Presign      func(ctx context.Context, key tile.Key) (tile.Signed, error) // a URL of the tile's object; nil: none is handed out
-	// Behind puts a level of cache between the memory and Origin: it wraps what fetches a tile and examines it. Nil: there is
-	// none. Tilesets of archives do not use it.
+	// Behind puts a level of cache between the memory and S3: it wraps what fetches a tile and examines it. Nil: there is none.
 	Behind func(tile.Fetch) tile.Fetch
 }
 
@@ -232,10 +231,7 @@ func (p *Proxy) prepare(t Tileset) (*tileset, error) {
 	if f != nil {
 		ts.setFormat(f)
 	}
-	ts.fetcher = ts.fetch
-	if t.Behind != nil && t.Archive == nil {
-		ts.fetcher = t.Behind(ts.fetch)
-	}
+	ts.fetcher = behind(t.Behind, ts.fetch)
 	var once sync.Once
 	ts.noteOddCoding = func(word string, key tile.Key) {
 		once.Do(func() {
@@ -244,6 +240,14 @@ func (p *Proxy) prepare(t Tileset) (*tileset, error) {
 		})
 	}
 	return ts, nil
+}
+
+// behind puts a level of cache before fetch, where there is one.
+func behind(level func(tile.Fetch) tile.Fetch, fetch tile.Fetch) tile.Fetch {
+	if level == nil {
+		return fetch
+	}
+	return level(fetch)
 }
 
 func (ts *tileset) setFormat(f *tile.Format) {

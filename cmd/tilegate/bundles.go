@@ -26,6 +26,6 @@ func (s *service) bundle(b configs.Bundle) proxy.Bundle {
 		ID: b.ID, Version: b.Version, Prefix: b.Source.Key, With: b.With, Spatial: b.Spatial, Active: b.Active, Public: b.Public,
 		Styles: b.Styles, Browser: b.Browser,
 		Freshness: tilecache.Policy{Fresh: b.Cache.Fresh, Stale: b.Cache.Stale, MissingFor: b.Cache.MissingFor},
-		Origin:    source, FetchPart: source.FetchPart,
+		Origin:    source, FetchPart: source.FetchPart, Behind: s.behind(b.Source, b.Cache, b.Store),
 	}
 }

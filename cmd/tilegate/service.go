@@ -173,11 +173,12 @@ func (s *service) tileset(t configs.Tileset) proxy.Tileset {
 		Missing: t.Missing, Browser: t.Browser, Public: t.Public, Vend: t.Vend, Encoding: t.Encoding, Sparse: t.Sparse,
 		Freshness: tilecache.Policy{Fresh: t.Cache.Fresh, Stale: t.Cache.Stale, MissingFor: t.Cache.MissingFor},
 		TileSize:  t.TileSize,
+		Behind:    s.behind(t.Source, t.Cache, t.Store, t.Format),
 	}
 	if t.Source.Archive {
 		tileset.Archive, tileset.Given, tileset.Raw = s.archive(t, source), proxy.Given(t.Given), t.Raw
 	} else {
-		tileset.Origin, tileset.Presign, tileset.Behind = source, source.Presign, s.behind(t.Cache)
+		tileset.Origin, tileset.Presign = source, source.Presign
 	}
 	return tileset
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"strings"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -42,7 +43,7 @@ func newSharing(r prometheus.Registerer) *sharing {
 		}
 		return v
 	}
-	s.lookups = outcomes("tilegate_shared_lookups_total", "Look-ups of tiles in Redis.", "hit", "miss", "failed", "skipped")
+	s.lookups = outcomes("tilegate_shared_lookups_total", "Look-ups of tiles in Redis.", "hit", "joined", "miss", "failed", "skipped")
 	s.writes = outcomes("tilegate_shared_writes_total", "Tiles for Redis.", "written", "failed", "dropped")
 	r.MustRegister(s.failures, s.lookups, s.writes, prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "tilegate_shared_degraded",
@@ -110,14 +111,20 @@ func (s *service) share(c *configs.Config) error {
 	return err
 }
 
-// behind returns the level of cache between the memory and S3 for a tileset, nil where there is none.
-func (s *service) behind(f configs.Freshness) func(tile.Fetch) tile.Fetch {
+// behind returns the level of cache between the memory and S3 for what comes from a source, nil where there is none. kind is what
+// else makes the objects of a source other tiles: the store that they are in, and the tileset's format.
+func (s *service) behind(source configs.Source, f configs.Freshness, kind ...string) func(tile.Fetch) tile.Fetch {
 	if s.sharing.client == nil {
 		return nil
 	}
-	return func(fetch tile.Fetch) tile.Fetch {
-		return s.sharing.client.Tiles(fetch, f.Fresh+f.Stale, f.MissingFor, s.sharing.purges.Epoch)
+	level := shared.Level{
+		Source: strings.Join(append(kind, source.String()), " "), Keep: f.Fresh + f.Stale, MissingFor: f.MissingFor, Epoch: s.sharing.purges.Epoch,
 	}
+	if source.Archive {
+		// A tile never changes within a version of its archive, and the archive itself tells which tiles it does not have.
+		level.Keep, level.MissingFor = shared.Forever, 0
+	}
+	return func(fetch tile.Fetch) tile.Fetch { return s.sharing.client.Tiles(fetch, level) }
 }
 
 // readiness is what serving needs of the other instances.

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 
 	"tilegate/internal/fakeaws"
@@ -18,6 +20,7 @@ type fleet struct {
 	bucket *fakeaws.Server
 	key    string // the file of the signing key
 	redis  string
+	more   string // of the configuration
 }
 
 func newFleet(t *testing.T, redis string) *fleet {
@@ -42,8 +45,9 @@ func (f *fleet) start(t *testing.T) *member {
 aws: {endpoint: %q, sts_endpoint: %q, path_style: true, role: {arn: %q}}
 auth: {signing_keys: [{file: %q}]}
 shared: {url: "redis://%s/0"}
-tilesets: {basemap: {source: "s3://tiles/basemap/{z}/{x}/{y}.png"}}
-`, m.admin, f.bucket.URL(), f.bucket.URL(), testRole, f.key, f.redis))
+tilesets:
+  basemap: {source: "s3://tiles/basemap/{z}/{x}/{y}.png"}
+%s`, m.admin, f.bucket.URL(), f.bucket.URL(), testRole, f.key, f.redis, f.more))
 	m.program, _ = start(t, baseCredentials(testKey, testSecret), "serve", "-c", m.config)
 	return m
 }
@@ -231,22 +235,13 @@ func TestATileIsReadFromS3OnceForTheFleet(t *testing.T) {
 		answer, body := get(t, m.url+"/tiles/basemap/0/0/0", "Authorization", "Bearer "+token)
 		return answer, string(body)
 	}
-	metric := func(m *member, line string) {
-		t.Helper()
-		eventually(t, line, func() error {
-			if _, body := get(t, "http://"+m.admin+"/metrics"); !strings.Contains(string(body), line) {
-				return errors.New("not there")
-			}
-			return nil
-		})
-	}
 	a.waitReady(t, `"ready"`)
 	b.waitReady(t, `"ready"`)
 	first, old := tileOf(a)
-	metric(a, `tilegate_shared_writes_total{outcome="written"} 1`)
+	a.shows(t, `tilegate_shared_writes_total{outcome="written"} 1`)
 	f.bucket.Put("tiles", "basemap/0/0/0.png", fakeaws.Object{Body: append(randomTiles(1)["9/0/0"], 2)})
 	second, body := tileOf(b)
-	metric(b, `tilegate_shared_lookups_total{outcome="hit"} 1`)
+	b.shows(t, `tilegate_shared_lookups_total{outcome="hit"} 1`)
 	if body != old || body == "" {
 		t.Errorf("the second instance answers with %d other bytes, want those that the first has read", len(body))
 	}
@@ -269,5 +264,98 @@ func TestATileIsReadFromS3OnceForTheFleet(t *testing.T) {
 			}
 			return nil
 		})
+	}
+}
+
+// shows waits until an instance's metrics have a line.
+func (m *member) shows(t *testing.T, line string) {
+	t.Helper()
+	eventually(t, line, func() error {
+		if _, body := get(t, "http://"+m.admin+"/metrics"); !strings.Contains(string(body), line) {
+			return errors.New("not there")
+		}
+		return nil
+	})
+}
+
+// Four instances, 800 clients and one cold tile of a slow S3.
+func TestTheFleetAsksS3OnceForAColdTile(t *testing.T) {
+	redis := testenv.Redis(t)
+	f := newFleet(t, redis.Address)
+	var members []*member
+	for range 4 {
+		members = append(members, f.start(t))
+	}
+	token := mintToken(t, members[0].config, "--tilesets", "basemap")
+	for _, m := range members {
+		m.waitReady(t, `"ready"`)
+	}
+	const object = "basemap/0/0/0.png"
+	before := f.bucket.Count("GetObject", "tiles", object)
+	release, met := make(chan struct{}), make(chan struct{}, 8)
+	f.bucket.Inject(fakeaws.Fault{
+		Op: "GetObject", Bucket: "tiles", Key: object, HangBeforeHeaders: true, Release: release,
+		Met: func(fakeaws.Request) { met <- struct{}{} },
+	})
+	var clients sync.WaitGroup
+	var good atomic.Int64
+	for n := range 800 {
+		clients.Go(func() {
+			if members[n%4].status(t, token) == http.StatusOK {
+				good.Add(1)
+			}
+		})
+	}
+	<-met
+	for _, m := range members {
+		m.shows(t, `tilegate_shared_lookups_total{outcome="miss"} 1`)
+	}
+	close(release)
+	clients.Wait()
+	if n := f.bucket.Count("GetObject", "tiles", object) - before; n != 1 || good.Load() != 800 {
+		t.Errorf("S3 was asked %d times and %d of 800 clients got the tile; want once, and all", n, good.Load())
+	}
+}
+
+// Tiles of archives and objects of bundles are shared like all others.
+func TestArchivesAndBundlesAreSharedByTheFleet(t *testing.T) {
+	redis := testenv.Redis(t)
+	f := newFleet(t, redis.Address)
+	f.more = `  roads: {source: "s3://tiles/roads.pmtiles"}
+bundles: {styles: {source: "s3://tiles/styles/", with: [basemap]}}
+`
+	f.bucket.Put("tiles", "roads.pmtiles", fakeaws.Object{Body: oneTileArchive(t, randomTiles(1)["9/0/0"])})
+	f.bucket.Put("tiles", "styles/style.json", fakeaws.Object{Body: []byte(`{"a": 1}`)})
+	a, b := f.start(t), f.start(t)
+	token := mintToken(t, a.config, "--tilesets", "basemap,roads")
+	for _, m := range []*member{a, b} {
+		m.waitReady(t, `"ready"`)
+	}
+	read := func(m *member, path string) (*http.Response, string) {
+		t.Helper()
+		answer, body := get(t, m.url+path, "Authorization", "Bearer "+token)
+		if answer.StatusCode != http.StatusOK {
+			t.Fatalf("%s: %s %s", path, answer.Status, body)
+		}
+		return answer, string(body)
+	}
+	for n, tt := range []struct{ path, key string }{
+		{"/tiles/roads/0/0/0.png", "roads.pmtiles"}, {"/assets/styles/style.json", "styles/style.json"},
+	} {
+		first, want := read(a, tt.path)
+		a.shows(t, fmt.Sprintf(`tilegate_shared_writes_total{outcome="written"} %d`, n+1))
+		if tt.key == "roads.pmtiles" {
+			get(t, b.url+"/tiles/roads.json", "Authorization", "Bearer "+token) // it reads the header
+		}
+		before := f.bucket.Count("GetObject", "tiles", tt.key)
+		second, got := read(b, tt.path)
+		if asked := f.bucket.Count("GetObject", "tiles", tt.key) - before; asked != 0 || got != want {
+			t.Errorf("%s: S3 was asked %d times and the bytes are the same: %t; want that it comes out of Redis", tt.path, asked, got == want)
+		}
+		for _, name := range []string{"Etag", "Last-Modified", "Content-Type", "Content-Length", "Cache-Control"} {
+			if got, want := second.Header.Get(name), first.Header.Get(name); got != want {
+				t.Errorf("%s: %s: got %q, want %q", tt.path, name, got, want)
+			}
+		}
 	}
 }

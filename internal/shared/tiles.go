@@ -49,6 +49,7 @@ type tiles struct {
 	brokenUntil atomic.Int64 // Unix nanoseconds; 0: Redis answers
 	queued      atomic.Int64 // bytes
 	queue       chan write
+	leases      leases
 }
 
 // write is a tile to be written, or one of which Redis has the bytes and that S3 has just found unchanged.
@@ -57,8 +58,34 @@ type write struct {
 	stored  storedTile
 	body    []byte
 	ttl     time.Duration
-	renewed bool
+	renewed bool  // stored has the ETag and the time of the version that S3 confirmed, and when
+	leased  bool  // this instance holds the lease of the tile
 	size    int64 // what it counts for in queued
+}
+
+// lifetimes are how long what is stored answers.
+type lifetimes struct{ keep, missing time.Duration }
+
+// result is what a tile.Fetch returns.
+type result struct {
+	object *tile.Object
+	err    error
+}
+
+// answer makes of what is stored the result of a fetch; without ok it is too old for that.
+func (l lifetimes) answer(stored storedTile, body []byte, now time.Time) (r result, ok bool) {
+	validated := time.Unix(0, stored.Validated)
+	age := max(0, now.Sub(validated))
+	switch {
+	case stored.Missing:
+		return result{err: tile.ErrMissing}, age < l.missing
+	case age >= l.keep:
+		return r, false
+	}
+	return result{object: &tile.Object{
+		Body: io.NopCloser(bytes.NewReader(body)), Size: int64(len(body)), Total: stored.Total, ETag: stored.ETag,
+		LastModified: stored.LastModified, Encoding: stored.Encoding, Header: stored.Header, Validated: validated,
+	}}, true
 }
 
 // storedTile is what is stored before a tile's bytes.
@@ -72,6 +99,17 @@ type storedTile struct {
 	Header       http.Header `json:"header,omitempty"`
 }
 
+// isVersion reports whether s is the version of the object that S3 confirmed, by ETag or else by Last-Modified.
+func (s *storedTile) isVersion(confirmed storedTile) bool {
+	switch {
+	case s.Missing:
+		return false
+	case confirmed.ETag != "":
+		return s.ETag == confirmed.ETag
+	}
+	return s.LastModified.Equal(confirmed.LastModified)
+}
+
 func newTiles(c *Client, o TileOptions) *tiles {
 	key, err := hkdf.Key(sha256.New, c.opt.SigningKeys[0], nil, "tilegate v1 shared names\x00"+c.opt.Prefix, sha256.Size)
 	if err != nil {
@@ -79,52 +117,84 @@ func newTiles(c *Client, o TileOptions) *tiles {
 	}
 	return &tiles{
 		TileOptions: o, c: c, names: key, seal: newSealer(c.opt.SigningKeys, "tiles", c.opt.Prefix),
-		queue: make(chan write, maxQueued),
+		queue: make(chan write, maxQueued), leases: leases{said: map[string]string{}, changed: make(chan struct{}, 1)},
 	}
 }
 
-// Tiles puts the second level between a tileset's fills and fetch. A tile is kept for as long as keep after it was validated, an
-// absence for missingFor. epoch tells when the tileset was purged last. Without Options.Tiles, fetch is returned as it is.
-func (c *Client) Tiles(fetch tile.Fetch, keep, missingFor time.Duration, epoch func(tileset string) int64) tile.Fetch {
+// Forever is how long a tile is kept at most. It is for tiles of archives: their keys name the version of the archive.
+const Forever = maxKept
+
+// Level is what is shared of a tileset, or of a bundle.
+type Level struct {
+	Source     string                     // where its objects are; instances with another source do not share
+	Keep       time.Duration              // how long a tile is kept after it was validated; Forever at most
+	MissingFor time.Duration              // how long an absence is kept; 0: not at all
+	Epoch      func(tileset string) int64 // when the tileset was purged last
+}
+
+// Tiles puts the second level between a tileset's fills and fetch. Of the instances that miss a tile at the same time one calls
+// fetch. Without Options.Tiles, fetch is returned as it is.
+func (c *Client) Tiles(fetch tile.Fetch, l Level) tile.Fetch {
 	t := c.tiles
 	if t == nil {
 		return fetch
 	}
-	keep, missingFor = min(keep, maxKept), min(missingFor, maxKept)
+	life := lifetimes{min(l.Keep, maxKept), min(l.MissingFor, maxKept)}
 	return func(ctx context.Context, key tile.Key, cond tile.Condition) (*tile.Object, error) {
-		name := t.name(key, epoch(key.Tileset)) // before fetch: what a purge overtakes is stored where nobody looks
+		name := t.name(key, l.Source, l.Epoch(key.Tileset)) // before fetch: what a purge overtakes is stored where nobody looks
+		leased := false
 		if cond == (tile.Condition{}) {
-			if o, err, ok := t.lookup(ctx, name, keep, missingFor); ok {
-				return o, err
+			r, ok, missed := t.lookup(ctx, name, life)
+			if missed {
+				r, ok, leased = t.await(ctx, name, life)
+			}
+			if ok {
+				return r.object, r.err
 			}
 		}
-		o, err := fetch(ctx, key, cond)
-		if cond.Offset > 0 {
-			return o, err // a part of a tile
-		}
-		now := time.Now()
-		switch {
-		case err == nil:
-			t.record(o, name, keep, now)
-		case errors.Is(err, tile.ErrMissing):
-			t.enqueue(write{name: name, stored: storedTile{Validated: now.UnixNano(), Missing: true}, ttl: missingFor})
-		case errors.Is(err, tile.ErrNotModified):
-			t.enqueue(write{name: name, stored: storedTile{Validated: now.UnixNano()}, ttl: keep, renewed: true})
-		}
-		return o, err
+		return t.fetch(ctx, fetch, key, cond, name, life, leased)
 	}
 }
 
+// fetch calls the fetch of S3 and has written what it returns.
+func (t *tiles) fetch(ctx context.Context, fetch tile.Fetch, key tile.Key, cond tile.Condition, name string, life lifetimes, leased bool) (*tile.Object, error) {
+	promised := false // that it will be written, or not, is said by somebody else
+	defer func() {
+		if leased && !promised {
+			t.say(name, alone)
+		}
+	}()
+	o, err := fetch(ctx, key, cond)
+	if cond.Offset > 0 {
+		return o, err // a part of a tile
+	}
+	now := time.Now()
+	w := write{name: name, leased: leased, ttl: life.keep, stored: storedTile{Validated: now.UnixNano()}}
+	switch {
+	case err == nil:
+		promised = true
+		t.record(o, w, now)
+	case errors.Is(err, tile.ErrMissing) && life.missing > 0:
+		promised = true
+		w.stored.Missing, w.ttl = true, life.missing
+		t.enqueue(w)
+	case errors.Is(err, tile.ErrNotModified):
+		w.renewed, w.stored.ETag, w.stored.LastModified = true, cond.IfNoneMatch, cond.IfModifiedSince
+		t.enqueue(w)
+	}
+	return o, err
+}
+
 // name hides what a tile is called. Every field of the key counts, those that it will get as well.
-func (t *tiles) name(key tile.Key, epoch int64) string {
-	text, err := json.Marshal(key)
+func (t *tiles) name(key tile.Key, source string, epoch int64) string {
+	text, err := json.Marshal([]any{key, source})
 	if err != nil {
 		panic(err) // strings and numbers always marshal
 	}
 	mac := hmac.New(sha256.New, t.names)
 	mac.Write(text)
 	mac.Write([]byte("\x00" + strconv.FormatInt(epoch, 10) + "\x00" + strconv.Itoa(format)))
-	return t.c.opt.Prefix + "tile:" + base64.RawURLEncoding.EncodeToString(mac.Sum(nil)[:18])
+	return t.c.opt.Prefix + "tile:{" + base64.RawURLEncoding.EncodeToString(mac.Sum(nil)[:18]) + "}"
 }
 
 // allowed reports whether Redis may be asked. For a second after a failure it may not, then one may try.
@@ -135,12 +205,12 @@ func (t *tiles) allowed(now time.Time) bool {
 
 func (t *tiles) failed() { t.brokenUntil.Store(time.Now().Add(breakFor).UnixNano()) }
 
-// lookup asks Redis for a tile. ok is false for whatever does not answer the question.
-func (t *tiles) lookup(ctx context.Context, name string, keep, missingFor time.Duration) (o *tile.Object, err error, ok bool) {
+// lookup asks Redis for a tile. ok is false for whatever does not answer the question, and missed true if Redis does not have it.
+func (t *tiles) lookup(ctx context.Context, name string, life lifetimes) (r result, ok, missed bool) {
 	now := time.Now()
 	if !t.allowed(now) {
 		t.OnLookup("skipped")
-		return nil, nil, false
+		return r, false, false
 	}
 	calling, cancel := context.WithTimeout(ctx, t.Timeout)
 	defer cancel()
@@ -149,30 +219,21 @@ func (t *tiles) lookup(ctx context.Context, name string, keep, missingFor time.D
 	case errors.Is(err, redis.Nil) || errors.Is(err, errForeign):
 		t.brokenUntil.Store(0)
 		t.OnLookup("miss")
-		return nil, nil, false
+		return r, false, true
 	case err != nil:
 		if ctx.Err() == nil {
 			t.failed()
 		}
 		t.OnLookup("failed")
-		return nil, nil, false
+		return r, false, false
 	}
 	t.brokenUntil.Store(0)
-	validated := time.Unix(0, stored.Validated)
-	age := max(0, now.Sub(validated))
-	if stored.Missing && age < missingFor {
+	if r, ok := life.answer(stored, body, now); ok {
 		t.OnLookup("hit")
-		return nil, tile.ErrMissing, true
+		return r, true, false
 	}
-	if stored.Missing || age >= keep {
-		t.OnLookup("miss")
-		return nil, nil, false
-	}
-	t.OnLookup("hit")
-	return &tile.Object{
-		Body: io.NopCloser(bytes.NewReader(body)), Size: int64(len(body)), Total: stored.Total, ETag: stored.ETag,
-		LastModified: stored.LastModified, Encoding: stored.Encoding, Header: stored.Header, Validated: validated,
-	}, nil, true
+	t.OnLookup("miss")
+	return r, false, true
 }
 
 func (t *tiles) get(ctx context.Context, name string) (stored storedTile, body []byte, err error) {
@@ -181,6 +242,11 @@ func (t *tiles) get(ctx context.Context, name string) (stored storedTile, body [
 	if err != nil {
 		return stored, nil, err
 	}
+	return t.parse(value, name)
+}
+
+// parse opens what Redis has under the name of a tile.
+func (t *tiles) parse(value []byte, name string) (stored storedTile, body []byte, err error) {
 	if len(value) == 0 {
 		return stored, nil, redis.Nil
 	}
@@ -200,26 +266,36 @@ func (t *tiles) get(ctx context.Context, name string) (stored storedTile, body [
 }
 
 // record has the bytes of an object kept as they are read, and written when they have come to their end.
-func (t *tiles) record(o *tile.Object, name string, keep time.Duration, now time.Time) {
-	size := o.Size
-	if size < 0 {
-		size = t.MaxObject
+func (t *tiles) record(o *tile.Object, w write, now time.Time) {
+	w.size = o.Size
+	if w.size < 0 {
+		w.size = t.MaxObject
 	}
-	if size > t.MaxObject {
+	if w.size > t.MaxObject {
+		t.unwritten(&w)
 		return
 	}
-	if !t.reserve(size) {
+	if !t.reserve(w.size) {
 		t.OnWrite("dropped")
+		t.unwritten(&w)
 		return
 	}
 	validated := now
 	if !o.Validated.IsZero() {
 		validated = o.Validated
 	}
-	w := write{name: name, ttl: keep - max(0, now.Sub(validated)), size: size, stored: storedTile{
+	w.ttl -= max(0, now.Sub(validated))
+	w.stored = storedTile{
 		Validated: validated.UnixNano(), Total: o.Total, ETag: o.ETag, LastModified: o.LastModified, Encoding: o.Encoding, Header: o.Header,
-	}}
+	}
 	o.Body = &recorder{ReadCloser: o.Body, tiles: t, write: w, announced: o.Size}
+}
+
+// unwritten tells the instances that wait for a tile that it will not be written.
+func (t *tiles) unwritten(w *write) {
+	if w.leased {
+		t.say(w.name, alone)
+	}
 }
 
 // reserve takes bytes of the bound of what waits to be written.
@@ -271,6 +347,7 @@ func (r *recorder) drop() {
 		r.done = true
 		r.tiles.queued.Add(-r.write.size)
 		r.write.body = nil
+		r.tiles.unwritten(&r.write)
 	}
 }
 
@@ -281,12 +358,14 @@ func (t *tiles) enqueue(w write) {
 	default:
 		t.queued.Add(-w.size)
 		t.OnWrite("dropped")
+		t.unwritten(&w)
 	}
 }
 
 // run writes until ctx ends.
 func (t *tiles) run(ctx context.Context) {
 	var running sync.WaitGroup
+	running.Go(func() { t.runLeases(ctx) })
 	for range writers {
 		running.Go(func() {
 			for {
@@ -294,7 +373,13 @@ func (t *tiles) run(ctx context.Context) {
 				case <-ctx.Done():
 					return
 				case w := <-t.queue:
-					t.OnWrite(t.put(ctx, &w))
+					outcome := t.put(ctx, &w)
+					if outcome == "written" && w.leased {
+						t.say(w.name, written)
+					} else {
+						t.unwritten(&w)
+					}
+					t.OnWrite(outcome)
 					t.queued.Add(-w.size)
 				}
 			}
@@ -311,10 +396,10 @@ func (t *tiles) put(ctx context.Context, w *write) string {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	if w.renewed {
-		validated := w.stored.Validated
+		confirmed := w.stored
 		var err error
 		w.stored, w.body, err = t.get(ctx, w.name)
-		if errors.Is(err, redis.Nil) || errors.Is(err, errForeign) || err == nil && w.stored.Missing {
+		if errors.Is(err, redis.Nil) || errors.Is(err, errForeign) || err == nil && !w.stored.isVersion(confirmed) {
 			t.brokenUntil.Store(0)
 			return "dropped"
 		}
@@ -322,7 +407,7 @@ func (t *tiles) put(ctx context.Context, w *write) string {
 			t.failed()
 			return "failed"
 		}
-		w.stored.Validated = max(validated, w.stored.Validated)
+		w.stored.Validated = max(confirmed.Validated, w.stored.Validated)
 	}
 	head, err := json.Marshal(&w.stored)
 	if err != nil || len(head) > maxHead/2 {

@@ -39,17 +39,26 @@ func beginLevel(t *testing.T, address string, change func(*shared.Options)) *lev
 			change(o)
 		}
 	})
+	l.from("s3://a/")
+	return l
+}
+
+// from makes the level that of a tileset with another source.
+func (l *level) from(source string) {
 	l.fetch = l.Tiles(func(_ context.Context, _ tile.Key, cond tile.Condition) (*tile.Object, error) {
 		l.mu.Lock()
 		defer l.mu.Unlock()
 		l.asked++
-		return l.answer(cond)
-	}, time.Hour, time.Minute, func(string) int64 {
+		answer := l.answer
+		l.mu.Unlock()
+		o, err := answer(cond)
+		l.mu.Lock()
+		return o, err
+	}, shared.Level{Source: source, Keep: time.Hour, MissingFor: time.Minute, Epoch: func(string) int64 {
 		l.mu.Lock()
 		defer l.mu.Unlock()
 		return l.epoch
-	})
-	return l
+	}})
 }
 
 func (l *level) count(what string) func(string) {
@@ -167,6 +176,11 @@ func TestOtherTilesAreNotTaken(t *testing.T) {
 	if asked++; a.askedS3() != asked {
 		t.Error("after a purge: taken from Redis")
 	}
+	a.from("s3://b/")
+	a.ask(t, wanted, tile.Condition{})
+	if asked++; a.askedS3() != asked {
+		t.Error("of another source: taken from Redis")
+	}
 }
 
 // A refresh must learn what S3 has now; that it found the tile unchanged makes the copy young again.
@@ -192,6 +206,25 @@ func TestARefreshAsksS3(t *testing.T) {
 			t.Errorf("%+v: answered from Redis", cond)
 		}
 	}
+}
+
+// A confirmation of one version must not make another young: the instance that asked may hold what Redis no longer has.
+func TestARefreshRenewsNoOtherVersion(t *testing.T) {
+	redis := testenv.Redis(t)
+	a, b := beginLevel(t, redis.Address, nil), beginLevel(t, redis.Address, nil)
+	a.ask(t, wanted, tile.Condition{})
+	a.written(t, 1)
+	first, _, _ := b.read(t, wanted, tile.Condition{})
+	a.answer = func(tile.Condition) (*tile.Object, error) { return nil, tile.ErrNotModified }
+	for n, cond := range []tile.Condition{{IfNoneMatch: `"v2"`}, {IfModifiedSince: modified.Add(time.Hour)}} {
+		a.ask(t, wanted, cond)
+		until(t, "the renewal is dropped", func() bool { return a.counted("write dropped") == n+1 || a.counted("write written") > 1 })
+		if second, body, _ := b.read(t, wanted, tile.Condition{}); body != "tile" || !second.Validated.Equal(first.Validated) {
+			t.Errorf("%+v: validated %v, then %v; want that v1 is as old as it was", cond, first.Validated, second.Validated)
+		}
+	}
+	a.ask(t, wanted, tile.Condition{IfModifiedSince: modified})
+	a.written(t, 2)
 }
 
 // What somebody else has put under a tile's name is a miss: noise, a tile that was changed, and another tile as it is.

@@ -30,7 +30,7 @@ func TestCluster(t *testing.T) {
 	}
 	for _, node := range nodes { // the least that docs/operations.md asks for
 		if got := node.Do(t, "ACL", "SETUSER", "tiles", "on", ">secret-of-tiles", "~tilegate:*",
-			"+xadd", "+xrange", "+xdel", "+xinfo|stream", "+cluster|slots", "+command"); got != "+OK" {
+			"+xadd", "+xrange", "+xdel", "+xinfo|stream", "+set", "+getrange", "+del", "+cluster|slots", "+command"); got != "+OK" {
 			t.Fatal(got)
 		}
 	}
@@ -40,6 +40,7 @@ func TestCluster(t *testing.T) {
 	b.waitFor(t, "one")
 	b.learn("two")
 	a.waitFor(t, "two")
+	sharesTiles(t, "", cluster)
 }
 
 // After a failover to a replica, which may lack the latest records, everything goes on by itself.
