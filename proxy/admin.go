@@ -90,37 +90,6 @@ func bearer(r *http.Request, token []byte) bool {
 	return subtle.ConstantTimeCompare(want[:], have[:]) == 1 && strings.EqualFold(scheme, "Bearer")
 }
 
-// purge forgets a tileset's tiles, or a bundle's objects.
-func (p *Proxy) purge(w http.ResponseWriter, r *http.Request) error {
-	var asked struct {
-		Tileset string `json:"tileset"`
-		Bundle  string `json:"bundle"`
-	}
-	if err := readJSON(w, r, &asked); err != nil {
-		return err
-	}
-	switch {
-	case asked.Tileset != "" && asked.Bundle != "":
-		return refuse(http.StatusBadRequest, `Send either {"tileset": …} or {"bundle": …}.`)
-	case asked.Bundle != "" && p.bundles[asked.Bundle] == nil:
-		return refuse(http.StatusNotFound, "No bundle has this id.")
-	case asked.Bundle != "":
-		asked.Tileset = p.bundles[asked.Bundle].tileset.ID
-	case p.tilesets[asked.Tileset] == nil:
-		return refuse(http.StatusNotFound, "No tileset has this id.")
-	}
-	if ts := p.tilesets[asked.Tileset]; ts != nil && ts.archived != nil {
-		ts.archived.Forget()
-	}
-	purged, err := p.opt.Cache.Purge(r.Context(), asked.Tileset)
-	if err != nil {
-		p.opt.Logger.ErrorContext(r.Context(), "purge incomplete", "tileset", asked.Tileset, "entries", purged, "error", err)
-		return refuse(http.StatusBadGateway, "The memory of this instance has been purged; a level of cache behind it could not be. Purge again.")
-	}
-	p.opt.Logger.InfoContext(r.Context(), "tileset purged", "tileset", asked.Tileset, "entries", purged)
-	return adminJSON(w, map[string]int{"purged": purged})
-}
-
 func adminJSON(w http.ResponseWriter, v any) error {
 	w.Header()["Content-Type"] = []string{"application/json"}
 	e := json.NewEncoder(w)

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"net/http"
 	"testing"
+
+	"tilegate/internal/tile"
 )
 
 // Whatever its size, above all around that of net/http's buffer, a tile arrives whole, and so does the next
@@ -43,7 +45,7 @@ func TestTileOfAnySizeArrivesWhole(t *testing.T) {
 
 func purge(t testing.TB, w *world) {
 	t.Helper()
-	if _, err := w.cache.Purge(context.Background(), "basemap"); err != nil {
+	if _, err := w.cache.Purge(context.Background(), tile.Purge{Tileset: "basemap"}); err != nil {
 		t.Fatal(err)
 	}
 }

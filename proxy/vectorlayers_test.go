@@ -78,7 +78,7 @@ func TestVectorLayersAreCachedLikeATile(t *testing.T) {
 	if got := layersOf(t, w); !strings.Contains(got, `"a"`) {
 		t.Errorf("while S3 fails: got %s", got)
 	}
-	if _, err := w.cache.Purge(t.Context(), "roads"); err != nil {
+	if _, err := w.cache.Purge(t.Context(), tile.Purge{Tileset: "roads"}); err != nil {
 		t.Fatal(err)
 	}
 	w.clock.Advance(time.Second)

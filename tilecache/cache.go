@@ -22,9 +22,8 @@ type Options struct {
 	Clock     func() time.Time // what freshness, pauses and backoff are told by; default time.Now
 	Logger    *slog.Logger     // default: none
 
-	// PurgeBehind forgets a tileset in the levels of cache behind this one; Purge calls it first. Default:
-	// there are none.
-	PurgeBehind func(ctx context.Context, tileset string) error
+	// PurgeBehind purges the levels of cache behind this one; Purge calls it first. Default: there are none.
+	PurgeBehind func(ctx context.Context, p tile.Purge) error
 
 	plain bool                  // tests: least recently used alone, to measure what admission gains
 	hash  func(tile.Key) uint64 // tests: the same for each run
@@ -124,37 +123,44 @@ func (c *Cache) shardOf(hash uint64) *shard { return &c.shards[hash>>c.shift] }
 
 // Purge forgets what is held of a tileset, in all its versions and generations, with its values, and returns the number
 // of tiles and remembered absences that this level forgot. Readers keep what they have; a fill under way still reaches
-// its readers but is not kept. The levels behind go first: a fill that begins meanwhile could otherwise
+// its readers but is not kept. A soft purge marks tiles stale instead, also those under way: the next Get of each
+// revalidates it, as if it had just become stale. The levels behind go first: a fill that begins meanwhile could otherwise
 // bring back what they still hold. Their error is returned, and this level is purged nevertheless.
-func (c *Cache) Purge(ctx context.Context, tileset string) (forgotten int, err error) {
+func (c *Cache) Purge(ctx context.Context, p tile.Purge) (entries int, err error) {
 	if c.opts.PurgeBehind != nil {
-		if err = c.opts.PurgeBehind(ctx, tileset); err != nil {
-			err = fmt.Errorf("purge tileset %q behind the memory: %w", tileset, err)
+		if err = c.opts.PurgeBehind(ctx, p); err != nil {
+			err = fmt.Errorf("purge tileset %q behind the memory: %w", p.Tileset, err)
 		}
 	}
-	return c.Forget(tileset), err
+	return c.Forget(p), err
 }
 
 // Forget is Purge of this level alone, for those who have purged the levels behind themselves.
-func (c *Cache) Forget(tileset string) (forgotten int) {
+func (c *Cache) Forget(p tile.Purge) (entries int) {
 	for i := range c.shards {
-		forgotten += c.shards[i].purge(tileset)
+		entries += c.shards[i].purge(&p)
 	}
-	c.values.purge(c, tileset)
-	return forgotten
+	if p.Tiles == nil && !p.Soft {
+		c.values.purge(c, p.Tileset)
+	}
+	return entries
 }
 
 // validated returns when the object was last known to be current, on the clock of now.
 func (c *Cache) validated(o *tile.Object) int64 {
-	now := c.now()
 	if o.Validated.IsZero() {
-		return now
+		return c.now()
 	}
+	return c.since(o.Validated)
+}
+
+// since returns a time of day on the clock of now, and now for one that is yet to come.
+func (c *Cache) since(t time.Time) int64 {
 	wall := time.Now
 	if c.opts.Clock != nil {
 		wall = c.opts.Clock
 	}
-	return now - max(0, int64(wall().Sub(o.Validated)))
+	return c.now() - max(0, int64(wall().Sub(t)))
 }
 
 // Close stops every fill, answers its waiters with ErrClosed, and waits until all have ended or ctx

@@ -221,7 +221,7 @@ func checkBytes(t testing.TB, got, want []byte) {
 
 func purge(t testing.TB, c *tilecache.Cache, tileset string) int {
 	t.Helper()
-	n, err := c.Purge(context.Background(), tileset)
+	n, err := c.Purge(context.Background(), tile.Purge{Tileset: tileset})
 	if err != nil {
 		t.Errorf("purge %s: %v", tileset, err)
 	}

@@ -49,6 +49,8 @@ type fill struct {
 	// Guarded by the shard's lock.
 	waiters   int
 	filling   int64 // what the shard counts for it
+	outdated  bool  // a purge has marked it stale: the origin may have answered before what the purge is for
+	outdateAt int64 // and when
 	ended     bool  // nothing left to stop
 	kept      bool  // entry is in the cache
 	exclusive bool  // entry passes through to one reader alone
@@ -258,6 +260,9 @@ func (f *fill) commit(e *entry) {
 	s.mu.Lock()
 	if s.fills[f.key] == f { // else abandoned or purged
 		f.kept = true
+		if f.outdated {
+			e.outdated, e.outdateAt = true, f.outdateAt
+		}
 		s.forget(f)
 		s.insert(e)
 	}

@@ -62,7 +62,7 @@ func (c *Cache) Get(ctx context.Context, key tile.Key, p Policy, fetch tile.Fetc
 	s.ranking.frequency.add(hash)
 	held := s.find(key, hash)
 	if held != nil {
-		age := max(0, time.Duration(now-held.validated))
+		age := held.age(p, now)
 		if !p.Validated.IsZero() {
 			age = c.archiveAge(p, now)
 		}

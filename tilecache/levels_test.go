@@ -52,8 +52,8 @@ func TestPurgeReachesTheLevelBehindFirst(t *testing.T) {
 		behind := pattern(100)
 		var c *tilecache.Cache
 		fetch := func(context.Context, tile.Key, tile.Condition) (*tile.Object, error) { return object(behind), nil }
-		c, err := tilecache.New(tilecache.Options{PurgeBehind: func(_ context.Context, tileset string) error {
-			check(t, "tileset", tileset, "basemap")
+		c, err := tilecache.New(tilecache.Options{PurgeBehind: func(_ context.Context, p tile.Purge) error {
+			check(t, "purge", p, tile.Purge{Tileset: "basemap"})
 			look(t, c, keyOf(2), day, fetch) // somebody asks before the level behind has forgotten
 			behind = pattern(50)
 			return nil
@@ -75,12 +75,12 @@ func TestPurgeReachesTheLevelBehindFirst(t *testing.T) {
 
 func TestAPurgeThatFailsBehindStillForgetsHere(t *testing.T) {
 	down := errors.New("connection refused")
-	c, err := tilecache.New(tilecache.Options{PurgeBehind: func(context.Context, string) error { return down }})
+	c, err := tilecache.New(tilecache.Options{PurgeBehind: func(context.Context, tile.Purge) error { return down }})
 	if err != nil {
 		t.Fatal(err)
 	}
 	look(t, c, keyOf(1), day, always(pattern(10)))
-	n, err := c.Purge(context.Background(), "basemap")
+	n, err := c.Purge(context.Background(), tile.Purge{Tileset: "basemap"})
 	check(t, "purged", n, 1)
 	checkErr(t, "Purge", err, down)
 	st, _ := look(t, c, keyOf(1), day, always(pattern(10)))

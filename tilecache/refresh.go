@@ -35,6 +35,7 @@ func (f *fill) renew() {
 	s, e := f.shard, f.old
 	s.mu.Lock()
 	e.validated, e.failures, e.retryAt = f.cache.now(), 0, 0
+	e.outdated, e.outdateAt = f.outdated, f.outdateAt
 	e.refs.Add(int32(f.waiters))
 	f.entry = e
 	s.forget(f)

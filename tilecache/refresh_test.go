@@ -330,7 +330,7 @@ func TestFailuresRememberNoPaths(t *testing.T) {
 				t.Errorf("a failure keeps a path of %d bytes", len(path))
 			}
 		}
-		if _, err := c.Purge(t.Context(), "roads"); err != nil {
+		if _, err := c.Purge(t.Context(), tile.Purge{Tileset: "roads"}); err != nil {
 			t.Fatal(err)
 		}
 		check(t, "failures after a purge", len(c.FailedPaths()), 0)

@@ -248,27 +248,37 @@ func (s *shard) forget(f *fill) {
 	f.ended = true
 }
 
-// purge locks the shard itself.
-func (s *shard) purge(tileset string) (n int) {
+// purge locks the shard itself. It looks at each entry: what that takes follows from what is held, not from the area.
+func (s *shard) purge(p *tile.Purge) (n int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	now := s.cache.now()
 	for _, e := range slices.Concat(s.entries, slices.Collect(maps.Values(s.retired))) {
-		if e != nil && e.key.Tileset == tileset && s.drop(e.hash) {
+		switch {
+		case e == nil || !p.Holds(&e.key):
+		case p.Soft:
+			e.outdated, e.outdateAt, e.retryAt = true, now, 0
+			n++
+		case s.drop(e.hash):
 			n++
 		}
 	}
 	for _, hash := range s.absent.Keys() {
-		if a, _ := s.absent.Peek(hash); a.key.Tileset == tileset && s.drop(hash) {
+		if a, _ := s.absent.Peek(hash); p.Holds(&a.key) && s.drop(hash) {
 			n++
 		}
 	}
 	for _, key := range s.failures.Keys() {
-		if key.Tileset == tileset {
+		if p.Holds(&key.Key) {
 			s.failures.Remove(key)
 		}
 	}
-	for key := range s.fills {
-		if key.Tileset == tileset {
+	for key, f := range s.fills {
+		switch {
+		case !p.Holds(&key):
+		case p.Soft:
+			f.outdated, f.outdateAt = true, now
+		default:
 			delete(s.fills, key) // it goes on for its readers; commit finds it unregistered
 		}
 	}

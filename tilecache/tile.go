@@ -50,6 +50,8 @@ type entry struct {
 
 	// Guarded by the shard's lock.
 	validated int64 // when the origin last said that these are the bytes
+	outdated  bool  // a purge has marked it stale since
+	outdateAt int64 // and when
 	retryAt   int64 // no refresh before
 	failures  int   // refreshes that failed in a row
 }
@@ -63,10 +65,24 @@ type reader struct {
 }
 
 func (c *Cache) newEntry(key tile.Key, hash uint64, obj *tile.Object) *entry {
-	return &entry{
+	e := &entry{
 		key: key, hash: hash, size: obj.Size, etag: obj.ETag, lastModified: obj.LastModified,
 		encoding: obj.Encoding, header: obj.Header,
 	}
+	if !obj.Outdated.IsZero() {
+		e.outdated, e.outdateAt = true, c.since(obj.Outdated)
+	}
+	return e
+}
+
+// age is how long ago the tile was validated, as far as that counts for p. One that a purge has marked counts as stale from
+// then on. The shard is locked.
+func (e *entry) age(p Policy, now int64) time.Duration {
+	age := max(0, time.Duration(now-e.validated))
+	if e.outdated {
+		age = max(age, p.Fresh+max(0, time.Duration(now-e.outdateAt)))
+	}
+	return age
 }
 
 // grow publishes the bytes before to. It changes both under the lock, so that whoever holds it never

@@ -241,7 +241,8 @@ func (c *Cache) evictValue(idle int64) bool {
 	return true
 }
 
-// purge forgets a tileset's values. Loads under way reach those who wait, and are not kept.
+// purge forgets a tileset's values. Those of one generation of an archive never change, so that a soft purge, or one of some
+// tiles, leaves them. Loads under way reach those who wait, and are not kept.
 func (v *values) purge(c *Cache, tileset string) {
 	v.mu.Lock()
 	var freed int64

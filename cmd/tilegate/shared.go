@@ -68,9 +68,9 @@ func (s *sharing) revoked(record []byte, logout bool) {
 	}
 }
 
-// purged tells the other instances that a tileset is purged.
-func (s *sharing) purged(_ context.Context, tileset string) error {
-	s.client.Tell(purgesFeed, s.purges.Add(tileset))
+// purged tells the other instances what is purged.
+func (s *sharing) purged(_ context.Context, p tile.Purge) error {
+	s.client.Tell(purgesFeed, s.purges.Add(p))
 	return nil
 }
 
@@ -79,9 +79,7 @@ func (s *service) share(c *configs.Config) error {
 	if !c.Shared.Enabled() {
 		return nil
 	}
-	s.sharing.purges.Forget = func(tileset string) {
-		s.logger.Info("tileset purged at another instance", "tileset", tileset, "entries", s.cache.Forget(tileset))
-	}
+	s.sharing.purges.Forget = func(p tile.Purge) { s.proxy.Forget(p) }
 	o := shared.Options{
 		Cluster: c.Shared.Cluster, Master: c.Shared.Sentinel.Master,
 		Username: c.Shared.Username, Password: string(c.Shared.Password.Bytes()),

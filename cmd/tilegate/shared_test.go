@@ -190,9 +190,9 @@ func TestPurgedAtOneForgottenAtAll(t *testing.T) {
 		f.bucket.Put("tiles", "basemap/0/0/0.png", fakeaws.Object{Body: body})
 		return string(body)
 	}
-	purge := func(m *member) {
+	purge := func(m *member, area string) {
 		t.Helper()
-		if answer, body := send(t, http.MethodPost, "http://"+m.admin+"/admin/purge", `{"tileset":"basemap"}`); answer.StatusCode != http.StatusOK {
+		if answer, body := send(t, http.MethodPost, "http://"+m.admin+"/admin/purge", `{"tileset":"basemap"`+area+`}`); answer.StatusCode != http.StatusOK {
 			t.Fatalf("purge: %s %s", answer.Status, body)
 		}
 	}
@@ -209,20 +209,30 @@ func TestPurgedAtOneForgottenAtAll(t *testing.T) {
 	if tileOf(a) == second || tileOf(b) == second {
 		t.Fatal("the tile is not kept at all")
 	}
-	purge(a)
+	purge(a, `,"zoom":"0-22","bbox":[170,-10,-170,10]`)
 	waitForTile(a, second)
 	waitForTile(b, second)
 
 	// What is purged while Redis is down is told when it is back.
 	redis.Kill(t)
 	third := replace(3)
-	purge(b)
+	purge(b, "")
 	waitForTile(b, third)
 	if tileOf(a) != second {
 		t.Error("the other one forgot without being told")
 	}
 	redis.Restart(t)
 	waitForTile(a, third)
+
+	// An area that does not hold the tile leaves it. A soft purge has it revalidated.
+	fourth := replace(4)
+	purge(a, `,"zoom":"1-22"`)
+	if tileOf(a) != third {
+		t.Error("a tile of another zoom was forgotten")
+	}
+	purge(b, `,"zoom":"0-0","soft":true`)
+	waitForTile(b, fourth)
+	waitForTile(a, fourth)
 }
 
 // A tile that one instance has read is taken by the others, until it is purged at any of them.

@@ -63,8 +63,11 @@ type write struct {
 	size    int64 // what it counts for in queued
 }
 
-// lifetimes are how long what is stored answers.
-type lifetimes struct{ keep, missing time.Duration }
+// lifetimes are how long what is stored answers, and what purges have said of it.
+type lifetimes struct {
+	keep, missing time.Duration
+	outdated      int64 // Epoch.Outdated of the tile
+}
 
 // result is what a tile.Fetch returns.
 type result struct {
@@ -72,25 +75,31 @@ type result struct {
 	err    error
 }
 
-// answer makes of what is stored the result of a fetch; without ok it is too old for that.
+// answer makes of what is stored the result of a fetch; without ok it is too old for that. What was read before a soft purge is
+// stale, if it is a tile, and too old if it is an absence.
 func (l lifetimes) answer(stored storedTile, body []byte, now time.Time) (r result, ok bool) {
 	validated := time.Unix(0, stored.Validated)
-	age := max(0, now.Sub(validated))
+	age, outdated := max(0, now.Sub(validated)), stored.Outdated < l.outdated
 	switch {
 	case stored.Missing:
-		return result{err: tile.ErrMissing}, age < l.missing
+		return result{err: tile.ErrMissing}, age < l.missing && !outdated
 	case age >= l.keep:
 		return r, false
 	}
-	return result{object: &tile.Object{
+	r.object = &tile.Object{
 		Body: io.NopCloser(bytes.NewReader(body)), Size: int64(len(body)), Total: stored.Total, ETag: stored.ETag,
 		LastModified: stored.LastModified, Encoding: stored.Encoding, Header: stored.Header, Validated: validated,
-	}}, true
+	}
+	if outdated {
+		r.object.Outdated = time.Unix(0, l.outdated)
+	}
+	return r, true
 }
 
 // storedTile is what is stored before a tile's bytes.
 type storedTile struct {
-	Validated    int64       `json:"validated"` // Unix nanoseconds
+	Validated    int64       `json:"validated"`          // Unix nanoseconds
+	Outdated     int64       `json:"outdated,omitempty"` // Epoch.Outdated when S3 was asked
 	Missing      bool        `json:"missing,omitempty"`
 	Total        int64       `json:"total,omitempty"`
 	ETag         string      `json:"etag,omitempty"`
@@ -126,10 +135,10 @@ const Forever = maxKept
 
 // Level is what is shared of a tileset, or of a bundle.
 type Level struct {
-	Source     string                     // where its objects are; instances with another source do not share
-	Keep       time.Duration              // how long a tile is kept after it was validated; Forever at most
-	MissingFor time.Duration              // how long an absence is kept; 0: not at all
-	Epoch      func(tileset string) int64 // when the tileset was purged last
+	Source     string                // where its objects are; instances with another source do not share
+	Keep       time.Duration         // how long a tile is kept after it was validated; Forever at most
+	MissingFor time.Duration         // how long an absence is kept; 0: not at all
+	Epoch      func(*tile.Key) Epoch // what purges of a tile there were
 }
 
 // Tiles puts the second level between a tileset's fills and fetch. Of the instances that miss a tile at the same time one calls
@@ -139,9 +148,10 @@ func (c *Client) Tiles(fetch tile.Fetch, l Level) tile.Fetch {
 	if t == nil {
 		return fetch
 	}
-	life := lifetimes{min(l.Keep, maxKept), min(l.MissingFor, maxKept)}
 	return func(ctx context.Context, key tile.Key, cond tile.Condition) (*tile.Object, error) {
-		name := t.name(key, l.Source, l.Epoch(key.Tileset)) // before fetch: what a purge overtakes is stored where nobody looks
+		purged := l.Epoch(&key) // before fetch: what a purge overtakes is stored where nobody looks, or as outdated
+		name := t.name(key, l.Source, purged.Forgotten)
+		life := lifetimes{min(l.Keep, maxKept), min(l.MissingFor, maxKept), purged.Outdated}
 		leased := false
 		if cond == (tile.Condition{}) {
 			r, ok, missed := t.lookup(ctx, name, life)
@@ -169,7 +179,7 @@ func (t *tiles) fetch(ctx context.Context, fetch tile.Fetch, key tile.Key, cond 
 		return o, err // a part of a tile
 	}
 	now := time.Now()
-	w := write{name: name, leased: leased, ttl: life.keep, stored: storedTile{Validated: now.UnixNano()}}
+	w := write{name: name, leased: leased, ttl: life.keep, stored: storedTile{Validated: now.UnixNano(), Outdated: life.outdated}}
 	switch {
 	case err == nil:
 		promised = true
@@ -286,7 +296,7 @@ func (t *tiles) record(o *tile.Object, w write, now time.Time) {
 	}
 	w.ttl -= max(0, now.Sub(validated))
 	w.stored = storedTile{
-		Validated: validated.UnixNano(), Total: o.Total, ETag: o.ETag, LastModified: o.LastModified, Encoding: o.Encoding, Header: o.Header,
+		Validated: validated.UnixNano(), Outdated: w.stored.Outdated, Total: o.Total, ETag: o.ETag, LastModified: o.LastModified, Encoding: o.Encoding, Header: o.Header,
 	}
 	o.Body = &recorder{ReadCloser: o.Body, tiles: t, write: w, announced: o.Size}
 }
@@ -408,6 +418,7 @@ func (t *tiles) put(ctx context.Context, w *write) string {
 			return "failed"
 		}
 		w.stored.Validated = max(confirmed.Validated, w.stored.Validated)
+		w.stored.Outdated = max(confirmed.Outdated, w.stored.Outdated)
 	}
 	head, err := json.Marshal(&w.stored)
 	if err != nil || len(head) > maxHead/2 {

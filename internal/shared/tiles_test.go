@@ -26,7 +26,7 @@ type level struct {
 	mu       sync.Mutex
 	asked    int
 	answer   func(cond tile.Condition) (*tile.Object, error)
-	epoch    int64
+	epoch    shared.Epoch
 	outcomes map[string]int
 }
 
@@ -54,7 +54,7 @@ func (l *level) from(source string) {
 		o, err := answer(cond)
 		l.mu.Lock()
 		return o, err
-	}, shared.Level{Source: source, Keep: time.Hour, MissingFor: time.Minute, Epoch: func(string) int64 {
+	}, shared.Level{Source: source, Keep: time.Hour, MissingFor: time.Minute, Epoch: func(*tile.Key) shared.Epoch {
 		l.mu.Lock()
 		defer l.mu.Unlock()
 		return l.epoch
@@ -170,7 +170,7 @@ func TestOtherTilesAreNotTaken(t *testing.T) {
 		}
 	}
 	a.mu.Lock()
-	a.epoch = 1
+	a.epoch.Forgotten = 1
 	a.mu.Unlock()
 	a.ask(t, wanted, tile.Condition{})
 	if asked++; a.askedS3() != asked {
@@ -338,5 +338,67 @@ func TestTilesAreServedWhateverRedisDoes(t *testing.T) {
 				t.Errorf("%d of 200 look-ups waited for Redis in vain; want one a second", failed)
 			}
 		})
+	}
+}
+
+// A soft purge leaves the copy, as one that is stale, until S3 has been asked by somebody who knew of the purge.
+func TestOutdatedTiles(t *testing.T) {
+	redis := testenv.Redis(t)
+	a := beginLevel(t, redis.Address, nil)
+	purge := func(at int64) {
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		a.epoch.Outdated = at
+	}
+	isOutdated := func(want int64) {
+		t.Helper()
+		before := a.askedS3()
+		o, body, err := a.read(t, wanted, tile.Condition{})
+		if err != nil || body != "tile" || a.askedS3() != before {
+			t.Fatalf("got %q, %v after %d requests; want the copy", body, err, a.askedS3()-before)
+		}
+		if want == 0 && !o.Outdated.IsZero() || want != 0 && o.Outdated.UnixNano() != want {
+			t.Errorf("outdated at %v, want %d", o.Outdated, want)
+		}
+	}
+	a.ask(t, wanted, tile.Condition{})
+	a.written(t, 1)
+	isOutdated(0)
+	purge(7)
+	isOutdated(7)
+
+	// What S3 has answered before a purge says nothing about it, whenever it is written.
+	notModified := func(before func()) {
+		a.answer = func(tile.Condition) (*tile.Object, error) { return nil, tile.ErrNotModified }
+		fetch := a.answer
+		a.answer = func(cond tile.Condition) (*tile.Object, error) {
+			before()
+			return fetch(cond)
+		}
+		a.ask(t, wanted, tile.Condition{IfNoneMatch: `"v1"`})
+	}
+	notModified(func() { purge(8) })
+	a.written(t, 2)
+	isOutdated(8)
+	notModified(func() {})
+	a.written(t, 3)
+	isOutdated(0)
+
+	// S3 having found another version unchanged says nothing about this one.
+	purge(9)
+	a.ask(t, wanted, tile.Condition{IfNoneMatch: `"v2"`})
+	until(t, "it is dropped", func() bool { return a.counted("write dropped") == 1 })
+	isOutdated(9)
+
+	// An absence is none any more.
+	missing := wanted
+	missing.X++
+	a.answer = func(tile.Condition) (*tile.Object, error) { return nil, tile.ErrMissing }
+	a.ask(t, missing, tile.Condition{})
+	a.written(t, 4)
+	purge(10)
+	before := a.askedS3()
+	if _, _, err := a.read(t, missing, tile.Condition{}); !errors.Is(err, tile.ErrMissing) || a.askedS3() != before+1 {
+		t.Errorf("got %v after %d requests, want that S3 is asked", err, a.askedS3()-before)
 	}
 }

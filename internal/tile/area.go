@@ -118,6 +118,15 @@ func (a Area) Intersect(other Area) Area {
 	return AreaOf(both)
 }
 
+// holds reports whether each of other's boxes lies within one of a's. Neither is the whole world.
+func (a Area) holds(other Area) bool {
+	return !slices.ContainsFunc(other.boxes, func(inner projectedBox) bool {
+		return !slices.ContainsFunc(a.boxes, func(b projectedBox) bool {
+			return b.left <= inner.left && b.right >= inner.right && b.top <= inner.top && b.bottom >= inner.bottom
+		})
+	})
+}
+
 // Hull is the smallest box that holds an area which is neither whole nor empty. An area on both sides of
 // the antimeridian becomes all longitudes, since TileJSON knows no other way to say it.
 func (a Area) Hull() Box {

@@ -32,6 +32,10 @@ type Object struct {
 	// that passing from level to level never makes a tile look younger than it is.
 	Validated time.Time
 
+	// Outdated is when a purge has marked the object stale since it was validated; zero when none has. A copy from another
+	// level of cache states it.
+	Outdated time.Time
+
 	// Check compares these bytes with what the origin has said of the object. It is called when they came
 	// in several parts, of which Body's own check has seen one. Nil means that nothing is known.
 	Check func(whole []byte) error

@@ -136,3 +136,16 @@ func (a *Archive) Forget() {
 	a.held.Store(nil)
 	a.call, a.failed, a.failures, a.retryAt = nil, failure{}, 0, time.Time{}
 }
+
+// Outdate marks what is held stale: the next Current serves it as that, and asks whether it has changed. What an earlier
+// question is answered does not count, and neither does that there was no archive.
+func (a *Archive) Outdate() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if h := a.held.Load(); h != nil {
+		if at := a.o.Clock().Add(-a.o.Fresh); at.Before(h.validated) {
+			a.held.Store(&held{h.Generation, at})
+		}
+	}
+	a.call, a.failed, a.failures, a.retryAt = nil, failure{}, 0, time.Time{}
+}

@@ -491,7 +491,7 @@ func TestDirectoriesThatWereEvictedAreReadAgain(t *testing.T) {
 		_, _, err = fetch(a, keyOfID(g.Generation, 3000), tile.Condition{})
 		checkErr(t, "a tile", err, nil)
 		check(t, "parts held", cache.Stats().Values, 2)
-		if _, err := cache.Purge(t.Context(), "roads"); err != nil {
+		if _, err := cache.Purge(t.Context(), tile.Purge{Tileset: "roads"}); err != nil {
 			t.Fatal(err)
 		}
 		check(t, "parts held after a purge", cache.Stats().Values, 0)
