@@ -47,6 +47,7 @@ var benches = []struct {
 	{"herd", benchHerd},
 	{"scan", benchScan},
 	{"slow", benchSlowReaders},
+	{"fleet", benchFleet},
 }
 
 // commands are runs of their own, besides the parts of the usual one.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/md5" //nolint:gosec // S3's ETags
 	"fmt"
 	"io"
 	"net/http"
@@ -47,13 +48,16 @@ func tileBody(size int) []byte {
 	return body
 }
 
+// etagOf is S3's ETag of an object, which tilegate compares with the body.
+func etagOf(body []byte) string { return fmt.Sprintf("\"%x\"", md5.Sum(body)) } //nolint:gosec // what S3 does
+
 // serveS3 is an S3 that has every tile: serve-s3 ADDRESS SIZE.
 func serveS3(ctx context.Context, args []string) error {
 	size, err := strconv.Atoi(args[1])
 	if err != nil {
 		return err
 	}
-	object := fakeaws.Object{Body: tileBody(size), ETag: `"0123456789abcdef0123456789abcdef"`, LastModified: time.Unix(1_700_000_000, 0), Checksum: "none"}
+	object := fakeaws.Object{Body: tileBody(size), ETag: etagOf(tileBody(size)), LastModified: time.Unix(1_700_000_000, 0), Checksum: "none"}
 	s, err := fakeaws.Start(fakeaws.Options{Addr: args[0], Log: -1, Lookup: func(bucket, key string) (fakeaws.Object, bool) {
 		return object, bucket == "tiles" && strings.HasPrefix(key, "basemap/")
 	}})

@@ -154,28 +154,36 @@ tilesets:
 	return s, nil
 }
 
-// startTilegate serves tiles from an S3 endpoint with a cache of so many MiB, the access log on.
-func (l *lab) startTilegate(ctx context.Context, endpoint string, memoryMiB int) (*server, error) {
+// startTilegate serves tiles from an S3 endpoint with a cache of so many MiB, the access log on. more are further keys.
+func (l *lab) startTilegate(ctx context.Context, endpoint string, memoryMiB int, more ...string) (*server, error) {
 	address, err := freeAddress(ctx)
 	if err != nil {
 		return nil, err
 	}
-	path := filepath.Join(l.dir, "tilegate.yaml")
+	signing := ""
+	if len(more) > 0 {
+		signing = "  signing_keys: [{file: signing.key}]\n"
+	}
+	name := "tilegate-" + address[strings.LastIndexByte(address, ':')+1:] + ".yaml" // of its own: an instance notices when its file changes
 	text := fmt.Sprintf(`server: {listen: %q, admin_listen: ""}
 aws: {region: us-east-1, endpoint: %q, path_style: true}
 cache: {memory: %dMiB, fresh: 1h}
 auth:
   issuers:
     - {issuer: "https://id.example.com/", audience: [tiles], algorithms: [RS256], key: {file: public.pem}}
-tilesets:
+%stilesets:
   basemap:
     source: "s3://tiles/basemap/{z}/{x}/{y}.png"
-`, address, endpoint, memoryMiB)
-	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+%s`, address, endpoint, memoryMiB, signing, strings.Join(more, ""))
+	if err := writeFile(l.dir, name, []byte(text)); err != nil {
 		return nil, err
 	}
 	env := []string{"AWS_ACCESS_KEY_ID=" + benchKey, "AWS_SECRET_ACCESS_KEY=" + benchSecret}
-	return l.start(ctx, serverCore, address, env, l.tilegate, "serve", "-c", path)
+	return l.start(ctx, serverCore, address, env, l.tilegate, "serve", "-c", filepath.Join(l.dir, name))
+}
+
+func writeFile(dir, name string, text []byte) error {
+	return os.WriteFile(filepath.Join(dir, name), text, 0o600)
 }
 
 // hmacSecret signs the token that nginx checks.

@@ -20,7 +20,8 @@ type lateOrigin struct {
 	url      string
 	delay    time.Duration // to the first byte
 	rest     time.Duration // from there to the rest
-	size     int
+	body     []byte
+	etag     string
 	requests atomic.Int64
 	first    atomic.Int64 // Unix nanoseconds of the latest first byte
 	close    func()
@@ -31,7 +32,7 @@ func startLateOrigin(ctx context.Context, delay, rest time.Duration, size int) (
 	if err != nil {
 		return nil, err
 	}
-	o := &lateOrigin{url: "http://" + l.Addr().String(), delay: delay, rest: rest, size: size}
+	o := &lateOrigin{url: "http://" + l.Addr().String(), delay: delay, rest: rest, body: tileBody(size), etag: etagOf(tileBody(size))}
 	s := &http.Server{Handler: o, ReadHeaderTimeout: 5 * time.Second}
 	go s.Serve(l) //nolint:errcheck // ends with close
 	o.close = func() { _ = s.Close() }
@@ -46,14 +47,13 @@ func (o *lateOrigin) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		o.requests.Add(1)
 		time.Sleep(o.delay)
 	}
-	body := tileBody(o.size)
-	w.Header().Set("Content-Length", strconv.Itoa(len(body)))
-	w.Header().Set("Etag", `"0123456789abcdef0123456789abcdef"`)
-	_, _ = w.Write(body[:1000]) // as above: time alone counts
+	w.Header().Set("Content-Length", strconv.Itoa(len(o.body)))
+	w.Header().Set("Etag", o.etag)
+	_, _ = w.Write(o.body[:1000]) // as above: time alone counts
 	_ = http.NewResponseController(w).Flush()
 	o.first.Store(time.Now().UnixNano())
 	time.Sleep(o.rest)
-	_, _ = w.Write(body[1000:])
+	_, _ = w.Write(o.body[1000:])
 }
 
 // benchFirstByte measures how much later a client gets the first byte than tilegate could have had it.
