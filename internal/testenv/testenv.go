@@ -55,6 +55,12 @@ func NeedCurl(t testing.TB) {
 	find(t, "apt-get install curl", "curl")
 }
 
+// NeedJQ ends a test for want of jq.
+func NeedJQ(t testing.TB) {
+	t.Helper()
+	find(t, "apt-get install jq", "jq")
+}
+
 // moduleRoot is the nearest directory upwards that holds go.mod: go test runs in the package's.
 func moduleRoot(t testing.TB) string {
 	t.Helper()
