@@ -1,6 +1,6 @@
 // A map of Leaflet's or MapLibre's, or an archive in MapLibre, in front of a real tilegate, on another origin than it:
 //
-//	node .ci/browser/maps.js leaflet|maplibre|archive|helper CASE SCREENSHOT.png
+//	node .ci/browser/maps.js leaflet|maplibre|archive|style|helper CASE SCREENSHOT.png
 //
 // $PAGES and $TILES are the two origins, $SPKI the hash of the key that signed their certificates, $CONTROL what the
 // servers tell of the requests that reached them. Nothing is intercepted: that would turn the browser's cache off.
@@ -59,6 +59,43 @@ async function signedIn(page, tileset, how) {
 	await app(page, 'signIn')
 	check((await page.evaluate(() => app.errors)).length === 0, `to be signed in, got ${JSON.stringify(await page.evaluate(() => app.errors))}`)
 	await app(page, 'open', 'session', tileset)
+}
+
+// wholeMap opens the style twice: all that it names comes from the private bucket, once, and nothing from anywhere else.
+async function wholeMap(page, via, begin, prefix) {
+	const elsewhere = []
+	page.on('request', (r) => {
+		const {origin, protocol} = new URL(r.url())
+		if (![pages, tiles].includes(origin) && protocol.startsWith('http')) elsewhere.push(r.url())
+	})
+	const since = await recorder()
+	const parts = async () => (await since()).filter((r) => /\/(tiles|assets)\//.test(r.path))
+	const drawn = async (when) => {
+		await app(page, 'open', via, 'cartography')
+		const names = await app(page, 'written', 'names'), small = await app(page, 'written', 'small'), seas = await app(page, 'written', 'seas')
+		check(names.includes('Germany') && small.includes('Luxembourg') && seas.length > 0, `${when}: names of countries and seas, got ${names} ${small} ${seas}`)
+		check(String((await app(page, 'painted')).sort()) === 'dot,ice', `${when}: the sprite, got ${await app(page, 'painted')}`)
+		const said = await page.evaluate(() => failures)
+		check(said.length === 0, `${when}: no error of MapLibre's, got ${said}`)
+	}
+	await begin()
+	await drawn('opened')
+	const first = await parts()
+	const at = (path) => first.filter((r) => r.method === 'GET' && r.status === 200 && new RegExp(`^${prefix}/${path}$`).test(r.path)).length
+	for (const path of ['assets/cartography/style\\.json', 'assets/cartography/sprites/world\\.json', 'assets/cartography/sprites/world\\.png', 'assets/cartography/waters\\.geojson', 'tiles/countries\\.json',
+		'assets/cartography/fonts/Go Medium/0-255\\.pbf', 'assets/cartography/fonts/Go Italic/0-255\\.pbf'])
+		check(at(path) === 1, `${path} once, got ${first.map(line)}`)
+	const tilesAsked = at('tiles/countries/4/\\d+/\\d+\\.mvt')
+	check(tilesAsked >= 2 && first.filter((r) => r.method === 'GET').length === 7 + tilesAsked, `nothing but that, got ${first.map(line)}`)
+	await page.screenshot({path: shot})
+
+	await page.reload()
+	await begin()
+	await drawn('reloaded')
+	const again = await parts()
+	// TileJSON says what this caller may see now, and is never kept.
+	check(String(again.map(line)) === `GET ${prefix}/tiles/countries.json 200`, `nothing but TileJSON to be asked for again, got ${again.map(line)}`)
+	check(elsewhere.length === 0, `nothing from anywhere else, got ${elsewhere}`)
 }
 
 const cases = {
@@ -216,6 +253,24 @@ const cases = {
 		await page.evaluate(() => app.session.signOut())
 		const status = await page.evaluate((url) => fetch(url, {credentials: 'include', headers: {Range: 'bytes=0-9'}, cache: 'no-store'}).then((r) => r.status), `${tiles}/tiles/countries.pmtiles`)
 		check(status === 401, `the file to be closed once signed out, got ${status}`)
+	},
+
+	// A style with its tiles, glyphs and sprite, by the cookie.
+	async cookie(page) {
+		await load(page)
+		await app(page, 'open', 'style', 'cartography', {anonymous: true})
+		const said = await page.evaluate(() => failures)
+		check(said.length === 1 && said[0].includes('401'), `no style without the cookie, got ${said}`)
+		await wholeMap(page, 'style', async () => {
+			await load(page)
+			await app(page, 'signIn')
+		}, '')
+	},
+
+	// The same by a token in the path, and no cookie.
+	async token(page) {
+		await wholeMap(page, 'styleByPath', () => load(page), '/t/-') // as the log has it
+		check((await page.context().cookies(tiles)).length === 0, 'no cookie')
 	},
 
 	// tilegate.js in a browser's own time: sessions of 9 s, which are to be renewed after 6.

@@ -62,6 +62,7 @@ func TestMapsInARealBrowser(t *testing.T) {
 		"leaflet":  {"session", "strict", "path", "presigned", "anonymous"},
 		"maplibre": {"session", "strict", "path", "presigned", "anonymous"},
 		"archive":  {"tilejson", "ranges"},
+		"style":    {"cookie", "token"},
 		"helper":   {"renews", "wakes", "reports"},
 	} {
 		for _, name := range cases {
@@ -97,6 +98,13 @@ func startBrowserEnvironment(t *testing.T) []string {
 		t.Fatal(err)
 	}
 	bucket.Put("tiles", "countries.pmtiles", fakeaws.Object{Body: world})
+	for name, make := range worldmap.StyleFiles() {
+		body, err := make()
+		if err != nil {
+			t.Fatal(err)
+		}
+		bucket.Put("tiles", "cartography/"+name, fakeaws.Object{Body: body})
+	}
 	tokens, err := issuer.New(issuer.Options{})
 	if err != nil {
 		t.Fatal(err)
@@ -120,6 +128,8 @@ tilesets:
   world: {source: "s3://tiles/world/{z}/{x}/{y}.png", version: "1", maxzoom: 5}
   strict: {source: "s3://tiles/world/{z}/{x}/{y}.png", version: "1", maxzoom: 5, browser: strict}
   countries: {source: "s3://tiles/countries.pmtiles", raw: true}
+bundles:
+  cartography: {source: "s3://tiles/cartography/", with: [countries], spatial: false}
 `, writeFile(t, "cert.pem", certificate.chain), writeFile(t, "key.pem", certificate.key), pagesOrigin,
 		bucket.URL(), testRole, keys.URL, keys.URL+"/jwks.json"))
 	server, _ := start(t, baseCredentials(testKey, testSecret), "serve", "-c", config)

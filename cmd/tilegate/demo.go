@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"strings"
 	"sync"
 	"text/template"
 	"time"
@@ -33,6 +34,7 @@ type demoCommand struct {
 const (
 	demoBucket  = "private-world"
 	demoArchive = "countries.pmtiles" // of vector tiles; it says itself what it holds
+	demoStyles  = "cartography/"      // the style that draws it, with its glyphs and its sprite
 	demoRole    = "arn:aws:iam::123456789012:role/tiles-reader"
 	demoUser    = "AKIADEMOTILEGATE0001" //nolint:gosec // opens nothing outside of this process
 )
@@ -61,9 +63,15 @@ tilesets:
     maxzoom: {{.MaxZoom}}
     name: The world, privately
     attribution: {{.Attribution}}
-  countries:
+  {{.StyleTileset}}:
     source: s3://{{.BucketName}}/{{.Archive}}
     raw: true
+bundles:
+  cartography:
+    source: s3://{{.BucketName}}/{{.Styles}}
+    with: [{{.StyleTileset}}]
+    spatial: false
+    styles: {world: style.json}
 `))
 
 // demoAccounts are the people that the demo's issuer knows, and what their tokens say.
@@ -71,9 +79,9 @@ var demoAccounts = []struct {
 	name, label, description string
 	claims                   map[string]any
 }{
-	{"ada", "Ada", "the whole world, every zoom", map[string]any{"tilesets": []string{"*"}}},
-	{"bo", "Bo", "the whole world, but only zooms 0 to 2", map[string]any{"tilesets": "world", "zoom": "0-2"}},
-	{"eve", "Eve", "Europe and what it touches, from zoom 2", map[string]any{"scope": "openid tiles:world", "zoom": "2-5", "bbox": []float64{-11, 35, 30, 60}}},
+	{"ada", "Ada", "all maps, every zoom", map[string]any{"tilesets": []string{"*"}}},
+	{"bo", "Bo", "the images alone, and only zooms 0 to 2", map[string]any{"tilesets": "world", "zoom": "0-2"}},
+	{"eve", "Eve", "Europe and what it touches, from zoom 2", map[string]any{"scope": "openid tiles:world tiles:countries", "zoom": "2-5", "bbox": []float64{-11, 35, 30, 60}}},
 	{"nil", "Nil", "a valid token that grants nothing", map[string]any{"tilesets": []string{}}},
 }
 
@@ -104,7 +112,8 @@ func (cmd demoCommand) Run(ctx context.Context, c *console) error {
 
 	var text bytes.Buffer
 	err = demoConfig.Execute(&text, map[string]any{
-		"Listen": l.Addr().String(), "Admin": admin.Addr().String(), "CORS": cmd.CORS, "Bucket": bucket.URL(), "BucketName": demoBucket, "Archive": demoArchive, "Role": demoRole,
+		"Listen": l.Addr().String(), "Admin": admin.Addr().String(), "CORS": cmd.CORS, "Bucket": bucket.URL(), "BucketName": demoBucket, "Archive": demoArchive,
+		"Styles": demoStyles, "StyleTileset": worldmap.StyleTileset, "Role": demoRole,
 		"Issuer": tokens.url, "MaxZoom": worldmap.MaxZoom, "Attribution": worldmap.Attribution,
 	})
 	if err != nil {
@@ -166,13 +175,13 @@ Ctrl-C ends it.
 	return err
 }
 
-// demoS3 starts the private bucket. Its tiles and its archive are made when they are first asked for.
+// demoS3 starts the private bucket. Its objects are made when they are first asked for.
 func demoS3() (s *fakeaws.Server, secret string, err error) {
 	world, err := worldmap.New()
 	if err != nil {
 		return nil, "", fmt.Errorf("read the map: %w", err)
 	}
-	tiles := &tilePainter{world: world, born: time.Now()}
+	tiles := &tilePainter{world: world, files: worldmap.StyleFiles(), born: time.Now()}
 	s, err = fakeaws.Start(fakeaws.Options{Lookup: tiles.object})
 	if err != nil {
 		return nil, "", fmt.Errorf("start the demo's S3: %w", err)
@@ -194,6 +203,7 @@ func demoS3() (s *fakeaws.Server, secret string, err error) {
 // tilePainter makes the bucket's objects.
 type tilePainter struct {
 	world *worldmap.Map
+	files map[string]func() ([]byte, error) // of the style
 	born  time.Time
 	made  sync.Map // key to func() (fakeaws.Object, bool), which draws once
 }
@@ -203,6 +213,12 @@ func (p *tilePainter) object(bucket, key string) (fakeaws.Object, bool) {
 		return p.once(key, func() ([]byte, string, error) {
 			body, err := worldmap.Archive()
 			return body, "application/vnd.pmtiles", err
+		})
+	}
+	if name, ok := strings.CutPrefix(key, demoStyles); ok && bucket == demoBucket && p.files[name] != nil {
+		return p.once(key, func() ([]byte, string, error) {
+			body, err := p.files[name]()
+			return body, "", err // the bucket does not know; tilegate tells by the name
 		})
 	}
 	var z uint8

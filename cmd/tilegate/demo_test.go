@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"encoding/json"
 	"net/http"
 	"os/exec"
 	"regexp"
@@ -74,6 +75,71 @@ func TestDemoPeopleSeeWhatTheirTokensSay(t *testing.T) {
 		if answer, _ := get(t, page+"/tiles/world/"+test.tile+".png", "Authorization", "Bearer "+token); answer.StatusCode != test.want {
 			t.Errorf("%s, %s: got %s, want %d", test.account, test.tile, answer.Status, test.want)
 		}
+	}
+}
+
+// The demo's vector map comes out of the private bucket as a whole: style, glyphs, sprite, tiles. Who may see its tileset
+// may see it, and nobody else.
+func TestDemoServesAStyleWithGlyphsAndSprite(t *testing.T) {
+	_, stdout := start(t, nil, "demo", "--listen", "127.0.0.1:0")
+	page := regexp.MustCompile(`http://[0-9.:]+`).FindString(readUntil(t, stdout, "Ctrl-C"))
+	_, html := get(t, page+"/")
+	tokenURL := regexp.MustCompile(`http://[0-9.:]+/token\?account=`).FindString(string(html))
+	bearer := map[string]string{}
+	for _, account := range []string{"ada", "bo", "eve", "nil"} {
+		bearer[account] = "Bearer " + accessToken(t, tokenURL+account)
+	}
+	var style struct {
+		Glyphs, Sprite string
+		Sources        map[string]struct{ URL, Data string }
+	}
+	if _, body := get(t, page+"/assets/cartography/style.json", "Authorization", bearer["ada"]); json.Unmarshal(body, &style) != nil {
+		t.Fatalf("the style: got %s", body)
+	}
+	glyphs := strings.NewReplacer("{fontstack}", "Go%20Medium", "{range}", "0-255").Replace(style.Glyphs)
+	for _, asset := range []struct{ url, contentType, begins string }{
+		{page + "/assets/cartography/style.json", "application/json", "{"},
+		{glyphs, "application/x-protobuf", "\n"},
+		{strings.ReplaceAll(glyphs, "Medium", "Italic"), "application/x-protobuf", "\n"},
+		{style.Sprite + ".json", "application/json", "{"},
+		{style.Sprite + ".png", "image/png", "\x89PNG"},
+		{style.Sprite + "@2x.json", "application/json", "{"},
+		{style.Sprite + "@2x.png", "image/png", "\x89PNG"},
+		{style.Sources["waters"].Data, "application/geo+json", "{"},
+	} {
+		if !strings.HasPrefix(asset.url, page+"/assets/cartography/") {
+			t.Errorf("%s is not in the bundle", asset.url)
+			continue
+		}
+		answer, body := get(t, asset.url, "Authorization", bearer["ada"])
+		if answer.StatusCode != 200 || answer.Header.Get("Content-Type") != asset.contentType || !strings.HasPrefix(string(body), asset.begins) {
+			t.Errorf("%s: got %s %s %.20q", asset.url, answer.Status, answer.Header.Get("Content-Type"), body)
+		}
+		for account, want := range map[string]int{"bo": 403, "eve": 200, "nil": 403} {
+			if answer, _ := get(t, asset.url, "Authorization", bearer[account]); answer.StatusCode != want {
+				t.Errorf("%s for %s: got %s, want %d", asset.url, account, answer.Status, want)
+			}
+		}
+		if answer, _ := get(t, asset.url); answer.StatusCode != 401 {
+			t.Errorf("%s without a token: got %s", asset.url, answer.Status)
+		}
+	}
+	if answer, body := get(t, style.Sources["countries"].URL, "Authorization", bearer["ada"]); answer.StatusCode != 200 || !strings.Contains(string(body), "vector_layers") {
+		t.Errorf("the style's tileset: got %s %s", answer.Status, body)
+	}
+	for account, want := range map[string]bool{"ada": true, "bo": false, "eve": true, "nil": false} {
+		if _, body := get(t, page+"/catalog", "Authorization", bearer[account]); strings.Contains(string(body), `"cartography/world"`) != want {
+			t.Errorf("the catalogue of %s: got %s", account, body)
+		}
+	}
+	// Eve has the style, and of its tiles those of Europe.
+	for tile, want := range map[string]int{"5/16/10": 200, "5/8/12": 403} {
+		if answer, _ := get(t, page+"/tiles/countries/"+tile+".mvt", "Authorization", bearer["eve"]); answer.StatusCode != want {
+			t.Errorf("eve, %s: got %s, want %d", tile, answer.Status, want)
+		}
+	}
+	if answer, _ := get(t, page+"/assets/cartography/other.json", "Authorization", bearer["ada"]); answer.StatusCode != 404 {
+		t.Errorf("a file that is not there: got %s", answer.Status)
 	}
 }
 

@@ -1,4 +1,7 @@
-// Package worldmap draws a political map of the world as Web-Mercator tiles: what the demo's bucket holds.
+// Package worldmap draws a political map of the world, which the demo's bucket holds: as images in Web-Mercator tiles (Map),
+// as an archive of vector tiles (Archive), and as a style that draws those, with its glyphs, its sprite and the names of the
+// seas (StyleFiles). Everything is made from data/ and the Go fonts when it is asked for, and the same version makes the same
+// bytes.
 package worldmap
 
 import (

@@ -17,6 +17,15 @@ const template = {
 		const headers = {Authorization: `Bearer ${await accessToken('ada', 60)}`}
 		return (await answer(`${server}/tokens`, {method: 'POST', headers, body: JSON.stringify({tilesets: [tileset]})})).tiles[tileset]
 	},
+	// A style, with the cookie or with a token in the path; one token for all visits, as a page that keeps its own has.
+	style: (bundle) => `${server}/assets/${bundle}/style.json`,
+	async styleByPath(bundle) {
+		if (!sessionStorage.token) {
+			const headers = {Authorization: `Bearer ${await accessToken('ada', 60)}`}
+			sessionStorage.token = (await answer(`${server}/tokens`, {method: 'POST', headers})).token
+		}
+		return `${server}/t/${sessionStorage.token}/assets/${bundle}/style.json`
+	},
 	// An archive as a file.
 	ranges: (tileset) => `${server}/tiles/${tileset}.pmtiles`,
 	// Without tilegate: each tile's URL is signed when it is asked for, and is another one each time.
