@@ -281,6 +281,12 @@ func (p *Proxy) route(x *exchange, r *http.Request) error {
 	if rest, ok := strings.CutPrefix(path, "/tiles/"); ok {
 		return p.underTiles(x, r, rest, "")
 	}
+	return p.routeOther(x, r, path)
+}
+
+// routeOther finds the handler of what is not under /tiles/. It is a function of its own because its part of the stack is large:
+// HTTP/2 begins each request with a small stack, and growing that takes time.
+func (p *Proxy) routeOther(x *exchange, r *http.Request, path string) error {
 	if token, rest, ok := cutAssets(path); ok {
 		return p.asset(x, r, rest, token)
 	}

@@ -18,6 +18,11 @@ const maxLines = 3 << 10
 // changed, so it may be shared. Fields that are set here leave the header map of net/http alone, which
 // outgrows its first group at the ninth field, is cloned, and is sorted: with the fields that CORS adds,
 // that is a quarter of what a cached tile costs.
+//
+// It is not inlined: a caller that sets ten fields would have ten copies of it on its stack, which HTTP/2 grows anew for each
+// request.
+//
+//go:noinline
 func (w *Writer) Set(name string, values []string) {
 	for i := range w.fields {
 		if w.fields[i].name == name {
