@@ -1,6 +1,6 @@
 // A map of Leaflet's or MapLibre's, or an archive in MapLibre, in front of a real tilegate, on another origin than it:
 //
-//	node .ci/browser/maps.js leaflet|maplibre|archive|style|helper CASE SCREENSHOT.png
+//	node .ci/browser/maps.js leaflet|maplibre|archive|style|cesium|helper CASE SCREENSHOT.png
 //
 // $PAGES and $TILES are the two origins, $SPKI the hash of the key that signed their certificates, $CONTROL what the
 // servers tell of the requests that reached them. Nothing is intercepted: that would turn the browser's cache off.
@@ -97,6 +97,26 @@ async function wholeMap(page, via, begin, prefix) {
 	check(String(again.map(line)) === `GET ${prefix}/tiles/countries.json 200`, `nothing but TileJSON to be asked for again, got ${again.map(line)}`)
 	check(elsewhere.length === 0, `nothing from anywhere else, got ${elsewhere}`)
 }
+
+// asked sees that tilegate was asked for these objects of bundles by a token in the path, each once, and for no other.
+async function asked(since, paths) {
+	const some = (await since()).filter((r) => r.path.includes('/assets/'))
+	check(String(some.map(line).sort()) === String(paths.map((path) => `GET /t/-/assets/${path} 200`).sort()), `each of ${paths} once, got ${some.map(line)}`)
+}
+
+// colours counts the red and the blue points of the page.
+const colours = (page) => page.screenshot({path: shot}).then((png) => page.evaluate(async (base64) => {
+	const bitmap = await createImageBitmap(await (await fetch(`data:image/png;base64,${base64}`)).blob())
+	const copy = new OffscreenCanvas(bitmap.width, bitmap.height).getContext('2d')
+	copy.drawImage(bitmap, 0, 0)
+	const {data} = copy.getImageData(0, 0, bitmap.width, bitmap.height)
+	const seen = {red: 0, blue: 0}
+	for (let i = 0; i < data.length; i += 4) {
+		if (data[i] > 2 * data[i + 1] + 40 && data[i] > 2 * data[i + 2] + 40) seen.red++
+		if (data[i + 2] > 2 * data[i] + 40 && data[i + 2] > 2 * data[i + 1] + 40) seen.blue++
+	}
+	return seen
+}, png.toString('base64')))
 
 const cases = {
 	// A user's whole visit. The URLs are those of the tiles and nothing else, all the way.
@@ -258,10 +278,10 @@ const cases = {
 	// A style with its tiles, glyphs and sprite, by the cookie.
 	async cookie(page) {
 		await load(page)
-		await app(page, 'open', 'style', 'cartography', {anonymous: true})
+		await app(page, 'open', 'bundle', 'cartography', {anonymous: true})
 		const said = await page.evaluate(() => failures)
 		check(said.length === 1 && said[0].includes('401'), `no style without the cookie, got ${said}`)
-		await wholeMap(page, 'style', async () => {
+		await wholeMap(page, 'bundle', async () => {
 			await load(page)
 			await app(page, 'signIn')
 		}, '')
@@ -269,8 +289,40 @@ const cases = {
 
 	// The same by a token in the path, and no cookie.
 	async token(page) {
-		await wholeMap(page, 'styleByPath', () => load(page), '/t/-') // as the log has it
+		await wholeMap(page, 'bundleByPath', () => load(page), '/t/-') // as the log has it
 		check((await page.context().cookies(tiles)).length === 0, 'no cookie')
+	},
+
+	// CesiumJS goes from a tileset to the one in it, and from there to its models, by relative addresses: the token stays.
+	async tiles3d(page) {
+		const since = await recorder()
+		await load(page)
+		const loaded = await app(page, 'city', await app(page, 'address', 'bundleByPath', 'city'))
+		const said = await page.evaluate(() => failures)
+		check(said.length === 0, `no tile to fail, got ${said}`)
+		const parts = ['city/district/block.glb', 'city/district/tileset.json', 'city/district/tower.b3dm']
+		check(String(loaded) === String(parts), `Cesium to load ${parts}, got ${loaded}`)
+		await asked(since, ['city/tileset.json', ...parts])
+		const coloured = await colours(page)
+		check(coloured.red > 500 && coloured.blue > 100, `the block and the tower to be seen, got ${JSON.stringify(coloured)}`)
+		check((await page.context().cookies(tiles)).length === 0, 'no cookie')
+	},
+
+	// Terrain, of which the finer level is announced and missing: Cesium goes on with what it has.
+	async terrain(page) {
+		const since = await recorder()
+		await load(page)
+		const {heights, missing} = await app(page, 'terrain', await app(page, 'address', 'bundleByPath', 'terrain'), [[-135, 10], [45, 30], [135, -40]])
+		const want = [1500, 1500, 4500]
+		check(heights.length === 3 && heights.every((h, i) => Math.abs(h - want[i]) < 5), `heights of ${want}, got ${heights}`)
+		const some = (await since()).filter((r) => r.path.includes('/assets/'))
+		for (const part of ['layer.json', '0/0/0.terrain', '0/1/0.terrain'])
+			check(some.some((r) => r.path === `/t/-/assets/terrain/${part}` && r.status === 200), `${part}, got ${some.map(line)}`)
+		const finer = some.filter((r) => r.path.startsWith('/t/-/assets/terrain/1/'))
+		check(finer.length > 0 && finer.every((r) => r.status === 404) && missing.every((name) => name.startsWith('1/')), `404 for the finer level alone, got ${some.map(line)}, ${missing}`)
+		const said = await page.evaluate(() => failures)
+		check(said.length === 0, `no failure, got ${said}`)
+		await page.screenshot({path: shot})
 	},
 
 	// tilegate.js in a browser's own time: sessions of 9 s, which are to be renewed after 6.

@@ -47,12 +47,12 @@ import (
 
 const browserDir = "../../.ci/browser"
 
-// What Leaflet, MapLibre and tilegate.js do in a real browser, on another origin than tilegate and over TLS. What is
+// What Leaflet, MapLibre, CesiumJS and tilegate.js do in a real browser, on another origin than tilegate and over TLS. What is
 // expected of each case is in .ci/browser/maps.js; requests are counted where they arrive.
 func TestMapsInARealBrowser(t *testing.T) {
 	chromium := testenv.Chromium(t)
 	node := testenv.Node(t)
-	testenv.NeedNodeModules(t, "playwright-core", "leaflet", "maplibre-gl", "pmtiles")
+	testenv.NeedNodeModules(t, "playwright-core", "leaflet", "maplibre-gl", "pmtiles", "cesium")
 	env := startBrowserEnvironment(t)
 	shots := t.TempDir()
 	if dir := os.Getenv("SCREENSHOTS"); dir != "" {
@@ -63,6 +63,7 @@ func TestMapsInARealBrowser(t *testing.T) {
 		"maplibre": {"session", "strict", "path", "presigned", "anonymous"},
 		"archive":  {"tilejson", "ranges"},
 		"style":    {"cookie", "token"},
+		"cesium":   {"tiles3d", "terrain"},
 		"helper":   {"renews", "wakes", "reports"},
 	} {
 		for _, name := range cases {
@@ -98,6 +99,8 @@ func startBrowserEnvironment(t *testing.T) []string {
 		t.Fatal(err)
 	}
 	bucket.Put("tiles", "countries.pmtiles", fakeaws.Object{Body: world})
+	fillWithCity(t, bucket)
+	fillWithTerrain(t, bucket)
 	for name, make := range worldmap.StyleFiles() {
 		body, err := make()
 		if err != nil {
@@ -130,13 +133,15 @@ tilesets:
   countries: {source: "s3://tiles/countries.pmtiles", raw: true}
 bundles:
   cartography: {source: "s3://tiles/cartography/", with: [countries], spatial: false}
+  city: {source: "s3://tiles/city/", with: [countries]}
+  terrain: {source: "s3://tiles/terrain/", with: [countries]}
 `, writeFile(t, "cert.pem", certificate.chain), writeFile(t, "key.pem", certificate.key), pagesOrigin,
 		bucket.URL(), testRole, keys.URL, keys.URL+"/jwks.json"))
 	server, _ := start(t, baseCredentials(testKey, testSecret), "serve", "-c", config)
 	address := strings.TrimPrefix(server.url, "http://")
 
 	mux.Handle("GET /", http.FileServer(http.Dir(filepath.Join(browserDir, "pages"))))
-	for prefix, dist := range map[string]string{"/leaflet/": "leaflet/dist", "/maplibre/": "maplibre-gl/dist", "/pmtiles/": "pmtiles/dist"} {
+	for prefix, dist := range map[string]string{"/leaflet/": "leaflet/dist", "/maplibre/": "maplibre-gl/dist", "/pmtiles/": "pmtiles/dist", "/cesium/": "cesium/Build/Cesium"} {
 		mux.Handle("GET "+prefix, http.StripPrefix(prefix, http.FileServer(http.Dir(filepath.Join(browserDir, "node_modules", dist)))))
 	}
 	mux.HandleFunc("GET /token", func(w http.ResponseWriter, r *http.Request) {
@@ -353,6 +358,7 @@ type request struct {
 	Method string `json:"method"`
 	Path   string `json:"path"`
 	Status int    `json:"status"`
+	Bytes  int    `json:"bytes"`
 }
 
 // requestsUntil are those logged before the one with this path, once it is there. Other fences are left out.

@@ -2,10 +2,12 @@ package main
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -99,5 +101,56 @@ func TestStylesPageGDALCommand(t *testing.T) {
 	shell.Env = append(os.Environ(), "TOKEN="+mintToken(t, config, "--tilesets", "roads"))
 	if out, err := shell.CombinedOutput(); err != nil || !strings.Contains(string(out), "Size is 2000, 1000") {
 		t.Errorf("%s: got %v\n%s", line[0], err, out)
+	}
+}
+
+// GDAL opens a COG that is too large for the cache and reads one pixel of it: by ranges, a small part of the file.
+func TestGDALReadsACOGByRanges(t *testing.T) {
+	translate, locate := testenv.GDAL(t, "gdal_translate"), testenv.GDAL(t, "gdallocationinfo")
+	const side = 3200
+	noise := rand.NewChaCha8([32]byte{1}) // nothing compresses it
+	plain := fmt.Appendf(nil, "P5 %d %d 255\n", side, side)
+	header := len(plain)
+	plain = append(plain, make([]byte, side*side)...)
+	_, _ = noise.Read(plain[header:]) // it never fails
+	cog := filepath.Join(t.TempDir(), "city.tif")
+	out, err := exec.CommandContext(t.Context(), translate, "-q", "-of", "COG", "-co", "COMPRESS=NONE", "-co", "BLOCKSIZE=256", writeFile(t, "city.pgm", string(plain)), cog).CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	body, err := os.ReadFile(cog)
+	if err != nil {
+		t.Fatal(err)
+	}
+	server, config := startStyles(t, map[string]string{"ortho/city.tif": string(body)}, "  ortho: {source: s3://tiles/ortho/, with: [roads]}\n")
+	for _, at := range [][2]int{{17, 3000}, {3199, 5}, {1600, 1601}} {
+		ask := exec.CommandContext(t.Context(), locate, "-valonly", "/vsicurl/"+server.url+"/assets/ortho/city.tif", strconv.Itoa(at[0]), strconv.Itoa(at[1]))
+		ask.Env = append(os.Environ(), "GDAL_HTTP_HEADERS=Authorization: Bearer "+mintToken(t, config, "--tilesets", "roads"), "GDAL_DISABLE_READDIR_ON_OPEN=EMPTY_DIR")
+		out, err := ask.CombinedOutput()
+		if want := strconv.Itoa(int(plain[header+at[1]*side+at[0]])); err != nil || strings.TrimSpace(string(out)) != want {
+			t.Errorf("the pixel at %v: got %v %s, want %s", at, err, out, want)
+		}
+	}
+	get(t, server.url+"/fence/1")
+	requests, err := server.requestsUntil(t.Context(), "/fence/1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ranges, sent := 0, 0
+	for _, r := range requests {
+		if r.Path == "/assets/ortho/city.tif" && r.Method == "GET" {
+			ranges++
+			sent += r.Bytes
+			if r.Status != 206 {
+				t.Errorf("got %d for %s, want ranges alone", r.Status, r.Path)
+			}
+		}
+	}
+	if ranges < 6 || sent > len(body)/10 || len(body) < 8<<20 {
+		t.Errorf("%d ranges with %d bytes of a file of %d", ranges, sent, len(body))
+	}
+	refused := exec.CommandContext(t.Context(), locate, "-valonly", "/vsicurl/"+server.url+"/assets/ortho/city.tif", "1", "1")
+	if out, err := refused.CombinedOutput(); err == nil {
+		t.Errorf("without a header: got %s", out)
 	}
 }

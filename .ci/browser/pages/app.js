@@ -17,14 +17,14 @@ const template = {
 		const headers = {Authorization: `Bearer ${await accessToken('ada', 60)}`}
 		return (await answer(`${server}/tokens`, {method: 'POST', headers, body: JSON.stringify({tilesets: [tileset]})})).tiles[tileset]
 	},
-	// A style, with the cookie or with a token in the path; one token for all visits, as a page that keeps its own has.
-	style: (bundle) => `${server}/assets/${bundle}/style.json`,
-	async styleByPath(bundle) {
+	// A bundle, with the cookie or with a token in the path; one token for all visits, as a page that keeps its own has.
+	bundle: (bundle) => `${server}/assets/${bundle}/`,
+	async bundleByPath(bundle) {
 		if (!sessionStorage.token) {
 			const headers = {Authorization: `Bearer ${await accessToken('ada', 60)}`}
 			sessionStorage.token = (await answer(`${server}/tokens`, {method: 'POST', headers})).token
 		}
-		return `${server}/t/${sessionStorage.token}/assets/${bundle}/style.json`
+		return `${server}/t/${sessionStorage.token}/assets/${bundle}/`
 	},
 	// An archive as a file.
 	ranges: (tileset) => `${server}/tiles/${tileset}.pmtiles`,
@@ -45,6 +45,7 @@ export async function begin(library) {
 	const app = window.app = {
 		...library,
 		asked: [], // each tile URL that the map has asked for
+		address: (via, name) => template[via](name),
 		changes: [], // what tilegate.js has told, and when
 		errors: [],
 

@@ -8,7 +8,7 @@ await begin({
 	async open({template, anonymous}) {
 		map?.remove()
 		map = new Map({
-			container: 'map', style: template, center: [7, 53], zoom: 4, fadeDuration: 0,
+			container: 'map', style: `${template}style.json`, center: [7, 53], zoom: 4, fadeDuration: 0,
 			transformRequest: (url) => url.startsWith(server) && !anonymous ? {url, credentials: 'include'} : {url},
 		})
 		window.failures = []
