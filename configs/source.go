@@ -235,9 +235,7 @@ func (s Source) Object(z uint8, x, y uint32, n uint8) string {
 		case tmsRow:
 			key = p.number(key, uint64(1)<<z-1-uint64(y))
 		case quadkey:
-			for bit := z; bit > 0; bit-- {
-				key = append(key, '0'+byte(x>>(bit-1)&1|y>>(bit-1)&1<<1))
-			}
+			key = tile.AppendQuadkey(key, z, x, y)
 		case scale:
 			key = strconv.AppendUint(key, uint64(n), 10)
 		case atScale:

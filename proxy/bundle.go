@@ -77,7 +77,7 @@ func (p *Proxy) addBundle(b Bundle) error {
 		missingSharedCacheControl: one(sharedCacheControl(absent, b.Freshness.MissingFor)),
 		cdnCacheControl:           maxAge(p.opt.Edge.TTL),
 		missingCDNCacheControl:    maxAge(b.Freshness.MissingFor),
-		surrogateKey:              one("bundle-" + b.ID),
+		surrogateKey:              one(tilesetTag(id)),
 		resourcePolicy:            p.cors.resourcePolicy(b.Public),
 		metrics:                   p.opt.Metrics.tileset(id),
 	}

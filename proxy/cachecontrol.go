@@ -45,12 +45,14 @@ func sharedCacheControl(browser string, ttl time.Duration) string {
 	return strings.Join(append(kept, fmt.Sprintf("s-maxage=%d", int(ttl.Seconds()))), ", ")
 }
 
-// setSharedHeaders tells a CDN how long it may keep a tile, and by which names it can purge it. The CDN
-// must have proved who it is.
+// setSharedHeaders tells a CDN how long it may keep a tile, and by which names it can purge it: those that setTags has set,
+// or else the tileset's. The CDN must have proved who it is.
 func (ts *tileset) setSharedHeaders(x *exchange) {
 	x.Set("Cache-Control", ts.sharedCacheControl)
 	x.Set("Cdn-Cache-Control", ts.cdnCacheControl)
 	x.Set("Surrogate-Control", ts.cdnCacheControl)
-	x.Set("Surrogate-Key", ts.surrogateKey)
-	x.Set("Cache-Tag", ts.surrogateKey)
+	if !x.tagged {
+		x.Set("Surrogate-Key", ts.surrogateKey)
+		x.Set("Cache-Tag", ts.surrogateKey)
+	}
 }

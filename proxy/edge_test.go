@@ -116,7 +116,8 @@ func TestSharedCacheHeaders(t *testing.T) {
 		t.Errorf("got Cache-Control %q", cc)
 	}
 	for name, want := range map[string]string{
-		"Cdn-Cache-Control": "max-age=86400", "Surrogate-Control": "max-age=86400", "Surrogate-Key": "basemap", "Cache-Tag": "basemap",
+		"Cdn-Cache-Control": "max-age=86400", "Surrogate-Control": "max-age=86400",
+		"Surrogate-Key": "tileset-basemap basemap.t0", "Cache-Tag": "tileset-basemap,basemap.t0",
 		"Accept-Ranges": "bytes",
 	} {
 		if !strings.Contains(got.header.Get(name), want) {
@@ -128,6 +129,9 @@ func TestSharedCacheHeaders(t *testing.T) {
 		if v := missing.header.Get(name); strings.Contains(v, "86400") || !strings.Contains(v, "=30") {
 			t.Errorf("absent: got %s %q", name, v)
 		}
+	}
+	if got := missing.header.Get("Cache-Tag"); got != "tileset-basemap,basemap.t3" {
+		t.Errorf("absent: got Cache-Tag %q", got)
 	}
 	w.origin.respond(fails(tile.ErrBadAnswer))
 	if failed := w.get("/tiles/basemap/1/0/1.png", throughEdge, string(edgeSecret)); failed.status != 502 || shared(failed) {

@@ -48,6 +48,9 @@ func (p *Proxy) serveTile(x *exchange, r *http.Request, ts *tileset, want tilePa
 	if !ts.offers(want) {
 		return errNotFound
 	}
+	if edge {
+		ts.setTags(x, want)
+	}
 	if !ts.covers(want.z, want.x, want.y) {
 		return p.writeMissing(x, r, ts, edge)
 	}

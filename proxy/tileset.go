@@ -220,7 +220,7 @@ func (p *Proxy) prepare(t Tileset) (*tileset, error) {
 		missingSharedCacheControl: one(sharedCacheControl(absent, t.Freshness.MissingFor)),
 		cdnCacheControl:           maxAge(p.opt.Edge.TTL),
 		missingCDNCacheControl:    maxAge(t.Freshness.MissingFor),
-		surrogateKey:              one("tileset-" + t.ID),
+		surrogateKey:              one(tilesetTag(t.ID)),
 		resourcePolicy:            p.cors.resourcePolicy(t.Public),
 		metrics:                   p.opt.Metrics.tileset(t.ID),
 		examining:                 p.examining,

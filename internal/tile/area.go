@@ -1,6 +1,7 @@
 package tile
 
 import (
+	"math"
 	"slices"
 	"unsafe"
 )
@@ -92,6 +93,34 @@ func (a Area) Meets(z uint8, x, y uint32) bool {
 		}
 	}
 	return false
+}
+
+// Span is a rectangle of tiles of one zoom, both ends included.
+type Span struct{ Left, Top, Right, Bottom uint32 }
+
+// Count is how many tiles there are.
+func (s Span) Count() uint64 { return (uint64(s.Right-s.Left) + 1) * (uint64(s.Bottom-s.Top) + 1) }
+
+// Spans returns the tiles of a zoom that a meets, one Span for each of its boxes. They may overlap.
+func (a Area) Spans(z uint8) []Span {
+	last := uint32(1)<<z - 1
+	if !a.limited {
+		return []Span{{0, 0, last, last}}
+	}
+	size := float64(uint64(1) << z)
+	var spans []Span
+	for i := range a.boxes {
+		b := &a.boxes[i]
+		if b.left >= b.right || b.top >= b.bottom || b.right <= 0 || b.bottom <= 0 {
+			continue
+		}
+		// The same comparisons as in Meets: floor is the first column whose end lies beyond, ceil-1 the last that begins before.
+		spans = append(spans, Span{
+			uint32(max(0, math.Floor(b.left*size))), uint32(max(0, math.Floor(b.top*size))),
+			min(last, uint32(math.Ceil(b.right*size))-1), min(last, uint32(math.Ceil(b.bottom*size))-1),
+		})
+	}
+	return spans
 }
 
 // Intersect returns what both areas hold.
