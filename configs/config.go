@@ -250,6 +250,30 @@ type CDN struct {
 	Tilesets       []string      `yaml:"tilesets"`
 	TTL            time.Duration `yaml:"ttl" default:"24h" min:"1s"`
 	CloudFront     CloudFront    `yaml:"cloudfront"`
+	Purge          CDNPurge      `yaml:"purge"`
+}
+
+// CDNPurge says at which CDNs POST /admin/purge purges as well. An endpoint that is "" is the CDN's own.
+type CDNPurge struct {
+	CloudFront struct {
+		Distribution string `yaml:"distribution"` // its ID; "": none
+		Endpoint     string `yaml:"endpoint"`
+	} `yaml:"cloudfront"`
+	Fastly struct {
+		Service  string `yaml:"service"` // its ID; "": none
+		Token    Secret `yaml:"token"`
+		Endpoint string `yaml:"endpoint"`
+	} `yaml:"fastly"`
+	Cloudflare struct {
+		Zone     string `yaml:"zone"` // its ID; "": none
+		Token    Secret `yaml:"token"`
+		Endpoint string `yaml:"endpoint"`
+	} `yaml:"cloudflare"`
+}
+
+// Enabled reports whether there is any.
+func (p *CDNPurge) Enabled() bool {
+	return p.CloudFront.Distribution != "" || p.Fastly.Service != "" || p.Cloudflare.Zone != ""
 }
 
 // CloudFront is the key pair that signs CloudFront's cookies. KeyPairID is "" where there is none.

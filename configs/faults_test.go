@@ -353,6 +353,19 @@ func TestFaults(t *testing.T) {
 			"aws: {role: {arn: 'arn:aws:iam::123456789012:role/a', duration: 1m}} # !", "aws.role.duration", "must be 15m"},
 		{"role of a tileset without ARN", tileset("    role: # !\n      duration: 2h"), "tilesets.basemap.role.arn", "is required by the other keys"},
 
+		// cdn.purge.
+		{"purge without an edge", minimal + "cdn: # !\n  purge: {cloudfront: {distribution: E1A2B3}}", "cdn.edge_authorizes", "is required by purge"},
+		{"distribution", purging("cloudfront: {distribution: d111111abcdef8.cloudfront.net} # !"), "cdn.purge.cloudfront.distribution", "is not an ID of cloudfront"},
+		{"service that is a path", purging("fastly: {service: ../x, token: {env: LONG}} # !"), "cdn.purge.fastly.service", "is not an ID of fastly"},
+		{"zone", purging("cloudflare: {zone: example.com, token: {env: LONG}} # !"), "cdn.purge.cloudflare.zone", "is not an ID of cloudflare"},
+		{"service without token", purging("fastly: # !\n      service: SU1Z0"), "cdn.purge.fastly.token", "is required with service"},
+		{"token without zone", purging("cloudflare: # !\n      token: {env: LONG}"), "cdn.purge.cloudflare.zone", "is required with token"},
+		{"short token", purging("fastly: {service: SU1Z0, token: {env: SHORT}} # !"), "cdn.purge.fastly.token", "fewer than 16 bytes"},
+		{"endpoint without service", purging("fastly: # !\n      endpoint: https://fastly.example"), "cdn.purge.fastly.service", "is required with endpoint"},
+		{"endpoint in clear", purging("fastly: {service: SU1Z0, token: {env: LONG}, endpoint: 'http://fastly.example'} # !"), "cdn.purge.fastly.endpoint", "would get the credentials in clear"},
+		{"endpoint of a name like loopback", purging("fastly: {service: SU1Z0, token: {env: LONG}, endpoint: 'http://127.0.0.1.evil.example'} # !"), "cdn.purge.fastly.endpoint", "in clear"},
+		{"endpoint that is none", purging("cloudfront: {distribution: E1A2B3, endpoint: cloudfront.example} # !"), "cdn.purge.cloudfront.endpoint", "is not an absolute http or https URL"},
+
 		// files.
 		{"file without source", minimal + "files:\n  report: {} # !", "files.report.source", "is required"},
 		{"file with placeholders", minimal + "files:\n  report: {source: 's3://acme/{z}/{x}/{y}.png'} # !", "files.report.source", "has no placeholders"},
@@ -483,4 +496,9 @@ func TestSourceHints(t *testing.T) {
 			t.Errorf("%s: got %v, want %q", text, err, want)
 		}
 	}
+}
+
+// purging is a configuration with an edge that authorizes and one CDN that is purged.
+func purging(at string) string {
+	return minimal + "cdn:\n  edge_authorizes: true\n  tilesets: [basemap]\n  origin_secrets: [{env: LONG}]\n  purge:\n    " + at
 }

@@ -1,6 +1,8 @@
 package configs
 
 import (
+	"net/netip"
+	"net/url"
 	"regexp"
 	"slices"
 	"strings"
@@ -38,6 +40,63 @@ func (v *validator) cdn() {
 		}
 	}
 	v.cloudFront()
+	v.cdnPurge()
+}
+
+// The forms of IDs, which become parts of paths.
+var (
+	distributionID = regexp.MustCompile(`^E[A-Z0-9]{1,63}$`)
+	fastlyService  = regexp.MustCompile(`^[A-Za-z0-9]{1,64}$`)
+	cloudflareZone = regexp.MustCompile(`^[0-9a-f]{32}$`)
+)
+
+func (v *validator) cdnPurge() {
+	p := &v.CDN.Purge
+	for _, c := range []struct {
+		name, idKey, id string
+		form            *regexp.Regexp
+		like            string
+		token           *Secret // nil: it needs none
+		endpoint        string
+	}{
+		{"cloudfront", "distribution", p.CloudFront.Distribution, distributionID, "it looks like E1A2B3C4D5E6F7", nil, p.CloudFront.Endpoint},
+		{"fastly", "service", p.Fastly.Service, fastlyService, "it looks like SU1Z0isxPaozGVKXdv0eY", &p.Fastly.Token, p.Fastly.Endpoint},
+		{"cloudflare", "zone", p.Cloudflare.Zone, cloudflareZone, "the overview of the zone shows it: 32 hexadecimal digits", &p.Cloudflare.Token, p.Cloudflare.Endpoint},
+	} {
+		key := child("cdn.purge", c.name)
+		idKey := child(key, c.idKey)
+		switch hasToken := c.token != nil && c.token.IsSet(); {
+		case c.id == "" && hasToken:
+			v.fault(idKey, "is required with token", c.like, child(key, "token"))
+		case c.id == "" && c.endpoint != "":
+			v.fault(idKey, "is required with endpoint", c.like, child(key, "endpoint"))
+		case c.id != "" && !c.form.MatchString(c.id):
+			v.fault(idKey, "is not an ID of "+c.name, c.like)
+		case c.id != "" && c.token != nil && !hasToken:
+			v.fault(child(key, "token"), "is required with "+c.idKey, referenceHint)
+		}
+		if c.token != nil {
+			v.bearer(child(key, "token"), *c.token)
+		}
+		if c.endpoint != "" {
+			v.url(child(key, "endpoint"), c.endpoint)
+			if host, plain := strings.CutPrefix(c.endpoint, "http://"); plain && !loopbackURL(host) {
+				v.fault(child(key, "endpoint"), "would get the credentials in clear", "write https://")
+			}
+		}
+	}
+	if p.Enabled() && !v.CDN.EdgeAuthorizes {
+		v.fault("cdn.edge_authorizes", "is required by purge", "only an edge that authorizes gets the tags by which it can be purged", "cdn.purge")
+	}
+}
+
+func loopbackURL(rest string) bool {
+	u, err := url.Parse("http://" + rest)
+	if err != nil {
+		return false
+	}
+	address, err := netip.ParseAddr(u.Hostname())
+	return u.Hostname() == "localhost" || err == nil && address.IsLoopback()
 }
 
 func (v *validator) cloudFront() {

@@ -12,7 +12,7 @@
 //   - the variable ORIGIN: tilegate's own address, which must not match the Worker's route;
 //   - the secret ORIGIN_SECRET;
 //   - the secret CACHE_SECRET, a different one (openssl rand -hex 32). Without it, nothing is cached.
-// When the data changes, purge the cache tag "tileset-basemap".
+// When the data changes, purge the cache tag "tileset-basemap", or set cdn.purge.cloudflare: POST /admin/purge then does it.
 //
 // Why CACHE_SECRET: if ORIGIN is a proxied name of the same zone, anyone can send requests to it without this Worker, and
 // Cloudflare's cache would answer them. So the URL under which a tile is cached contains CACHE_SECRET, in its query. The

@@ -8,7 +8,8 @@
 #
 # Change the tilesets in vcl_recv: those of cdn.tilesets. Create a private edge dictionary named tilegate with the item
 # origin_secret. Do not use shielding: a shield would run this file twice, and tilegate already fetches a tile once for all
-# waiting requests. When the data changes, purge the surrogate key "tileset-basemap".
+# waiting requests. When the data changes, purge the surrogate key "tileset-basemap", or set cdn.purge.fastly: POST
+# /admin/purge then does it.
 
 sub vcl_recv {
 #FASTLY recv

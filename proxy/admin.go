@@ -5,6 +5,7 @@ import (
 	"crypto/subtle"
 	"encoding/json"
 	"errors"
+	"io"
 	"net"
 	"net/http"
 	"net/http/pprof"
@@ -92,6 +93,10 @@ func bearer(r *http.Request, token []byte) bool {
 
 func adminJSON(w http.ResponseWriter, v any) error {
 	w.Header()["Content-Type"] = []string{"application/json"}
+	return encodeJSON(w, v)
+}
+
+func encodeJSON(w io.Writer, v any) error {
 	e := json.NewEncoder(w)
 	e.SetEscapeHTML(false)
 	return e.Encode(v)

@@ -21,6 +21,13 @@ var browserPolicies = map[string]string{
 	"immutable": "private, max-age=31536000, immutable",
 }
 
+// A tile that a soft purge has marked stale is being refreshed. A CDN that was purged as well must not keep the old one
+// for the whole time of a tile.
+var (
+	outdatedSharedCacheControl = []string{"max-age=0, s-maxage=1"}
+	outdatedCDNCacheControl    = []string{"max-age=1"}
+)
+
 func browserCacheControl(setting string) string {
 	if setting == "" {
 		setting = "balanced"

@@ -107,6 +107,26 @@ func TestEdgeNeverAdmitsToVerify(t *testing.T) {
 	}
 }
 
+// A CDN that was purged must not keep for a day what a soft purge has marked stale.
+func TestTheEdgeDoesNotKeepOutdatedTiles(t *testing.T) {
+	w := start(t, withEdge(true))
+	w.origin.put("basemap", 1, 0, 0, tilePNG)
+	ask := func() string {
+		h := w.get("/tiles/basemap/1/0/0.png", throughEdge, string(edgeSecret)).header
+		return h.Get("Cache-Control") + "; " + h.Get("Cdn-Cache-Control") + "; " + h.Get("Surrogate-Control")
+	}
+	fresh := ask()
+	w.origin.respond(fails(tile.ErrUnreachable))
+	if got := w.admin("").ask("POST", "/admin/purge", `{"tileset":"basemap","bbox":[-180,0,0,80],"soft":true}`); got.status != 200 {
+		t.Fatalf("got %d %s", got.status, got.body)
+	}
+	for range 2 { // its refresh fails
+		if got := ask(); got != "max-age=0, s-maxage=1; max-age=1; max-age=1" {
+			t.Errorf("got %q, was %q", got, fresh)
+		}
+	}
+}
+
 func TestSharedCacheHeaders(t *testing.T) {
 	w := start(t, withEdge(true))
 	w.origin.put("basemap", 1, 0, 0, tilePNG)

@@ -1,8 +1,10 @@
 package proxy
 
 import (
+	"context"
 	"fmt"
 	"net/http"
+	"slices"
 
 	"tilegate/internal/tile"
 )
@@ -33,7 +35,37 @@ func (p *Proxy) purge(w http.ResponseWriter, r *http.Request) error {
 		return refuse(http.StatusBadGateway, "The memory of this instance has been purged; a level of cache behind it could not be. Purge again.")
 	}
 	p.opt.Logger.InfoContext(r.Context(), "tileset purged", append(purgeAttributes(purge), "entries", entries)...)
-	return adminJSON(w, map[string]int{"purged": entries})
+	answer := purgeAnswer{Purged: entries}
+	if p.opt.PurgeEdge != nil && p.edge.authorizes && p.edge.tilesets[purge.Tileset] {
+		answer.CDNs = p.opt.PurgeEdge(r.Context(), tagsOf(&purge), purge.Soft)
+	}
+	failed := slices.DeleteFunc(slices.Clone(answer.CDNs), func(e EdgePurge) bool { return e.Error == "" })
+	if len(failed) == 0 {
+		return adminJSON(w, answer)
+	}
+	answer.problem = &problem{Type: "about:blank", Title: http.StatusText(http.StatusBadGateway), Status: http.StatusBadGateway}
+	answer.Detail = "The caches of tilegate have been purged, but not all of " + failed[0].CDN + ". Purge again."
+	w.Header()["Content-Type"] = problemType
+	w.WriteHeader(http.StatusBadGateway)
+	return encodeJSON(w, answer)
+}
+
+// purgeAnswer is what a purge has done. It is a problem where a CDN has failed.
+type purgeAnswer struct {
+	*problem
+	Purged int         `json:"purged"` // entries of this instance
+	CDNs   []EdgePurge `json:"cdns,omitempty"`
+}
+
+// PurgeEdge purges tags at all CDNs that are configured, and says what became of it at each. It must return within a minute.
+type PurgeEdge func(ctx context.Context, tags []string, soft bool) []EdgePurge
+
+// EdgePurge is what became of a purge at one CDN.
+type EdgePurge struct {
+	CDN    string `json:"cdn"`             // its name
+	Tags   int    `json:"tags"`            // that were to be purged
+	Purged int    `json:"purged"`          // of them, that it has accepted
+	Error  string `json:"error,omitempty"` // why not all; it holds no credential
 }
 
 // purgeOf checks what is asked for. Nothing of it is guessed: a purge of less than was meant would leave old tiles.

@@ -74,7 +74,9 @@ func TestAreaTagsReachAllTiles(t *testing.T) {
 func TestTagsOf(t *testing.T) {
 	world := tile.Box{West: -180, South: -90, East: 180, North: 90}
 	berlin := tile.Box{West: 13, South: 52.3, East: 13.8, North: 52.7}
-	of := func(low, high uint8, b tile.Box) *tile.Tiles { return tile.NewTiles(tile.ZoomRange{Min: low, Max: high}, b) }
+	of := func(low, high uint8, b tile.Box) *tile.Tiles {
+		return tile.NewTiles(tile.ZoomRange{Min: low, Max: high}, b)
+	}
 	for _, test := range []struct {
 		name  string
 		purge tile.Purge

@@ -91,6 +91,11 @@ func (p *Proxy) writeTile(x *exchange, r *http.Request, ts *tileset, edge bool, 
 	x.Set(statusHeader, p.hits.value(status))
 	if edge {
 		ts.setSharedHeaders(x)
+		if status.Outdated {
+			x.Set("Cache-Control", outdatedSharedCacheControl)
+			x.Set("Cdn-Cache-Control", outdatedCDNCacheControl)
+			x.Set("Surrogate-Control", outdatedCDNCacheControl)
+		}
 	}
 	size, have := t.Size(), validators{t.ETag(), t.LastModified()}
 	unpack := false

@@ -42,6 +42,8 @@ type Status struct {
 	State State
 	TTL   time.Duration // until the tile, or its remembered absence, is stale; negative when it is
 	Held  bool          // a tile was held that is too old to be served; of a Miss or Joined
+	// Outdated says of a Stale tile that a purge has marked it: what the origin has may be another one by now.
+	Outdated bool
 }
 
 // Get returns the tile as soon as its metadata are known; its bytes may still be arriving. A fresh
@@ -75,7 +77,7 @@ func (c *Cache) Get(ctx context.Context, key tile.Key, p Policy, fetch tile.Fetc
 			c.tuner.saw(hash, held.cost)
 			return t, st, nil
 		case -st.TTL < p.Stale || !p.Validated.IsZero():
-			st.State = Stale
+			st.State, st.Outdated = Stale, held.outdated
 			s.counts.Stale++
 			t := s.open(held)
 			if p.Validated.IsZero() {

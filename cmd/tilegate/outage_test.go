@@ -614,6 +614,7 @@ func (n *night) metrics(t *testing.T) {
 		"result":  regexp.MustCompile(`^(ok|failed)$`),
 		"version": regexp.MustCompile(`.`), "commit": regexp.MustCompile(`.`), "go": regexp.MustCompile(`^go1`),
 		"limit":  regexp.MustCompile(`^(requests|client_requests|client_connections)$`),
+		"cdn":    regexp.MustCompile(`^(cloudfront|fastly|cloudflare)$`),
 		"feed":   regexp.MustCompile(`^(revocations|logouts|purges)$`),
 		"issuer": regexp.MustCompile("^" + regexp.QuoteMeta("http://"+n.keys) + "$"),
 	}

@@ -28,17 +28,18 @@ import (
 
 // service is a configured tilegate: every part of it made and joined, none of it running yet.
 type service struct {
-	config   *configs.Config
-	logger   *slog.Logger
-	log      *serviceLog
-	auth     *auth.Authenticator
-	origins  *origin.AWS
-	cache    *tilecache.Cache
-	clients  *wire.Clients
-	memory   *memoryLimit
-	proxy    *proxy.Proxy
-	sharing  *sharing
-	registry *prometheus.Registry
+	config    *configs.Config
+	logger    *slog.Logger
+	log       *serviceLog
+	auth      *auth.Authenticator
+	origins   *origin.AWS
+	cache     *tilecache.Cache
+	clients   *wire.Clients
+	memory    *memoryLimit
+	proxy     *proxy.Proxy
+	sharing   *sharing
+	cdnPurges *prometheus.CounterVec
+	registry  *prometheus.Registry
 }
 
 // extras are what the demo adds to a configuration.
@@ -55,6 +56,7 @@ func newService(ctx context.Context, c *configs.Config, log *serviceLog, more ex
 	registerLogMetrics(s.registry, log)
 	registerBuildInfo(s.registry)
 	s.sharing = newSharing(s.registry)
+	s.cdnPurges = newCDNPurges(s.registry)
 
 	originOptions := originOptions(c)
 	originOptions.Logger, originOptions.Observe = s.logger, m.observer()
@@ -153,6 +155,7 @@ func newService(ctx context.Context, c *configs.Config, log *serviceLog, more ex
 	if c.Logging.Access {
 		options.AccessLog = log.access
 	}
+	options.PurgeEdge = s.purgeEdge(c)
 	if s.proxy, err = proxy.New(options); err != nil {
 		return nil, err
 	}

@@ -23,6 +23,7 @@ var mayImport = map[string][]string{
 	"proxy/archive":    {"internal/pmtiles", "internal/tile", "tilecache"},
 	"proxy/wire":       {},
 	"proxy/viewer":     {},
+	"proxy/cdn":        {},
 	"proxy/cloudfront": {},
 	"proxy/origin":     {"internal/tile"},
 	"internal/tile":    {},

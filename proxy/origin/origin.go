@@ -9,6 +9,8 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
 )
 
 // AWS is what all sources share: stores, with their credentials and what has been learnt about them.
@@ -35,6 +37,11 @@ type S3 struct {
 	health      health
 	readable    atomic.Pointer[string] // the key of an object that has been read, for probes
 	etags       atomic.Uint32          // an etagMeaning
+}
+
+// BaseCredentials are those of the default store, before any role: for a service other than S3. They are read anew at each call.
+func (a *AWS) BaseCredentials(ctx context.Context) (aws.Credentials, error) {
+	return a.stores[a.opt.Store.Name].baseCredentials(ctx)
 }
 
 // New prepares everything and sends no request. Its error joins an OptionError or a SourceError for every fault in
