@@ -13,7 +13,6 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/coreos/go-oidc/v3/oidc"
@@ -53,9 +52,9 @@ type login struct {
 	Login
 	client *http.Client
 
-	mu       sync.Mutex
-	provider *provider // nil until discovery succeeded once
-	failed   time.Time // when it failed last
+	asking   chan struct{} // has a value while what follows is read or written
+	provider *provider     // nil until discovery succeeded once
+	failed   time.Time     // when it failed last
 }
 
 type provider struct {
@@ -68,7 +67,7 @@ func newLogin(l Login) *login {
 	if l.Clock == nil {
 		l.Clock = time.Now
 	}
-	return &login{Login: l, client: &http.Client{
+	return &login{Login: l, asking: make(chan struct{}, 1), client: &http.Client{
 		Timeout:       loginTimeout,
 		Transport:     boundedTransport{http.DefaultTransport},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
@@ -93,10 +92,15 @@ func (t boundedTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 var errNoProvider = errors.New("the identity provider gave no usable answer")
 
 // discover asks the provider for its endpoints, one request at a time, until it has answered once. Who waits for a request
-// that fails is told so, and asks no more for a while. The request is nobody's in particular, and ends by the client's timeout.
+// that fails is told so, and asks no more for a while. The request is nobody's in particular, and ends by the client's timeout; who
+// waits for it may leave.
 func (l *login) discover(ctx context.Context) (*provider, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
+	select {
+	case l.asking <- struct{}{}:
+		defer func() { <-l.asking }()
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
 	if l.provider != nil {
 		return l.provider, nil
 	}
@@ -136,6 +140,7 @@ type attempt struct {
 	Nonce    string `json:"n"`
 	Verifier string `json:"v"`
 	Return   string `json:"r"`
+	Begun    int64  `json:"t"` // Unix seconds
 }
 
 // attemptCookie is the attempt's cookie, named after the session's. Lax: the provider sends the browser back from its own site.
@@ -165,7 +170,7 @@ func (p *Proxy) beginLogin(x *exchange, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	a := attempt{State: rand.Text(), Nonce: rand.Text(), Verifier: oauth2.GenerateVerifier(), Return: back}
+	a := attempt{State: rand.Text(), Nonce: rand.Text(), Verifier: oauth2.GenerateVerifier(), Return: back, Begun: p.login.Clock().Unix()}
 	text, err := json.Marshal(a)
 	if err != nil {
 		return fmt.Errorf("write the login's cookie: %w", err)
@@ -180,21 +185,30 @@ func (p *Proxy) returnTo(r *http.Request, base string) (string, error) {
 	if len(values) == 0 {
 		return base + p.login.After, nil
 	}
-	refused := refuse(http.StatusBadRequest, "return is a path such as /map, or a page of this origin or of one in server.cors.origins.")
-	if len(values) > 1 || len(values[0]) > maxReturn || strings.ContainsFunc(values[0], func(c rune) bool { return c <= ' ' || c == '\\' || c == 0x7f }) {
-		return "", refused
+	if len(values) > 1 || len(values[0]) > maxReturn {
+		return "", errReturn
 	}
-	u, err := url.Parse(values[0])
+	return p.returnURL(r, values[0])
+}
+
+var errReturn = refuse(http.StatusBadRequest, "return is a path such as /map, or a page of this origin or of one in server.cors.origins.")
+
+// returnURL makes a URL of where the browser wants to go, if it may go there.
+func (p *Proxy) returnURL(r *http.Request, to string) (string, error) {
+	if strings.ContainsFunc(to, func(c rune) bool { return c <= ' ' || c == '\\' || c == 0x7f }) {
+		return "", errReturn
+	}
+	u, err := url.Parse(to)
 	if err != nil || u.User != nil || u.Opaque != "" {
-		return "", refused
+		return "", errReturn
 	}
-	if u.Scheme == "" && u.Host == "" && strings.HasPrefix(values[0], "/") && !strings.HasPrefix(values[0], "//") {
-		return p.origin(r) + values[0], nil
+	if u.Scheme == "" && u.Host == "" && strings.HasPrefix(to, "/") && !strings.HasPrefix(to, "//") {
+		return p.origin(r) + to, nil
 	}
 	if origin := originOf(u); u.Host == "" || origin != p.origin(r) && !p.cors.allows(origin) {
-		return "", refused
+		return "", errReturn
 	}
-	return values[0], nil
+	return to, nil
 }
 
 // endLogin takes the code that the provider sent the browser back with, exchanges it, and begins a session.
@@ -212,6 +226,10 @@ func (p *Proxy) endLogin(x *exchange, r *http.Request) error {
 	if subtle.ConstantTimeCompare([]byte(q.Get("state")), []byte(a.State)) != 1 {
 		return errOtherAttempt
 	}
+	back, err := p.returnURL(r, a.Return) // the cookie could have been planted, where cookies have no __Host-
+	if err != nil {
+		return err
+	}
 	found, err := p.login.discover(r.Context())
 	if err != nil {
 		return err
@@ -224,11 +242,8 @@ func (p *Proxy) endLogin(x *exchange, r *http.Request) error {
 	}
 	ctx := oidc.ClientContext(r.Context(), p.login.client)
 	tokens, err := p.loginConfig(found, base).Exchange(ctx, q.Get("code"), oauth2.VerifierOption(a.Verifier))
-	if refused, ok := errors.AsType[*oauth2.RetrieveError](err); ok && refused.Response.StatusCode < 500 {
-		return fmt.Errorf("%w: %w", refuse(http.StatusForbidden, "The identity provider did not accept its code. Begin again at /login."), err)
-	}
 	if err != nil {
-		return fmt.Errorf("%w: %w", errNoProvider, err)
+		return exchangeError(err, "The identity provider did not accept its code. Begin again at /login.")
 	}
 	grant, err := p.loggedIn(ctx, found, tokens, a.Nonce)
 	if err != nil {
@@ -243,7 +258,21 @@ func (p *Proxy) endLogin(x *exchange, r *http.Request) error {
 		cookies = append(cookies, p.expiredCookies(nil)...)
 	}
 	setCookies(x, cookies)
-	return seeOther(x, a.Return)
+	return seeOther(x, back)
+}
+
+// exchangeError is why the provider gave no tokens. Its own words may repeat the code, a token or our secret, so that only the code of
+// its error is passed on, to the log.
+func exchangeError(err error, forClient string) error {
+	answer, ok := errors.AsType[*oauth2.RetrieveError](err)
+	if !ok {
+		return fmt.Errorf("%w: %w", errNoProvider, err)
+	}
+	reason := fmt.Errorf("its token endpoint answers %d %.64q", answer.Response.StatusCode, answer.ErrorCode)
+	if answer.Response.StatusCode >= http.StatusInternalServerError {
+		return fmt.Errorf("%w: %w", errNoProvider, reason)
+	}
+	return fmt.Errorf("%w: %w", refuse(http.StatusForbidden, forClient), reason)
 }
 
 var errOtherAttempt = refuse(http.StatusBadRequest, "This sign-in did not begin in this browser, or more than ten minutes ago. Begin again at /login.")
@@ -256,6 +285,9 @@ func (p *Proxy) attempt(r *http.Request) (a attempt, err error) {
 	}
 	text, err := base64.RawURLEncoding.Strict().DecodeString(cookies[0].Value)
 	if err != nil || json.Unmarshal(text, &a) != nil || a.State == "" || a.Nonce == "" || a.Verifier == "" {
+		return a, errOtherAttempt
+	}
+	if age := p.login.Clock().Sub(time.Unix(a.Begun, 0)); age < -time.Minute || age > loginLifetime { // instances' clocks differ
 		return a, errOtherAttempt
 	}
 	return a, nil

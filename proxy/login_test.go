@@ -245,16 +245,7 @@ func TestLoginNonceReplay(t *testing.T) {
 	w, _ := withLogin(t)
 	b := newBrowser(w)
 	callback := b.begin("/login")
-	var attempt map[string]string
-	text, err := base64.RawURLEncoding.DecodeString(b.cookies["__Host-tilegate-login"])
-	if err != nil || json.Unmarshal(text, &attempt) != nil {
-		t.Fatal(err)
-	}
-	attempt["n"] = "ANOTHERNONCE"
-	if text, err = json.Marshal(attempt); err != nil {
-		t.Fatal(err)
-	}
-	b.cookies["__Host-tilegate-login"] = base64.RawURLEncoding.EncodeToString(text)
+	b.plant("n", "ANOTHERNONCE")
 	if got := b.get(callback); got.status != 403 || b.who() != "" {
 		t.Errorf("got %d %s, signed in as %q", got.status, got.body, b.who())
 	}
@@ -302,6 +293,91 @@ func TestLoginOpenRedirect(t *testing.T) {
 		if got := b.get(b.begin("/login?return=" + url.QueryEscape(to))); got.header.Get("Location") != want {
 			t.Errorf("%q: got %d %q, want %q", to, got.status, got.header.Get("Location"), want)
 		}
+	}
+}
+
+// plant changes a member of the cookie of an attempt, as one can who sets cookies from a neighbouring host without TLS.
+func (b *browser) plant(member string, value any) {
+	b.w.t.Helper()
+	var attempt map[string]any
+	text, err := base64.RawURLEncoding.DecodeString(b.cookies["__Host-tilegate-login"])
+	if err == nil {
+		err = json.Unmarshal(text, &attempt)
+	}
+	if err != nil || attempt[member] == nil {
+		b.w.t.Fatal(err, attempt)
+	}
+	attempt[member] = value
+	if text, err = json.Marshal(attempt); err != nil {
+		b.w.t.Fatal(err)
+	}
+	b.cookies["__Host-tilegate-login"] = base64.RawURLEncoding.EncodeToString(text)
+}
+
+// Whoever can set the cookie must not choose where the browser ends.
+func TestLoginOpenRedirectByAPlantedCookie(t *testing.T) {
+	w, _ := withLogin(t)
+	b := newBrowser(w)
+	callback := b.begin("/login")
+	b.plant("r", "https://evil.example/")
+	if got := b.get(callback); got.status != 400 || got.header.Get("Location") != "" || b.who() != "" {
+		t.Errorf("got %d %q, signed in as %q", got.status, got.header.Get("Location"), b.who())
+	}
+}
+
+// The cookie says itself when it is over: not every client deletes it in time.
+func TestLoginAttemptExpires(t *testing.T) {
+	w, _ := withLogin(t)
+	for name, age := range map[string]time.Duration{"over": loginLifetime + time.Second, "ahead": -2 * time.Minute} {
+		b := newBrowser(w)
+		callback := b.begin("/login")
+		b.plant("t", w.clock.Now().Add(-age).Unix())
+		if got := b.get(callback); got.status != 400 || b.who() != "" {
+			t.Errorf("%s: got %d, signed in as %q", name, got.status, b.who())
+		}
+	}
+}
+
+const loginLifetime = 10 * time.Minute
+
+// A provider's error may repeat what it was asked: the code, and our secret.
+func TestLoginErrorsLeakNothing(t *testing.T) {
+	for _, status := range []int{400, 500} {
+		w, provider := withLogin(t)
+		b := newBrowser(w)
+		callback := b.begin("/login")
+		code := callback[strings.Index(callback, "code=")+5:][:20]
+		provider.Fail(status)
+		got := b.get(callback)
+		if got.status < 400 || b.who() != "" {
+			t.Fatalf("got %d", got.status)
+		}
+		logged := w.logged.String() + w.access.String()
+		if strings.Contains(logged, code) || strings.Contains(got.body, code) || strings.Contains(logged, "client_secret") {
+			t.Errorf("%d: the code is in\n%s\n%s", status, logged, got.body)
+		}
+	}
+}
+
+// Who leaves while the provider does not answer is not kept waiting behind others.
+func TestLoginWaitsUnderItsOwnContext(t *testing.T) {
+	w, provider := withLogin(t)
+	gate := make(chan struct{})
+	provider.Hang(gate)
+	first := make(chan reply)
+	go func() { first <- w.get("/login") }()
+	for tick := time.NewTicker(time.Millisecond); provider.Requests("/.well-known/openid-configuration") == 0; {
+		<-tick.C
+	}
+	second := w.dial()
+	if _, err := second.Write([]byte("GET /login HTTP/1.1\r\nHost: tiles.example.com\r\n\r\n")); err != nil {
+		t.Fatal(err)
+	}
+	_ = second.Close()
+	w.access.waitForLine(`"status":499`)
+	close(gate)
+	if got := <-first; got.status != http.StatusSeeOther {
+		t.Errorf("the first: got %d", got.status)
 	}
 }
 

@@ -42,7 +42,8 @@ func (i *Issuer) Handler() http.Handler {
 			}
 		}
 		if status != 0 {
-			http.Error(w, "the issuer was told to fail", status)
+			_ = r.ParseForm() // what is no form is not repeated
+			http.Error(w, "the issuer was told to fail; you asked for "+r.Form.Encode(), status)
 			return
 		}
 		mux.ServeHTTP(w, r)
