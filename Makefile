@@ -12,7 +12,7 @@ CADDY := github.com/caddyserver/caddy/v2/cmd/caddy@v2.11.4
 PMTILES := github.com/protomaps/go-pmtiles@v1.31.2
 DOCKERFILE_LINTER := dockerfile-utils@0.16.3
 
-.PHONY: help demo build viewer test test-norace test-short browser bench bench-attack bench-once hitratio lint lint-deploy tools ci
+.PHONY: help demo build viewer test test-norace test-short browser picture bench bench-attack bench-once hitratio lint lint-deploy tools ci
 
 help: ## list these commands
 	@sed -n 's/^\([a-z-]*\):.* ## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -43,6 +43,10 @@ browser: viewer ## the demo's page in headless Chromium; leaves .cache/demo.png
 	go build -o .cache/tilegate ./cmd/tilegate
 	exec 3< <(exec .cache/tilegate demo --listen 127.0.0.1:0 2>.cache/demo.log); demo=$$!; trap "kill $$demo" EXIT; \
 		page=$$(sed -n '/The map/{s/.* //p;q}' <&3); node .ci/browser/demo.js "$$page" .cache/demo.png
+
+picture: viewer ## a new docs/map-page.jpg, the README's picture of the map page
+	cd .ci/browser && npm ci --no-audit --no-fund
+	PICTURE=$(CURDIR)/docs/map-page.jpg go test -count 1 -run TestPictureOfTheMapPage ./cmd/tilegate
 
 bench: ## tilegate compared with net/http, the SDK and nginx, as ratios within one run; needs wrk
 	go run ./internal/bench

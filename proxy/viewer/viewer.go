@@ -72,6 +72,7 @@ type library struct {
 	Script, Worker, Style             string
 	ScriptHash, WorkerHash, StyleHash string
 	Embedded                          bool
+	Parts                             []string // which the script and the worker import
 }
 
 // New makes the page and gathers its files.
@@ -124,9 +125,17 @@ func findMapLibre(o Options, files fs.FS) library {
 				Style: maplibrePath + "maplibre-gl.css", StyleHash: maplibreStyle,
 			}
 		}
-		*url = o.Base + strings.TrimPrefix(ourPath, "/") + path.Base(names[0])
+		*url = address(o, names[0])
+	}
+	for _, name := range glob(files, "maplibre/maplibre-shared-*.js") {
+		own.Parts = append(own.Parts, address(o, name))
 	}
 	return own
+}
+
+// address is where a page finds one of the files.
+func address(o Options, name string) string {
+	return o.Base + strings.TrimPrefix(ourPath, "/") + path.Base(name)
 }
 
 func glob(files fs.FS, pattern string) []string {
@@ -161,12 +170,19 @@ func gzipped(body []byte) []byte {
 }
 
 func (v *Viewer) render(o Options, files fs.FS) []byte {
+	var modules []string
+	for _, name := range glob(files, "page/*.js") {
+		if base := path.Base(name); base != "viewer.js" && base != "tilegate.js" {
+			modules = append(modules, address(o, name))
+		}
+	}
 	var page bytes.Buffer
 	err := template.Must(template.ParseFS(files, "page/index.html")).Execute(&page, map[string]any{
 		"Accounts": o.Accounts,
 		"Base":     o.Base,
 		"Login":    o.Login,
 		"MapLibre": v.maplibre,
+		"Modules":  modules,
 	})
 	if err != nil {
 		panic(err) // the template and what it is given are both ours

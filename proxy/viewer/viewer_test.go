@@ -289,6 +289,29 @@ func TestThePagesFilesAreServed(t *testing.T) {
 	}
 }
 
+// A browser learns from the page itself what all of its scripts import, and asks for it at once: no script waits for another.
+func TestThePageNamesAllModulesBeforeTheyAreImported(t *testing.T) {
+	page := get(viewer.New(demo), "/").body
+	imports := regexp.MustCompile(`(?:from|import)\s*"?'?\./([\w.-]+\.js)`)
+	for _, pattern := range []string{"page/*.js", "maplibre/*.js"} {
+		names, err := fs.Glob(viewer.Files, pattern)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, name := range names {
+			body, err := fs.ReadFile(viewer.Files, name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, found := range imports.FindAllStringSubmatch(string(body), -1) {
+				if !strings.Contains(page, `<link rel="modulepreload" href="viewer/`+found[1]+`">`) {
+					t.Errorf("%s imports %s, which the page does not name", name, found[1])
+				}
+			}
+		}
+	}
+}
+
 func TestTheHelperIsSmall(t *testing.T) {
 	const limit = 3072 // README.md tells its size
 	if got := len(get(viewer.New(viewer.Options{}), "/tilegate.js").body); got >= limit {
