@@ -13,10 +13,6 @@ import (
 	"tilegate/proxy/archive"
 )
 
-// Given tells which members of a Tileset the configuration states. Of an archive's tileset, the others are the archive's
-// own.
-type Given struct{ Format, MinZoom, MaxZoom, Bounds, Name, Attribution, VectorLayers bool }
-
 // archived is what a tileset has whose tiles come out of an archive.
 type archived struct {
 	*archive.Archive
@@ -95,55 +91,15 @@ func (ts *tileset) known() *tileset {
 	return ts
 }
 
-// archiveFormats are the formats of archives by their tile type.
-var archiveFormats = map[pmtiles.TileType]string{
-	pmtiles.MVT: "mvt", pmtiles.PNG: "png", pmtiles.JPEG: "jpg", pmtiles.WebP: "webp", pmtiles.AVIF: "avif", pmtiles.MLT: "mlt",
-}
-
-// derive makes the tileset that a generation of its archive is. What the configuration states wins, within the archive's
-// zooms; a format that contradicts the archive's is an error.
+// derive makes the tileset that a generation of its archive is.
 func (ts *tileset) derive(g *archive.Generation) (*tileset, error) {
-	made, h := *ts, g.Header
-	made.generation = g.ID
-	format, typed := archiveFormats[h.TileType]
-	switch {
-	case !typed && !ts.Given.Format:
-		return nil, errors.New("the archive does not say what its tiles are: set the tileset's format")
-	case !typed, ts.format != nil && ts.format.Auto() && tile.FormatNamed(format).Image():
-		format = ts.Format
-	case ts.Given.Format && ts.Format != format:
-		return nil, fmt.Errorf("the archive has %s tiles, but the tileset's format is %s: remove format, or name the right archive", format, ts.Format)
+	fitted, _, err := ts.Fit(g.Header)
+	if err != nil {
+		return nil, err
 	}
-	made.setFormat(tile.FormatNamed(format))
-	made.Format = format
-	if ts.Missing == "transparent" && format == "json" {
-		return nil, errors.New("json has no transparent tile: change missing")
-	}
-
-	made.MinZoom, made.MaxZoom = h.MinZoom, h.MaxZoom
-	if ts.Given.MinZoom {
-		made.MinZoom = max(made.MinZoom, ts.MinZoom)
-	}
-	if ts.Given.MaxZoom {
-		made.MaxZoom = min(made.MaxZoom, ts.MaxZoom)
-	}
-	if made.MinZoom > made.MaxZoom {
-		return nil, fmt.Errorf("the archive has zooms %d-%d, and the tileset's minzoom and maxzoom leave none of them", h.MinZoom, h.MaxZoom)
-	}
-	own := tile.Box{West: h.Bounds.West, South: h.Bounds.South, East: h.Bounds.East, North: h.Bounds.North}
-	switch {
-	case own.Validate() != nil: // a point, or a line
-		if !ts.Given.Bounds {
-			made.Bounds = tile.World
-		}
-	case !ts.Given.Bounds:
-		made.Bounds = own
-	default:
-		both := tile.NewArea(&ts.Bounds).Intersect(tile.NewArea(&own))
-		if !both.Empty() {
-			made.Bounds = both.Hull()
-		}
-	}
+	made := *ts
+	made.Tileset, made.generation = fitted, g.ID
+	made.setFormat(tile.FormatNamed(fitted.Format))
 	// Headers are often wrong about bounds: only the directories say which tiles there are.
 	made.area = tile.Area{}
 	if ts.Given.Bounds {

@@ -470,7 +470,7 @@ func TestArchiveThatCannotBeServed(t *testing.T) {
 		reason string
 	}{
 		"another format":    {vector, func(ts *proxy.Tileset) { ts.Format, ts.Given.Format = "png", true }, 502, "the archive has mvt tiles"},
-		"no type":           {untyped, nil, 502, "set the tileset's format"},
+		"no type":           {untyped, nil, 502, "set format"},
 		"zooms of another":  {vector, func(ts *proxy.Tileset) { ts.MinZoom, ts.Given.MinZoom = 9, true }, 502, "leave none of them"},
 		"no archive":        {[]byte(strings.Repeat("no archive ", 99)), nil, 502, ""},
 		"no type, a format": {untyped, func(ts *proxy.Tileset) { ts.Format, ts.Given.Format = "mvt", true }, 200, ""},

@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"tilegate/configs"
-	"tilegate/internal/pmtiles"
 	"tilegate/internal/tile"
 	"tilegate/proxy/archive"
 	"tilegate/proxy/origin"
@@ -63,7 +62,7 @@ func (s *service) checkArchive(ctx context.Context, t configs.Tileset) (notes []
 		return nil, err
 	}
 	notes = append(notes, describeArchive(state.Generation))
-	own, err := compareArchive(t, state.Header)
+	fitted, own, err := s.tileset(t).Fit(state.Header)
 	notes = append(notes, own...)
 	if err != nil {
 		return notes, err
@@ -72,7 +71,7 @@ func (s *service) checkArchive(ctx context.Context, t configs.Tileset) (notes []
 	if err != nil {
 		return notes, err
 	}
-	if f := formatIn(t, state.Header); f != nil && f.Vector && m.VectorLayers == nil && !t.Given.VectorLayers {
+	if tile.FormatNamed(fitted.Format).Vector && m.VectorLayers == nil && !t.Given.VectorLayers {
 		notes = append(notes, "its metadata names no vector_layers, and the tileset has none: maps that list layers find none in TileJSON")
 	}
 	return notes, nil
@@ -100,53 +99,4 @@ func describeArchive(g *archive.Generation) string {
 		"compression of tiles " + h.TileCompression.String(), "of directories " + h.InternalCompression.String(), order,
 		fmt.Sprintf("%d bytes", g.Size), changes,
 	}, ", ")
-}
-
-// formatIn returns the format of the archive's tiles, nil where neither the archive nor the configuration says it.
-func formatIn(t configs.Tileset, h *pmtiles.Header) *tile.Format {
-	if h.TileType == pmtiles.OtherTile {
-		return tile.FormatNamed(t.Format)
-	}
-	return tile.FormatOf("." + h.TileType.String())
-}
-
-// compareArchive says where the configuration has other zooms or bounds than the archive, which is cut to what both have,
-// and returns an error where no tile can be served.
-func compareArchive(t configs.Tileset, h *pmtiles.Header) (notes []string, err error) {
-	f := formatIn(t, h)
-	switch configured := tile.FormatNamed(t.Format); {
-	case f == nil:
-		return nil, errors.New("the archive does not say what its tiles are: set format")
-	case configured != nil && configured != f && (!configured.Auto() || !f.Image()):
-		return nil, fmt.Errorf("the archive has %s tiles, and format: %s contradicts that: remove format, or name the right archive", f.Name, t.Format)
-	case t.Missing == "transparent" && f.Name == "json":
-		return nil, errors.New("json has no transparent tile: change missing")
-	}
-	has := fmt.Sprintf("the archive has the zooms %d to %d, and ", h.MinZoom, h.MaxZoom)
-	for _, z := range []struct {
-		key     string
-		given   bool
-		zoom    uint8
-		outside bool
-	}{
-		{"minzoom", t.Given.MinZoom, t.MinZoom, t.MinZoom < h.MinZoom},
-		{"maxzoom", t.Given.MaxZoom, t.MaxZoom, t.MaxZoom > h.MaxZoom},
-	} {
-		if z.given && z.outside {
-			notes = append(notes, fmt.Sprintf("%s%s: %d lies outside of them: it is cut to the archive's", has, z.key, z.zoom))
-		}
-	}
-	if t.Given.MinZoom && t.MinZoom > h.MaxZoom || t.Given.MaxZoom && t.MaxZoom < h.MinZoom {
-		return notes, fmt.Errorf("%sminzoom and maxzoom leave none of them", has)
-	}
-	if own, b := h.Bounds, t.Bounds; t.Given.Bounds {
-		box := fmt.Sprintf("the archive's bounds are [%g, %g, %g, %g], and the configured ones ", own.West, own.South, own.East, own.North)
-		switch {
-		case b.West > own.East || b.East < own.West || b.South > own.North || b.North < own.South:
-			notes = append(notes, box+"lie elsewhere: probably no tile is served")
-		case b.West < own.West || b.East > own.East || b.South < own.South || b.North > own.North:
-			notes = append(notes, box+"reach beyond them: probably there are no tiles there")
-		}
-	}
-	return notes, nil
 }
