@@ -35,16 +35,16 @@ func (p *Proxy) archivedTile(x *exchange, r *http.Request, base *tileset, want t
 		fresh := ts.Freshness
 		fresh.Validated = state.Validated
 		return p.serveTile(x, r, ts, want, edge, fresh)
-	}, func() bool { return x.Status() == 0 })
+	}, x.again)
 }
 
 // maxAttempts bounds how often one request meets an archive that is known to be outdated.
 const maxAttempts = 4
 
 // withArchive calls serve with the tileset as its archive makes it. Where serve is told that the archive is another one by
-// now, it is called once more with that, if mayRepeat allows. What was read before the request began does not count: it may
+// now, it is called once more with that, if again allows. What was read before the request began does not count: it may
 // have been outdated by then.
-func (ts *tileset) withArchive(ctx context.Context, serve func(ts *tileset, state archive.State) error, mayRepeat func() bool) error {
+func (ts *tileset) withArchive(ctx context.Context, serve func(ts *tileset, state archive.State) error, again func() bool) error {
 	begun := ts.archived.Now()
 	state, err := ts.archived.Current(ctx)
 	for attempt := 1; ; attempt++ {
@@ -56,7 +56,7 @@ func (ts *tileset) withArchive(ctx context.Context, serve func(ts *tileset, stat
 			err = serve(made, state)
 		}
 		switch {
-		case !errors.Is(err, tile.ErrChanged) || !mayRepeat():
+		case !errors.Is(err, tile.ErrChanged) || !again():
 			return err
 		case state.Generation == nil, attempt == maxAttempts, attempt > 1 && !state.Validated.Before(begun):
 			return fmt.Errorf("%w: %w", errReplacing, err)

@@ -31,7 +31,7 @@ type bucketFile struct {
 	asked   []string // ranges
 	reasons []string // of rejections
 	before  func(n int) error
-	breakAt int // where bodies break off; 0: they do not
+	breakAt int // where bodies break off; 0: they do not, -1: before their first byte
 }
 
 func (f *bucketFile) put(b []byte) {
@@ -85,8 +85,8 @@ func (f *bucketFile) read(ctx context.Context, first, length int64, cond tile.Co
 	}
 	part := f.body[first:min(first+length, int64(len(f.body)))]
 	rest := part[cond.Offset:]
-	if f.breakAt > 0 {
-		rest = rest[:min(len(rest), f.breakAt)]
+	if f.breakAt != 0 {
+		rest = rest[:min(len(rest), max(0, f.breakAt))]
 	}
 	return &tile.Object{
 		Body: io.NopCloser(bytes.NewReader(rest)), Size: int64(len(part)), Total: int64(len(f.body)), ETag: etag, LastModified: modified,
@@ -635,6 +635,45 @@ func TestRawArchiveReplacedInMidStreamIsBrokenOff(t *testing.T) {
 	r := w.get("/tiles/streets.pmtiles", w.as("Range", "bytes=0-19999")...)
 	if r.status != 206 || r.err == nil || len(r.body) > 9000 || !strings.HasPrefix(string(streets(t, "first")), r.body) {
 		t.Errorf("got %d, %d bytes, error %v", r.status, len(r.body), r.err)
+	}
+}
+
+// What an answer said about the old archive, of which no byte was sent, does not stay in the answer out of the new one.
+func TestHeadersOfAReplacedArchiveDoNotStay(t *testing.T) {
+	for _, tc := range []struct {
+		header       []string
+		status       int
+		contentRange string // for a file of %d bytes
+	}{
+		{[]string{"Range", "bytes=0-9", "If-Range", `"file-1"`}, 200, ""},
+		{[]string{"Range", "bytes=5-9"}, 206, "bytes 5-9/%d"},
+		{[]string{"Range", "bytes=%d-"}, 416, "bytes */%d"},
+	} {
+		first, second := streets(t, "first"), streets(t, "second")
+		if tc.status == 416 {
+			first = append(bytes.Clone(second), "more"...)
+		}
+		for i := range tc.header {
+			tc.header[i] = strings.Replace(tc.header[i], "%d", fmt.Sprint(len(second)), 1)
+		}
+		w, file := startArchive(t, first, raw)
+		if r := w.get("/tiles/streets.pmtiles", w.as("Range", "bytes=0-9")...); r.status != 206 {
+			t.Fatalf("got %d", r.status)
+		}
+		before := len(file.requests())
+		file.breakAt = -1
+		file.onRequest(func(n int) error {
+			if n == before+2 { // the first that asks for the rest
+				file.put(second)
+				file.breakAt = 0
+			}
+			return nil
+		})
+		r := w.get("/tiles/streets.pmtiles", w.as(tc.header...)...)
+		want := strings.Replace(tc.contentRange, "%d", fmt.Sprint(len(second)), 1)
+		if r.status != tc.status || r.header.Get("Content-Range") != want || tc.status < 300 && r.header.Get("Etag") != `"file-2"` || tc.status == 200 && r.body != string(second) {
+			t.Errorf("%q: got %d, %d bytes, Content-Range %q, want %d, %q", tc.header, r.status, len(r.body), r.header.Get("Content-Range"), tc.status, want)
+		}
 	}
 }
 

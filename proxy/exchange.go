@@ -60,6 +60,18 @@ func (x *exchange) Write(b []byte) (int, error) {
 	return x.Writer.Write(b)
 }
 
+// again reports whether the request can be answered once more, from the start, and forgets what the first try said about its
+// answer's content.
+func (x *exchange) again() bool {
+	if x.Status() != 0 {
+		return false
+	}
+	for _, name := range entityHeaders {
+		x.Del(name)
+	}
+	return true
+}
+
 // loggedStatus is what the access log and the metrics call the outcome: the status that was sent, or
 // statusClientGone.
 func (x *exchange) loggedStatus() int {

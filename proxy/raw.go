@@ -44,7 +44,7 @@ func (p *Proxy) rawArchive(x *exchange, r *http.Request, id, pathToken string) e
 	defer leave()
 	return base.withArchive(r.Context(), func(ts *tileset, state archive.State) error {
 		return p.streamArchive(x, r, ts, state.Generation)
-	}, func() bool { return x.Status() == 0 })
+	}, x.again)
 }
 
 // holder is whom a stream counts for: the subject of the credential, else the client's address.

@@ -64,7 +64,7 @@ func (p *Proxy) tileJSON(x *exchange, r *http.Request, id, pathToken string) err
 			about.Center = center(state.Header, zooms, bounds)
 		}
 		return p.writeTileJSON(x, r, described, about, grant, base, pathToken)
-	}, func() bool { return x.Status() == 0 })
+	}, x.again)
 }
 
 // writeTileJSON describes the part of a tileset that a grant admits. about has what only an archive knows.
