@@ -34,8 +34,9 @@ func (a *Archive) Fetch(ctx context.Context, key tile.Key, cond tile.Condition) 
 	switch {
 	case cond.IfMatch != "" && cond.IfMatch != etag:
 		return nil, tile.ErrChanged
-	case cond.IfNoneMatch != "" && cond.IfNoneMatch == etag,
-		!cond.IfModifiedSince.IsZero() && !g.LastModified.After(cond.IfModifiedSince):
+	case cond.IfNoneMatch == etag,
+		// A date counts only without a tag (RFC 9110 section 13.1.3), and says nothing of an archive without one.
+		cond.IfNoneMatch == "" && !cond.IfModifiedSince.IsZero() && !g.LastModified.IsZero() && !g.LastModified.After(cond.IfModifiedSince):
 		return nil, tile.ErrNotModified
 	}
 	o, err := a.read(ctx, g, r, cond.Offset)

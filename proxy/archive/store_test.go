@@ -34,6 +34,7 @@ type store struct {
 	version  int
 	weak     bool // no ETag, only Last-Modified
 	none     bool // neither
+	undated  bool // an ETag, but no Last-Modified
 	asked    []request
 	rejected []string
 	// before is called with each request, without the lock. Its error is the answer; a number of bytes above 0 is where the
@@ -99,7 +100,7 @@ func (s *store) read(ctx context.Context, first, length int64, cond tile.Conditi
 	if s.weak || s.none {
 		etag = ""
 	}
-	if s.none {
+	if s.none || s.undated {
 		modified = time.Time{}
 	}
 	switch {
