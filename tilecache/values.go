@@ -23,8 +23,9 @@ const (
 	largestValueShare = 4
 	// valueCost is what a value takes beside itself: its key, its places in the map and in the order of use.
 	valueCost = 320
-	// Failed loads remembered at once, for failurePause.
-	valueFailuresKept = 8
+	// Failed loads remembered at once, for failurePause. Where more fail at a time, as in an outage with many leaves asked
+	// for, what is remembered of each tile bounds the requests as it does without archives.
+	valueFailuresKept = 128
 )
 
 // Value is something that was decoded, such as a directory of an archive, and that the budget counts. It is immutable.

@@ -125,6 +125,24 @@ func TestFailedValueAnswersForHalfASecond(t *testing.T) {
 	})
 }
 
+// An outage makes many directories of an archive fail at a time: asking for them in turn does not ask S3 in turn.
+func TestManyFailedValuesAnswerForHalfASecond(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCache(t, small)
+		calls := 0
+		for range 5 {
+			for leaf := range int64(100) {
+				_, err := c.Value(t.Context(), valueKey(leaf), func(context.Context, func(int64) error) (tilecache.Value, error) {
+					calls++
+					return nil, errDown
+				})
+				checkErr(t, "a failing load", err, errDown)
+			}
+		}
+		check(t, "loads of 100 that fail, asked for five times", calls, 100)
+	})
+}
+
 func TestPanicAndGoexitOfALoadAreErrors(t *testing.T) {
 	c := newCache(t, small)
 	before := c.Stats().Bytes
