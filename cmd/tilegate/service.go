@@ -34,6 +34,7 @@ type service struct {
 	auth      *auth.Authenticator
 	origins   *origin.AWS
 	cache     *tilecache.Cache
+	decoders  *archive.Decoders
 	clients   *wire.Clients
 	memory    *memoryLimit
 	proxy     *proxy.Proxy
@@ -50,7 +51,7 @@ type extras struct {
 
 // newService makes a service of a configuration. It asks neither S3 nor STS nor an issuer.
 func newService(ctx context.Context, c *configs.Config, log *serviceLog, more extras) (*service, error) {
-	s := &service{config: c, logger: log.logger, log: log, registry: prometheus.NewRegistry()}
+	s := &service{config: c, logger: log.logger, log: log, registry: prometheus.NewRegistry(), decoders: archive.NewDecoders()}
 	s.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	m := newOriginMetrics(s.registry)
 	registerLogMetrics(s.registry, log)
@@ -193,7 +194,7 @@ func (s *service) archive(t configs.Tileset, source *origin.S3) *archive.Archive
 		Read: func(ctx context.Context, first, length int64, cond tile.Condition) (*tile.Object, error) {
 			return source.FetchPart(ctx, tile.Key{Tileset: t.ID}, first, length, cond)
 		},
-		Cache: s.cache, Fresh: t.Cache.Fresh, Stale: t.Cache.Stale, MissingFor: t.Cache.MissingFor, Logger: s.logger,
+		Cache: s.cache, Decoders: s.decoders, Fresh: t.Cache.Fresh, Stale: t.Cache.Stale, MissingFor: t.Cache.MissingFor, Logger: s.logger,
 	})
 }
 

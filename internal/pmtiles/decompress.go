@@ -2,6 +2,7 @@ package pmtiles
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -178,4 +179,36 @@ func decompress(part string, b []byte, c Compression, limit int64) ([]byte, erro
 			plain = grown
 		}
 	}
+}
+
+// gauge counts what is written to it and keeps the beginning.
+type gauge struct {
+	start  []byte
+	n      int64
+	accept func(start []byte) error // judges the beginning, each time there is more of it; may be nil
+}
+
+func (g *gauge) Write(b []byte) (int, error) {
+	if more := min(len(b), binary.MaxVarintLen64-len(g.start)); more > 0 {
+		g.start = append(g.start, b[:more]...)
+		if g.accept != nil {
+			if err := g.accept(g.start); err != nil {
+				return 0, err
+			}
+		}
+	}
+	g.n += int64(len(b))
+	return len(b), nil
+}
+
+// measure decompresses b into a gauge: at most limit bytes.
+func measure(part string, b []byte, c Compression, limit int64, g *gauge) error {
+	r := NewReader(bytes.NewReader(b), c, limit)
+	defer func() { _ = r.Close() }()
+	_, err := io.Copy(g, r)
+	var e *FormatError
+	if errors.As(err, &e) {
+		e.Part = part
+	}
+	return err
 }

@@ -86,6 +86,26 @@ func DecodeDirectory(b []byte, c Compression, maxSize int64) (*Directory, error)
 	return &Directory{entries}, nil
 }
 
+// MeasureDirectory returns what DecodeDirectory will need for the same bytes: those decompressed, and the Directory's Size. It
+// keeps nothing of them, so that room can be made before they are decoded. More than maxSize of either is ErrTooLarge.
+func MeasureDirectory(b []byte, c Compression, maxSize int64) (unpacked, size int64, err error) {
+	most := uint64(max(0, maxSize-directorySize(0)) / int64(unsafe.Sizeof(Entry{})))
+	g := gauge{accept: func(start []byte) error {
+		if count, _, ok := number(start); ok && count > most {
+			return tooLarge("directory", maxSize, "its %d entries need more memory", count)
+		}
+		return nil
+	}}
+	if err := measure("directory", b, c, maxSize, &g); err != nil {
+		return 0, 0, err
+	}
+	count, _, ok := number(g.start)
+	if !ok {
+		return 0, 0, bad("directory", "the number of entries is missing")
+	}
+	return g.n, directorySize(int(count)), nil
+}
+
 func readIDs(entries []Entry, b []byte) ([]byte, error) {
 	var id uint64
 	for i := range entries {

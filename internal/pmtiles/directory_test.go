@@ -214,6 +214,50 @@ func TestAttackADecompressionBombStopsAtTheLimit(t *testing.T) {
 	}
 }
 
+// What is measured is what decoding takes, and what decoding refuses as too large is refused before.
+func TestMeasureDirectory(t *testing.T) {
+	const count = 10_000
+	b := manyEntries(count)
+	exactly := int64(header + count*entry)
+	for _, c := range compressions {
+		unpacked, size, err := pmtiles.MeasureDirectory(compress(t, b, c), c, exactly)
+		if err != nil || unpacked != int64(len(b)) || size != exactly {
+			t.Errorf("%v: got %d, %d, error %v, want %d, %d", c, unpacked, size, err, len(b), exactly)
+		}
+		for _, limit := range []int64{exactly - entry, int64(len(b)) - 1, 24} {
+			if _, _, err := pmtiles.MeasureDirectory(compress(t, b, c), c, limit); !errors.Is(err, pmtiles.ErrTooLarge) {
+				t.Errorf("%v, limit %d: got %v, want ErrTooLarge", c, limit, err)
+			}
+		}
+	}
+	for _, b := range [][]byte{nil, {0x80}} {
+		_, _, err := pmtiles.MeasureDirectory(b, pmtiles.None, limit)
+		wantFault(t, err, "the number of entries is missing")
+	}
+	_, _, err := pmtiles.MeasureDirectory([]byte("no gzip"), pmtiles.Gzip, limit)
+	wantFault(t, err, "PMTiles directory: it cannot be decompressed (gzip)")
+}
+
+func TestAttackADecompressionBombIsMeasuredInLittleMemory(t *testing.T) {
+	const size = 32 << 20
+	for _, c := range compressions[1:] {
+		bomb := compress(t, append(varints(1), make([]byte, size)...), c)
+		var n int64
+		var err error
+		got := allocated(func() { n, err = pmtiles.MeasureMetadata(bomb, c) })
+		if !errors.Is(err, pmtiles.ErrTooLarge) {
+			t.Errorf("%v: got %d, %v, want ErrTooLarge", c, n, err)
+		}
+		if got > decoderMemory[c] {
+			t.Errorf("%v: metadata: allocates %d bytes", c, got)
+		}
+		got = allocated(func() { _, _, err = pmtiles.MeasureDirectory(bomb, c, 2*size) })
+		if err != nil || got > decoderMemory[c] {
+			t.Errorf("%v: directory: allocates %d bytes, error %v", c, got, err)
+		}
+	}
+}
+
 func TestFindAllocatesNothing(t *testing.T) {
 	d, err := pmtiles.DecodeDirectory(manyEntries(10_000), pmtiles.None, limit)
 	if err != nil {

@@ -79,6 +79,17 @@ func DecodeMetadata(b []byte, c Compression) (*Metadata, error) {
 	}, nil
 }
 
+// MeasureMetadata returns how many bytes DecodeMetadata will decompress, and keeps none of them. More than MaxMetadata is
+// ErrTooLarge.
+func MeasureMetadata(b []byte, c Compression) (unpacked int64, err error) {
+	if len(b) == 0 {
+		return 0, nil
+	}
+	var g gauge
+	err = measure("metadata", b, c, MaxMetadata, &g)
+	return g.n, err
+}
+
 // tileSize is a number, or one in a string: what is converted from MBTiles has nothing but strings.
 type tileSize int
 

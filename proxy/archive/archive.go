@@ -24,6 +24,7 @@ type Options struct {
 	Tileset    string // as in tile.Key
 	Read       Read
 	Cache      *tilecache.Cache // holds directories and metadata
+	Decoders   *Decoders        // shared with other archives; default: its own
 	Fresh      time.Duration    // how long a generation is current without a question
 	Stale      time.Duration    // how much longer, while that question is open or cannot be answered
 	MissingFor time.Duration    // how long it is remembered that there is no archive
@@ -35,7 +36,7 @@ type Options struct {
 type Archive struct {
 	o        Options
 	held     atomic.Pointer[held] // nil: none is known
-	decoding chan struct{}        // holds one element while a part is decoded, since decoders take memory of their own
+	decoding chan struct{}        // holds one element while a part of this archive is decoded
 
 	mu       sync.Mutex
 	call     *call     // the one under way
@@ -69,6 +70,9 @@ func New(o Options) *Archive {
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.Decoders == nil {
+		o.Decoders = NewDecoders()
 	}
 	return &Archive{o: o, decoding: make(chan struct{}, 1)}
 }

@@ -1,7 +1,9 @@
 package archive_test
 
 import (
+	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"strings"
@@ -10,6 +12,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/andybalholm/brotli"
 
 	"tilegate/internal/pmtiles"
 	"tilegate/internal/tile"
@@ -75,6 +79,13 @@ func TestConditionsOnATile(t *testing.T) {
 	_, _, err = fetch(a, key, tile.Condition{IfMatch: `"other"`})
 	checkErr(t, "If-Match of another", err, tile.ErrChanged)
 	check(t, "requests", s.count(), before)
+	later := g.LastModified.Add(time.Hour)
+	_, _, err = fetch(a, key, tile.Condition{IfModifiedSince: later})
+	checkErr(t, "If-Modified-Since", err, tile.ErrNotModified)
+	_, _, err = fetch(a, key, tile.Condition{IfModifiedSince: g.LastModified.Add(-time.Second)})
+	checkErr(t, "If-Modified-Since before", err, nil)
+	_, _, err = fetch(a, key, tile.Condition{IfNoneMatch: `"other"`, IfModifiedSince: later})
+	checkErr(t, "If-Modified-Since beside an If-None-Match of another, which counts alone", err, nil)
 	rest, b, err := fetch(a, key, tile.Condition{IfMatch: o.ETag, Offset: 6})
 	if err != nil {
 		t.Fatal(err)
@@ -82,6 +93,17 @@ func TestConditionsOnATile(t *testing.T) {
 	check(t, "the rest", string(b), string(whole[6:]))
 	check(t, "its whole size", rest.Size, o.Size)
 	check(t, "its ETag", rest.ETag, o.ETag)
+}
+
+// Nothing is known to be older than a date where the store tells no Last-Modified.
+func TestStoreWithoutLastModified(t *testing.T) {
+	a, s := newArchive(t, roads(t, "first"))
+	s.undated = true
+	g := current(t, a)
+	_, b, err := fetch(a, keyOfID(g.Generation, 100), tile.Condition{IfModifiedSince: time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC)})
+	if err != nil || string(b) != "first tile 100" {
+		t.Errorf("got %q, error %v", b, err)
+	}
 }
 
 func TestEncodings(t *testing.T) {
@@ -474,6 +496,70 @@ func TestDirectoryLargerThanAQuarterOfTheCache(t *testing.T) {
 	checkErr(t, "a tile of a large leaf", err, tile.ErrBadAnswer)
 	if r := s.rejections(); len(r) != 1 || !strings.Contains(r[0], "pmtiles cluster") {
 		t.Errorf("the operator is told %q", r)
+	}
+}
+
+// bomb is an archive whose root directory claims one entry and unpacks to size bytes.
+func bomb(t testing.TB, size int) []byte {
+	t.Helper()
+	b := write(t, pmtiles.WriteOptions{TileCompression: pmtiles.None, InternalCompression: pmtiles.Brotli}, 0, nil, contentOf("x"))
+	var packed bytes.Buffer
+	w := brotli.NewWriter(&packed)
+	if _, err := w.Write(append([]byte{1}, make([]byte, size)...)); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	binary.LittleEndian.PutUint64(b[8:], uint64(len(b)))
+	binary.LittleEndian.PutUint64(b[16:], uint64(packed.Len()))
+	return append(b, packed.Bytes()...)
+}
+
+// kept is a value of so many bytes.
+type kept int64
+
+func (k kept) Size() int64 { return int64(k) }
+
+// A directory that lies about its size is found out before it pushes anything out of the cache.
+func TestAttackABombInADirectoryTakesNoRoomFromOthers(t *testing.T) {
+	cache, err := tilecache.New(tilecache.Options{Memory: 64 << 20, MaxObject: 1 << 20})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = cache.Close(context.Background()) }()
+	for i := range int64(31) {
+		_, err := cache.Value(t.Context(), tilecache.ValueKey{Tileset: "others", Offset: i}, func(context.Context, func(int64) error) (tilecache.Value, error) {
+			return kept(1 << 20), nil
+		})
+		checkErr(t, "Value", err, nil)
+	}
+	s := &store{t: t}
+	s.put(bomb(t, 40<<20))
+	a := archive.New(archive.Options{Tileset: "roads", Read: s.read, Cache: cache, Fresh: fresh, Stale: stale})
+	_, err = a.Current(t.Context())
+	checkErr(t, "the bomb", err, tile.ErrBadAnswer)
+	s.put(bomb(t, 4<<20)) // within a quarter of the cache: it is decoded, and is no directory
+	a.Forget()
+	_, err = a.Current(t.Context())
+	checkErr(t, "the smaller one", err, tile.ErrBadAnswer)
+	check(t, "values of others that are left", cache.Stats().Values, 31)
+}
+
+// Metadata counts against the cache with what it unpacks to, not with what is stored.
+func TestAttackMetadataThatUnpackToMuchAreCounted(t *testing.T) {
+	metadata := []byte(`{"name":"n","x":"` + strings.Repeat("x", 12<<20) + `"}`)
+	big := write(t, pmtiles.WriteOptions{TileCompression: pmtiles.None, Metadata: metadata}, 0, nil, contentOf("x"))
+	a, s := newArchiveIn(t, big, tilecache.Options{Memory: 32 << 20, MaxObject: 1 << 20})
+	_, err := a.Metadata(t.Context(), current(t, a).Generation)
+	checkErr(t, "12 MiB in a cache of 32", err, tile.ErrBadAnswer)
+	if r := s.rejections(); len(r) != 1 || !strings.Contains(r[0], "a quarter of cache.memory") {
+		t.Errorf("the operator is told %q", r)
+	}
+	a, _ = newArchiveIn(t, big, tilecache.Options{Memory: 64 << 20, MaxObject: 1 << 20})
+	m, err := a.Metadata(t.Context(), current(t, a).Generation)
+	if err != nil || m.Name != "n" {
+		t.Errorf("in a cache of 64 MiB: got error %v", err)
 	}
 }
 

@@ -5,6 +5,7 @@
 //	renew.go       the one call that reads the header, or asks whether it still holds
 //	generation.go  Generation: one version of the archive
 //	parts.go       directories and metadata, which the cache holds
+//	decoders.go    how many parts are decoded at once, over all archives
 //	fetch.go       a tile is one range
 //
 // # Generations

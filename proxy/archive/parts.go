@@ -50,29 +50,27 @@ func asDirectory(v tilecache.Value, err error) (*pmtiles.Directory, error) {
 	return v.(*pmtiles.Directory), nil //nolint:forcetypeassert // its key holds nothing else
 }
 
-// decode decodes a directory. It does not know before how large that is, so it reserves eight times more until that is enough.
+// decode decodes a directory. How much that takes is measured first, so that a directory that lies takes nothing from tiles.
 func (a *Archive) decode(ctx context.Context, g *Generation, b []byte, reserve func(int64) error) (tilecache.Value, error) {
-	done, err := a.mayDecode(ctx)
-	if err != nil {
-		return nil, err
+	var (
+		coding         = g.Header.InternalCompression
+		unpacked, size int64
+		d              *pmtiles.Directory
+	)
+	err := a.decoded(ctx, reserve, func() (need int64, err error) {
+		unpacked, size, err = pmtiles.MeasureDirectory(b, coding, a.o.Cache.LargestValue())
+		return 2*unpacked + size, err // what is unpacked grows by copying
+	}, func() (err error) {
+		d, err = pmtiles.DecodeDirectory(b, coding, max(unpacked, size))
+		return err
+	})
+	switch {
+	case err == nil:
+		return d, nil
+	case errors.Is(err, pmtiles.ErrTooLarge):
+		return nil, g.refuse(fmt.Sprintf("%v: a directory may take a quarter of cache.memory; raise that, or make smaller directories: pmtiles cluster", err))
 	}
-	defer done()
-	most := a.o.Cache.LargestValue()
-	for limit, reserved := min(most, int64(8*len(b)+64<<10)), int64(0); ; limit = min(most, 8*limit) {
-		if err := reserve(2*limit - reserved); err != nil { // for the bytes unpacked, and for the entries
-			return nil, err
-		}
-		reserved = 2 * limit
-		d, err := pmtiles.DecodeDirectory(b, g.Header.InternalCompression, limit)
-		switch {
-		case err == nil:
-			return d, nil
-		case !errors.Is(err, pmtiles.ErrTooLarge):
-			return nil, g.refuseFormat(err)
-		case limit == most:
-			return nil, g.refuse(fmt.Sprintf("%v: a directory may take a quarter of cache.memory; raise that, or make smaller directories: pmtiles cluster", err))
-		}
-	}
+	return nil, g.refuseFormat(err)
 }
 
 // Metadata returns the metadata of a generation. Errors are as those of Fetch.
@@ -88,19 +86,7 @@ func (a *Archive) Metadata(ctx context.Context, g *Generation) (*pmtiles.Metadat
 				return nil, err
 			}
 		}
-		done, err := a.mayDecode(ctx)
-		if err != nil {
-			return nil, err
-		}
-		defer done()
-		if err := reserve(min(pmtiles.MaxMetadata, 16*r.Length)); err != nil {
-			return nil, err
-		}
-		m, err := pmtiles.DecodeMetadata(b, g.Header.InternalCompression)
-		if err != nil {
-			return nil, g.refuseFormat(err)
-		}
-		return m, nil
+		return a.decodeMetadata(ctx, g, b, reserve)
 	})
 	if err != nil {
 		return nil, err
@@ -108,14 +94,23 @@ func (a *Archive) Metadata(ctx context.Context, g *Generation) (*pmtiles.Metadat
 	return v.(*pmtiles.Metadata), nil //nolint:forcetypeassert // its key holds nothing else
 }
 
-// mayDecode waits until no other part of this archive is being decoded.
-func (a *Archive) mayDecode(ctx context.Context) (done func(), err error) {
-	select {
-	case a.decoding <- struct{}{}:
-		return func() { <-a.decoding }, nil
-	case <-ctx.Done():
-		return nil, context.Cause(ctx)
+func (a *Archive) decodeMetadata(ctx context.Context, g *Generation, b []byte, reserve func(int64) error) (tilecache.Value, error) {
+	var m *pmtiles.Metadata
+	coding := g.Header.InternalCompression
+	err := a.decoded(ctx, reserve, func() (need int64, err error) {
+		unpacked, err := pmtiles.MeasureMetadata(b, coding)
+		if most := a.o.Cache.LargestValue(); err == nil && unpacked > most {
+			return 0, g.refuse(fmt.Sprintf("the metadata takes %d bytes unpacked, over %d, a quarter of cache.memory; raise that", unpacked, most))
+		}
+		return 3 * unpacked, err // JSON is unpacked, and its longest member is copied twice, one after the other
+	}, func() (err error) {
+		m, err = pmtiles.DecodeMetadata(b, coding)
+		return err
+	})
+	if err != nil {
+		return nil, g.refuseFormat(err)
 	}
+	return m, nil
 }
 
 // readPart reads a part of a generation as a whole.
