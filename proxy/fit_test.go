@@ -42,8 +42,11 @@ func TestFitOfAConfigurationToAnArchive(t *testing.T) {
 		{"no type, a format", given(format, "json", 0, 30, tile.World), header(pmtiles.OtherTile, europe), "json", zooms{2, 9}, own, nil, ""},
 		{"narrower zooms", given(proxy.Given{MinZoom: true, MaxZoom: true}, "", 3, 8, tile.World), header(pmtiles.MVT, europe), "mvt", zooms{3, 8}, own, nil, ""},
 		{
-			"wider zooms", given(proxy.Given{MinZoom: true, MaxZoom: true}, "", 0, 12, tile.World), header(pmtiles.MVT, europe), "mvt", zooms{2, 9}, own,
-			[]string{"the zooms 2 to 9, and minzoom: 0 lies outside", "maxzoom: 12 lies outside"}, "",
+			"wider zooms", given(proxy.Given{MinZoom: true, MaxZoom: true}, "", 0, 12, tile.World), header(pmtiles.MVT, europe), "mvt",
+			zooms{2, 9},
+			own,
+			[]string{"the zooms 2 to 9, and minzoom: 0 lies outside", "maxzoom: 12 lies outside"},
+			"",
 		},
 		{"zooms above", given(proxy.Given{MinZoom: true}, "", 10, 30, tile.World), header(pmtiles.MVT, europe), "", zooms{}, tile.Box{}, nil, "leave none of them"},
 		{"zooms below", given(proxy.Given{MaxZoom: true}, "", 0, 1, tile.World), header(pmtiles.MVT, europe), "", zooms{}, tile.Box{}, nil, "leave none of them"},
