@@ -89,7 +89,7 @@ func New(o Options) (*Cache, error) {
 	for i := range c.shards {
 		c.shards[i].init(c, o.Memory/int64(n))
 	}
-	c.values.init()
+	c.values.init(o.Memory)
 	c.tuner.init(o.Memory)
 	if o.plain {
 		c.tuner.idle = true
@@ -99,7 +99,7 @@ func New(o Options) (*Cache, error) {
 			c.shards[i].ranking.window = math.MaxInt64
 		}
 	}
-	c.room.init(o.Memory, int64(n)*c.shards[0].fixedCost()+c.tuner.fixedCost()+valueFailuresKept*failureCost, o.Queue)
+	c.room.init(o.Memory, int64(n)*c.shards[0].fixedCost()+c.tuner.fixedCost()+int64(valueFailures(o.Memory))*failureCost, o.Queue)
 	if least := c.room.used.Load() + fillCost + c.entryCost(tile.Key{}, &tile.Object{Size: o.MaxObject}); least > o.Memory {
 		return nil, fmt.Errorf("tilecache: memory of %d bytes cannot hold one object of max_object, %d bytes: "+
 			"it takes %d; raise memory or lower max_object", o.Memory, o.MaxObject, least)

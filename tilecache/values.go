@@ -23,9 +23,11 @@ const (
 	largestValueShare = 4
 	// valueCost is what a value takes beside itself: its key, its places in the map and in the order of use.
 	valueCost = 320
-	// Failed loads remembered at once, for failurePause. Where more fail at a time, as in an outage with many leaves asked
-	// for, what is remembered of each tile bounds the requests as it does without archives.
-	valueFailuresKept = 128
+	// Failed loads remembered at once, for failurePause, in a large cache; one for each valueFailureShare bytes in a small one.
+	// Where more fail at a time, as in an outage with many leaves asked for, what is remembered of each tile bounds the
+	// requests, as it does without archives.
+	mostValueFailures, leastValueFailures = 128, 8
+	valueFailureShare                     = 256 << 10
 )
 
 // Value is something that was decoded, such as a directory of an archive, and that the budget counts. It is immutable.
@@ -75,10 +77,15 @@ type valueLoad struct {
 	err     error
 }
 
-func (v *values) init() {
+// valueFailures is how many failed loads a cache of that memory remembers.
+func valueFailures(memory int64) int {
+	return int(min(max(memory/valueFailureShare, leastValueFailures), mostValueFailures))
+}
+
+func (v *values) init(memory int64) {
 	v.held = map[ValueKey]*heldValue{}
 	v.loads = map[ValueKey]*valueLoad{}
-	v.failures = newLRU[ValueKey, failure](valueFailuresKept, nil)
+	v.failures = newLRU[ValueKey, failure](valueFailures(memory), nil)
 }
 
 // LargestValue is the most that one value may take, in bytes. A larger one is returned, but not kept.

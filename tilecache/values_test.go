@@ -128,7 +128,7 @@ func TestFailedValueAnswersForHalfASecond(t *testing.T) {
 // An outage makes many directories of an archive fail at a time: asking for them in turn does not ask S3 in turn.
 func TestManyFailedValuesAnswerForHalfASecond(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := newCache(t, small)
+		c := newCache(t, tilecache.Options{Memory: 32 << 20, MaxObject: 1 << 20})
 		calls := 0
 		for range 5 {
 			for leaf := range int64(100) {
