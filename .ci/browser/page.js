@@ -2,7 +2,8 @@
 //
 //	node .ci/browser/page.js CASE SHOT
 //
-// $PAGE is where it is, $TOKEN, $OTHER and $BOXED are access tokens and $KEY an API key.
+// $PAGE is where it is, $TOKEN, $OTHER and $BOXED are access tokens and $KEY an API key. $PASTE is an address of another
+// origin, which answers with the page that was posted to it, and has the libraries beside it.
 
 import {accessible, check, prepareAxe, run, webGL, withPage} from './chromium.js'
 
@@ -40,10 +41,29 @@ async function until(what, act, happened) {
 		await act()
 		if (await happened()) return
 	}
-	check(false, what)
+	check(false, typeof what === 'function' ? what() : what)
 }
 
 const popup = (page) => page.waitForSelector('.maplibregl-popup', {timeout: 1_000}).then(() => true, () => false)
+
+// library is what a page has of each, as its documentation says.
+const library = {
+	leaflet: '<link rel="stylesheet" href="/leaflet/leaflet.css"><script src="/leaflet/leaflet.js"></script>',
+	maplibre: '<link rel="stylesheet" href="/maplibre/maplibre-gl.css"><script type="module">import * as maplibregl from "/maplibre/maplibre-gl.mjs"\nwindow.maplibregl = maplibregl</script>',
+	openlayers: '<script src="/ol/ol.js"></script>',
+}
+
+// drawnShare is the share of a page's middle that shows something else than its background, magenta, and the white of a library.
+const drawnShare = (page) => page.screenshot({clip: {x: 100, y: 100, width: 1000, height: 700}}).then((png) => page.evaluate(async (base64) => {
+	const bitmap = await createImageBitmap(await (await fetch(`data:image/png;base64,${base64}`)).blob())
+	const copy = new OffscreenCanvas(bitmap.width, bitmap.height).getContext('2d')
+	copy.drawImage(bitmap, 0, 0)
+	const {data} = copy.getImageData(0, 0, bitmap.width, bitmap.height)
+	const plain = (i, r, g, b) => Math.abs(data[i] - r) + Math.abs(data[i + 1] - g) + Math.abs(data[i + 2] - b) < 12
+	let shown = 0
+	for (let i = 0; i < data.length; i += 4) shown += !plain(i, 255, 0, 255) && !plain(i, 255, 255, 255) && !plain(i, 221, 221, 221)
+	return shown / (data.length / 4)
+}, png.toString('base64')))
 
 const cases = {
 	// Signing in and out at the identity provider, there and back.
@@ -218,7 +238,7 @@ const cases = {
 			check(answer.status === 200, `${client}: 200 without signing in, got ${answer.status}`)
 		}
 		check(!(await copy('maplibre', false)).includes('/t/'), 'no token where none is wanted')
-		check((await copy('maplibre', false)).includes('tilegate.js'), 'signing in where no token is')
+		check((await copy('maplibre', false)).includes('tilegate.mjs'), 'signing in where no token is')
 		check((await copy('openlayers', true)).includes('ol.source.VectorTile'), 'vector tiles for OpenLayers')
 		check(await page.locator('#client option[value=leaflet]').count() === 0, 'no vector tiles for Leaflet')
 		await accessible(page, 'with something to copy')
@@ -227,6 +247,55 @@ const cases = {
 		const style = await copy('tilejson', true)
 		const answer = await fetch(style)
 		check(answer.status === 200 && (await answer.json()).sources.f.url.includes('/t/'), `a style with the token in it from ${style}, got ${answer.status}`)
+	},
+
+	// The texts for libraries, each pasted into a page of another origin that has the library and nothing else: with a token
+	// in the address and no cookie, and with a session. Every tile that the library asks for is there, and the map shows.
+	async pasted(page) {
+		await page.context().grantPermissions(['clipboard-read', 'clipboard-write'])
+		await page.goto(`${address}#map=4.2/47/9&tileset=colours`)
+		await enter(page, token)
+		await who(page, 'ada')
+		await page.locator('#use summary').click()
+		const texts = []
+		for (const [map, clients] of [['tileset:colours', ['leaflet', 'maplibre', 'openlayers']], ['tileset:features', ['maplibre', 'openlayers']], ['style:cartography/plain', ['maplibre']]]) {
+			await choose(page, map)
+			if (map === 'tileset:features') await page.waitForFunction(() => document.querySelectorAll('#layer-list li').length === 2, null, patience)
+			for (const client of clients) for (const withToken of [true, false]) {
+				await page.locator('#client').selectOption(client)
+				await page.locator('#with-token').setChecked(withToken)
+				await page.locator('#copy').click()
+				await page.waitForFunction(() => document.querySelector('#copied').textContent.startsWith('Copied.'), null, patience)
+				texts.push({map, client, withToken, text: await page.evaluate(() => navigator.clipboard.readText())})
+			}
+		}
+		await page.context().clearCookies()
+		const origin = new URL(address).origin
+		for (const {map, client, withToken, text} of texts) {
+			const what = `${client}, ${map}, ${withToken ? 'token' : 'session'}`
+			check(text.includes('/t/') === withToken && text.includes('tilegate.mjs') === !withToken, `${what}: one way to be known, got ${text}`)
+			await fetch(process.env.PASTE, {method: 'POST', body: `<!doctype html><meta charset="utf-8"><title>${what}</title><link rel="icon" href="data:,">
+<style>html, body, #map { height: 100%; margin: 0; background: #f0f }</style><div id="map"></div>
+${library[client]}
+<script>const accessToken = '${token}'</script>
+<script type="module">
+${text}
+</script>`})
+			const answers = [], errors = []
+			const fresh = await page.context().newPage()
+			await (await page.context().newCDPSession(fresh)).send('Network.clearBrowserCache') // what another text was sent
+			fresh.on('response', (r) => { if (r.url().startsWith(origin) && r.request().method() !== 'OPTIONS') answers.push({path: new URL(r.url()).pathname, status: r.status()}) })
+			fresh.on('pageerror', (e) => errors.push(e.message))
+			await fresh.goto(process.env.PASTE)
+			const isTile = ({path}) => /\/tiles\/\w+\/\d+\/\d+\/\d+\.\w+$/.test(path)
+			await until(() => `${what}: the map to show, got ${answers.map(({path, status}) => `${path} ${status}`)} ${errors}`, () => fresh.waitForTimeout(300), async () => answers.some(isTile) && await drawnShare(fresh) > (map === 'tileset:features' ? .002 : .02))
+			check(answers.every(({status}) => status === 200), `${what}: nothing to be refused, got ${JSON.stringify(answers)}`)
+			check(errors.length === 0, `${what}: no error, got ${errors}`)
+			check((await page.context().cookies()).length === (withToken ? 0 : 1), `${what}: a cookie with a session alone`)
+			await fresh.screenshot({path: `${shot}-${client}-${map.replace(/\W/g, '-')}.png`})
+			await fresh.close()
+			await page.context().clearCookies()
+		}
 	},
 
 	// An API key makes no session: the page sends it along.

@@ -7,11 +7,14 @@ import (
 	"image"
 	"image/color"
 	"image/png"
+	"io"
+	"net/http"
 	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -27,14 +30,15 @@ import (
 func TestMapPageInARealBrowser(t *testing.T) {
 	chromium := testenv.Chromium(t)
 	node := testenv.Node(t)
-	testenv.NeedNodeModules(t, "playwright-core", "axe-core")
+	testenv.NeedNodeModules(t, "playwright-core", "axe-core", "leaflet", "maplibre-gl", "ol")
 	needEmbeddedViewer(t)
 	bucket := privateBucket(t)
 	fillWithColours(t, bucket)
 	fillWithFeatures(t, bucket)
 	key, _, _ := command(t, "keygen")
 	keys := filepath.Join(t.TempDir(), "keys.jsonl")
-	config := writeFile(t, "tilegate.yaml", fmt.Sprintf(`server: {listen: "127.0.0.1:0", admin_listen: ""}
+	pages := pasteSite(t)
+	config := writeFile(t, "tilegate.yaml", fmt.Sprintf(`server: {listen: "127.0.0.1:0", admin_listen: "", cors: {origins: [%[5]q]}}
 aws: {endpoint: %[1]q, sts_endpoint: %[1]q, path_style: true, role: {arn: %[2]q}}
 auth: {signing_keys: [{file: %[3]q}], api_keys: {file: %[4]q}}
 tilesets:
@@ -43,14 +47,14 @@ tilesets:
   heights: {source: "s3://tiles/heights/{z}/{x}/{y}.png", maxzoom: 1, encoding: terrarium, name: Heights}
 bundles:
   cartography: {source: "s3://tiles/styles/", with: [features], spatial: false, styles: {plain: style.json}}
-`, bucket.URL(), testRole, writeFile(t, "tilegate.key", key), keys))
+`, bucket.URL(), testRole, writeFile(t, "tilegate.key", key), keys, pages))
 	apiKey, stderr, status := command(t, "key", "create", "-c", config, "--name", "browser", "--tilesets", "features")
 	if status != 0 {
 		t.Fatal(stderr)
 	}
 	server, _ := start(t, baseCredentials(testKey, testSecret), "serve", "-c", config)
 	mint := func(args ...string) string { return strings.TrimSpace(mintToken(t, config, args...)) }
-	environment := append(os.Environ(), "CHROMIUM="+chromium, "PAGE="+server.url+"/", "KEY="+strings.TrimSpace(apiKey),
+	environment := append(os.Environ(), "CHROMIUM="+chromium, "PAGE="+server.url+"/", "PASTE="+pages+"/paste", "KEY="+strings.TrimSpace(apiKey),
 		"TOKEN="+mint("--tilesets", "*", "--subject", "ada"), "OTHER="+mint("--tilesets", "features", "--subject", "bo"),
 		"BOXED="+mint("--tilesets", "colours", "--bbox", "-11,35,30,60", "--subject", "eve"))
 	shots := t.TempDir()
@@ -68,7 +72,7 @@ tilesets:
 `, bucket.URL(), testRole, provider))
 	behindLogin, _ := start(t, append(baseCredentials(testKey, testSecret), "OIDC_SECRET=secret"), "serve", "-c", loginConfig)
 	environment = append(environment, "LOGIN_PAGE="+behindLogin.url+"/")
-	for _, name := range []string{"login", "vector", "style", "terrain", "refused", "keyboard", "address", "use", "apikey", "sizes"} {
+	for _, name := range []string{"login", "vector", "style", "terrain", "refused", "keyboard", "address", "use", "pasted", "apikey", "sizes"} {
 		t.Run(name, func(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 			defer cancel()
@@ -79,6 +83,32 @@ tilesets:
 			}
 		})
 	}
+}
+
+// pasteSite is a site of another origin: the map libraries, and a page that a test has made.
+func pasteSite(t *testing.T) (origin string) {
+	t.Helper()
+	mux := http.NewServeMux()
+	var mu sync.Mutex
+	var pasted []byte
+	mux.HandleFunc("POST /paste", func(_ http.ResponseWriter, r *http.Request) {
+		text, _ := io.ReadAll(r.Body) // what is cut off does not run
+		mu.Lock()
+		defer mu.Unlock()
+		pasted = text
+	})
+	mux.HandleFunc("GET /paste", func(w http.ResponseWriter, _ *http.Request) {
+		mu.Lock()
+		defer mu.Unlock()
+		w.Header().Set("Content-Type", "text/html; charset=utf-8")
+		_, _ = w.Write(pasted) // the browser may have left
+	})
+	for prefix, dist := range map[string]string{"/leaflet/": "leaflet/dist", "/maplibre/": "maplibre-gl/dist", "/ol/": "ol/dist"} {
+		mux.Handle("GET "+prefix, http.StripPrefix(prefix, http.FileServer(http.Dir(filepath.Join(browserDir, "node_modules", dist)))))
+	}
+	s := httptest.NewServer(mux)
+	t.Cleanup(s.Close)
+	return s.URL
 }
 
 // startProvider starts an identity provider at which ada signs in without being asked.
@@ -149,5 +179,6 @@ func layer(name string, feature []byte, value string) []byte {
 	l = protowire.AppendString(protowire.AppendTag(l, 3, protowire.BytesType), "name")
 	text := protowire.AppendString(protowire.AppendTag(nil, 1, protowire.BytesType), value)
 	l = protowire.AppendBytes(protowire.AppendTag(l, 4, protowire.BytesType), text)
+	l = protowire.AppendVarint(protowire.AppendTag(l, 5, protowire.VarintType), 4096) // the default, which OpenLayers does not know
 	return protowire.AppendBytes(protowire.AppendTag(nil, 3, protowire.BytesType), l)
 }

@@ -1,33 +1,54 @@
 // "Use it": what a client needs to show the map, to be copied.
 
 import {$, element, get, here} from './api.js'
-import {tileAt, vector} from './map.js'
+import {address, layers, tileAt, vector} from './map.js'
 
 let what, signedIn
 let minted // {token, expires_at}: the last path token, while it is of what is shown
 
-const leaflet = (s) => s.kind === 'tileset' && !vector(s)
+const raster = (s) => s.kind === 'tileset' && !vector(s)
 const clients = {
 	tilejson: {name: (s) => (s.kind === 'style' ? 'the style’s address' : 'TileJSON'), text: (s) => s.url},
-	leaflet: {name: () => 'Leaflet', for: leaflet, text: (s) => signed(s, `const layer = L.tileLayer('${s.template}', {minZoom: ${s.minzoom}, maxZoom: ${s.maxzoom}})`, 'layer.addTo(map)', 'layer.redraw()')},
-	maplibre: {name: () => 'MapLibre GL JS', text: (s) => signed(s, '', s.kind === 'style'
-		? `const map = new maplibregl.Map({\n  container: 'map', style: '${s.url}',${cookie(s)}\n})`
-		: `map.addSource('${s.id}', {type: '${vector(s) ? 'vector' : s.tilejson.encoding ? 'raster-dem' : 'raster'}', url: '${s.url}'${vector(s) ? '' : ', tileSize: 256'}})${s.open ? '' : `\n// The map is made with the option${cookie(s)}`}`, `map.refreshTiles('${s.id}')`)},
-	openlayers: {name: () => 'OpenLayers', for: (s) => s.kind === 'tileset', text: (s) => signed(s, vector(s)
-		? `const source = new ol.source.VectorTile({format: new ol.format.MVT(), url: '${s.template}', maxZoom: ${s.maxzoom}})`
-		: `const source = new ol.source.XYZ({url: '${s.template}', maxZoom: ${s.maxzoom}${s.open ? '' : `, crossOrigin: 'use-credentials'`}})`,
-	`map.addLayer(new ol.layer.${vector(s) ? 'VectorTile' : 'Tile'}({source}))`, 'source.refresh()')},
+	leaflet: {name: () => 'Leaflet', for: raster, text: (s) => script(s, `const map = L.map('map').setView([${s.lat}, ${s.lng}], ${Math.max(s.minzoom, Math.min(s.maxzoom, Math.round(s.zoom) + 1))})
+const layer = L.tileLayer('${s.template}', {minZoom: ${s.minzoom}, maxZoom: ${s.maxzoom}${s.attribution}}).addTo(map)`, 'layer.redraw()')},
+	maplibre: {name: () => 'MapLibre GL JS', text: (s) => script(s, `const map = new maplibregl.Map({
+  container: 'map', center: [${s.lng}, ${s.lat}], zoom: ${s.zoom},
+  style: ${s.kind === 'style' ? `'${s.url}'` : style(s)},${s.open ? '' : `\n  transformRequest: (url) => url.startsWith('${s.base}') ? {url, credentials: 'include'} : {url},`}
+})`, s.kind === 'style' ? '' : 'map.refreshTiles(\'map\')')},
+	openlayers: {name: () => 'OpenLayers', for: (s) => s.kind === 'tileset', text: (s) => script(s, `${vector(s)
+		? `${s.open ? '' : 'ol.featureloader.setWithCredentials(true)\n'}const source = new ol.source.VectorTile({format: new ol.format.MVT(), url: '${s.template}', minZoom: ${s.minzoom}, maxZoom: ${s.maxzoom}})`
+		: `const source = new ol.source.XYZ({url: '${s.template}', minZoom: ${s.minzoom}, maxZoom: ${s.maxzoom}${s.open ? '' : ', crossOrigin: \'use-credentials\''}})`}
+const map = new ol.Map({
+  target: 'map', layers: [new ol.layer.${vector(s) ? 'VectorTile' : 'Tile'}({source})],
+  view: new ol.View({center: ol.proj.fromLonLat([${s.lng}, ${s.lat}]), zoom: ${+(s.zoom + 1).toFixed(2)}}),
+})`, 'source.refresh()')},
 	qgis: {name: () => 'QGIS', for: (s) => s.kind === 'tileset', token: true, text: (s) => s.template},
 	curl: {name: () => 'curl', token: true, text: (s) => `curl -fsS${s.open ? '' : ' -H "Authorization: Bearer $TOKEN"'} -o ${s.kind === 'style' ? 'style.json' : `tile.${s.format}`} '${s.kind === 'style' ? s.url : s.template.replace('{z}', s.minzoom).replace('{x}', s.x).replace('{y}', s.y)}'`},
 }
 
-const cookie = (s) => (s.open ? '' : `\n  transformRequest: (url) => url.startsWith('${s.base}') ? {url, credentials: 'include'} : {url},`)
+const quoted = (text) => `'${text.replace(/[\\']/g, '\\$&').replace(/\s+/g, ' ')}'`
 
-// signed puts the signing-in before what needs it, unless the address says all.
-function signed(s, first, then, again) {
-	const begin = first ? first + '\n' : ''
-	if (s.open) return begin + then
-	return `// <script src="${s.base}tilegate.js"></script>\nconst session = tilegate({token: async () => accessToken})\n${begin}session.ready.then(() => {\n  ${then.replaceAll('\n', '\n  ')}\n})${s.kind === 'style' ? '' : `\nsession.onresume = () => ${again}`}`
+// script signs in before the rest, unless the address says all. again is what to do when the session had ended.
+function script(s, code, again) {
+	if (s.open) return code
+	return `// In a <script type="module">. accessToken is the one of your login.
+const {tilegate} = await import('${s.base}tilegate.mjs')
+const session = tilegate({token: async () => accessToken})
+await session.ready
+${code}${again && `\nsession.onresume = () => ${again}`}`
+}
+
+// style is MapLibre's for a tileset: of vector tiles, lines and points.
+function style(s) {
+	const {encoding, tileSize = 256} = s.tilejson
+	const drawn = (name, type, rest = '') => `    {id: ${quoted(name)}, type: '${type}', source: 'map'${rest}},`
+	const [type, lines] = vector(s)
+		? ['vector', layers.flatMap(({name}) => [
+			drawn(name, 'line', `, 'source-layer': ${quoted(name)}`),
+			drawn(`${name} points`, 'circle', `, 'source-layer': ${quoted(name)}, filter: ['==', ['geometry-type'], 'Point']`),
+		])]
+		: encoding ? ['raster-dem', [drawn('map', 'hillshade')]] : ['raster', [drawn('map', 'raster')]]
+	return `{version: 8, sources: {map: {type: '${type}', url: '${s.url}'${vector(s) ? '' : `, tileSize: ${tileSize}`}}}, layers: [\n${lines.join('\n')}\n  ]}`
 }
 
 // subject is what the texts are made of: addresses, with the token in them where one is wanted.
@@ -36,12 +57,13 @@ function subject(withToken) {
 	const url = kind === 'style' ? what.style : what.url
 	const base = url.slice(0, url.lastIndexOf(kind === 'style' ? '/assets/' : '/tiles/') + 1)
 	const token = withToken ? minted?.token ?? 'TOKEN' : ''
-	const add = (address) => (token ? `${base}t/${token}/${address.slice(base.length)}` : address)
-	const s = {...what, base, open: !!token || !signedIn, url: add(url)}
+	const add = (to) => (token ? `${base}t/${token}/${to.slice(base.length)}` : to)
+	const {center: [lng, lat], zoom} = address().position ?? {center: [0, 20], zoom: 1} // what is in view now
+	const s = {...what, base, open: !!token || !signedIn, url: add(url), lng, lat, zoom}
 	if (kind === 'tileset') {
-		const {minzoom = 0, maxzoom = 22, bounds = [-180, -85, 180, 85]} = tilejson
+		const {minzoom = 0, maxzoom = 22, bounds = [-180, -85, 180, 85], attribution} = tilejson
 		const [x, y] = tileAt((bounds[0] + bounds[2]) / 2, (bounds[1] + bounds[3]) / 2, minzoom)
-		Object.assign(s, {minzoom, maxzoom, template: add(tilejson.tiles[0]), x, y})
+		Object.assign(s, {minzoom, maxzoom, template: add(tilejson.tiles[0]), x, y, attribution: attribution ? `, attribution: ${quoted(attribution)}` : ''})
 	}
 	return s
 }
@@ -93,5 +115,6 @@ async function copy() {
 }
 
 $('client').addEventListener('change', choose)
+$('use').addEventListener('toggle', () => what && write(), true) // with what has been found and is in view since
 $('with-token').addEventListener('change', write)
 $('copy').addEventListener('click', copy)
