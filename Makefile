@@ -48,7 +48,7 @@ picture: viewer ## a new docs/map-page.jpg, the README's picture of the map page
 	cd .ci/browser && npm ci --no-audit --no-fund
 	PICTURE=$(CURDIR)/docs/map-page.jpg go test -count 1 -run TestPictureOfTheMapPage ./cmd/tilegate
 
-bench: ## tilegate compared with net/http, the SDK and nginx, as ratios within one run; needs wrk
+bench: ## tilegate compared with net/http, the SDK, nginx and go-pmtiles, as ratios within one run; needs wrk
 	go run ./internal/bench
 	$(MAKE) --no-print-directory hitratio
 

@@ -567,6 +567,9 @@ func TestEncodingsOfAnArchivesTiles(t *testing.T) {
 			if unpacked.status != 200 || unpacked.body != plain || unpacked.header.Get("Content-Type") != "application/vnd.maplibre-tile" {
 				t.Errorf("%q unpacked: got %d, %d bytes", coding, unpacked.status, len(unpacked.body))
 			}
+			if part := w.get("/tiles/streets/0/0/0.mlt", w.as("Range", "bytes=0-9")...); coding != "" && (part.status != 200 || part.body != plain) {
+				t.Errorf("%q, a part of what is unpacked: got %d, %d bytes", coding, part.status, len(part.body))
+			}
 			passed := w.get("/tiles/streets/0/0/0.mlt", w.as("Accept-Encoding", "gzip, br, zstd")...)
 			if passed.status != 200 || passed.body != stored || passed.header.Get("Content-Encoding") != coding {
 				t.Errorf("%q passed on: got %d, %d bytes, %q", coding, passed.status, len(passed.body), passed.header.Get("Content-Encoding"))
@@ -674,6 +677,57 @@ func TestHeadersOfAReplacedArchiveDoNotStay(t *testing.T) {
 		if r.status != tc.status || r.header.Get("Content-Range") != want || tc.status < 300 && r.header.Get("Etag") != `"file-2"` || tc.status == 200 && r.body != string(second) {
 			t.Errorf("%q: got %d, %d bytes, Content-Range %q, want %d, %q", tc.header, r.status, len(r.body), r.header.Get("Content-Range"), tc.status, want)
 		}
+	}
+}
+
+// A tile of an archive goes through the cache's fills: however many ask for it, the bucket is asked once, and a body that
+// breaks off goes on from there.
+func TestColdTileOfAnArchiveIsOneRequestForAll(t *testing.T) {
+	content := func(id uint64) []byte { return bytes.Repeat(markedTile("long")(id), 4000) }
+	w, file := startArchive(t, writeArchive(t, pmtiles.WriteOptions{TileType: pmtiles.MVT, TileCompression: pmtiles.None}, 2, content), nil)
+	if r := w.get("/tiles/streets/0/0/0", w.bearer()...); r.status != 200 { // header and directories are held
+		t.Fatalf("got %d", r.status)
+	}
+	before := len(file.requests())
+	file.breakAt = 20_000
+	id, _ := pmtiles.TileID(2, 1, 1)
+	want, path, bearer := string(content(id)), "/tiles/streets/2/1/1", w.bearer()
+	var all sync.WaitGroup
+	for range 100 {
+		all.Go(func() {
+			if r := w.get(path, bearer...); r.status != 200 || r.body != want {
+				t.Errorf("got %d, %d bytes of %d", r.status, len(r.body), len(want))
+			}
+		})
+	}
+	all.Wait()
+	asked := file.requests()[before:]
+	if len(asked) != (len(want)+19_999)/20_000 || !strings.HasSuffix(asked[0], fmt.Sprint("+", len(want))) || !strings.HasSuffix(asked[1], fmt.Sprint("+", len(want)-20_000)) {
+		t.Errorf("for a tile of %d bytes whose body breaks off after 20,000, the bucket was asked for %v", len(want), asked)
+	}
+}
+
+// The catalogue waits for a header that has not been read, as a tile does.
+func TestCatalogueWaitsForAColdArchive(t *testing.T) {
+	w, file := startArchive(t, streets(t, "first"), nil)
+	if r := w.get("/catalog", w.bearer()...); !strings.Contains(r.body, `"id":"streets","name":"streets","format":"mvt"`) || len(file.requests()) != 1 {
+		t.Errorf("got %s, after %v", r.body, file.requests())
+	}
+}
+
+// pmtiles.js on a page of another origin sees which part of which version it got.
+func TestRawArchiveForAPageOfAnotherOrigin(t *testing.T) {
+	const page = "https://app.example.com"
+	w, _ := startArchive(t, streets(t, "first"), raw, func(s *setup) { s.proxy.CORS.Origins = []string{page} })
+	r := w.get("/tiles/streets.pmtiles", w.as("Origin", page, "Range", "bytes=0-9")...)
+	exposed := strings.ToLower(r.header.Get("Access-Control-Expose-Headers"))
+	for _, name := range []string{"etag", "content-range", "content-length"} {
+		if !strings.Contains(exposed, name) {
+			t.Errorf("%s is not exposed: %q", name, exposed)
+		}
+	}
+	if r.status != 206 || r.header.Get("Access-Control-Allow-Origin") != page {
+		t.Errorf("got %d, headers %v", r.status, r.header)
 	}
 }
 

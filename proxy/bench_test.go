@@ -13,8 +13,10 @@ import (
 
 	"tilegate/auth"
 	"tilegate/internal/issuer"
+	"tilegate/internal/pmtiles"
 	"tilegate/internal/tile"
 	"tilegate/proxy"
+	"tilegate/proxy/archive"
 )
 
 // sink is a response writer that a benchmark can use again and again, as net/http's own is but for the network.
@@ -38,13 +40,13 @@ func (s *sink) reset() {
 
 // busy is a proxy in its usual clothes, with an access log and metrics, that holds one tile of 20 KB,
 // and a request for it with an issuer's RS256 token.
-func busy(t testing.TB) (*world, *http.Request) {
+func busy(t testing.TB, more ...func(*setup)) (*world, *http.Request) {
 	t.Helper()
 	i, err := issuer.New(issuer.Options{URL: "https://id.example.com/"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	token, err := i.Token("RS256", map[string]any{"sub": "alice", "aud": "tiles", "tilesets": []string{"basemap", "acme-*"}, "exp": time.Now().Add(time.Hour).Unix()})
+	token, err := i.Token("RS256", map[string]any{"sub": "alice", "aud": "tiles", "tilesets": []string{"basemap", "streets", "acme-*"}, "exp": time.Now().Add(time.Hour).Unix()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -60,7 +62,7 @@ func busy(t testing.TB) (*world, *http.Request) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w, _ := build(t, func(s *setup) {
+	w, _ := build(t, append(more, func(s *setup) {
 		s.auth.Issuers = []auth.Issuer{{
 			Issuer: "https://id.example.com/", Audience: []string{"tiles"}, Algorithms: []string{"RS256"},
 			PublicKeyPEM: pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der}),
@@ -71,7 +73,7 @@ func busy(t testing.TB) (*world, *http.Request) {
 		s.proxy.AccessLog = log
 		s.proxy.CORS.Origins = []string{"https://app.example.com"}
 		s.proxy.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}
-	})
+	})...)
 	w.origin.put("basemap", 7, 66, 44, object{body: pngBody(20_000), etag: `"0123456789abcdef"`, modified: modified})
 	r := httptest.NewRequest(http.MethodGet, "/tiles/basemap/7/66/44.png", nil)
 	r.RemoteAddr = "192.0.2.1:54321"
@@ -111,6 +113,43 @@ func TestHitAllocations(t *testing.T) {
 		if got := testing.AllocsPerRun(1000, func() { serveOnce(t, w, s, asked, test.want) }); got > test.most+pooledAnew {
 			t.Errorf("%s: a hit allocates %v times, want at most %v", test.name, got, test.most)
 		}
+	}
+}
+
+// busyArchive is busy with a tile of an archive.
+func busyArchive(t testing.TB) (*world, *http.Request) {
+	t.Helper()
+	file := &bucketFile{}
+	file.put(writeArchive(t, pmtiles.WriteOptions{TileType: pmtiles.PNG, TileCompression: pmtiles.None}, 1, func(id uint64) []byte { return []byte(pngBody(20_000 + int(id))) }))
+	w, r := busy(t, withArchive(file, nil), func(s *setup) {
+		archives := s.archives
+		s.archives = func(o archive.Options) {
+			o.Clock = nil // the cache's is the machine's, too
+			archives(o)
+		}
+	})
+	asked := httptest.NewRequest(http.MethodGet, "/tiles/streets/0/0/0.png", nil)
+	asked.RemoteAddr, asked.Header = r.RemoteAddr, r.Header
+	return w, asked
+}
+
+// A tile of an archive costs no more than one of a pyramid.
+func TestHitAllocationsOfAnArchive(t *testing.T) {
+	w, r := busyArchive(t)
+	s := &sink{header: http.Header{}}
+	serveOnce(t, w, s, r, 200)
+	if got := testing.AllocsPerRun(1000, func() { serveOnce(t, w, s, r, 200) }); got > pooledAnew {
+		t.Errorf("a hit of an archive allocates %v times", got)
+	}
+}
+
+func BenchmarkHitOfAnArchive(b *testing.B) {
+	w, r := busyArchive(b)
+	s := &sink{header: http.Header{}}
+	serveOnce(b, w, s, r, 200)
+	b.ReportAllocs()
+	for b.Loop() {
+		serveOnce(b, w, s, r, 200)
 	}
 }
 

@@ -59,6 +59,15 @@ func TestServesAnArchiveOfAPrivateBucket(t *testing.T) {
 	if answer, body := get(t, server.url+"/tiles/countries.pmtiles", "Authorization", bearer, "Range", "bytes=0-7"); answer.StatusCode != 206 || string(body) != "PMTiles\x03" {
 		t.Errorf("the file by ranges: got %s %q", answer.Status, body)
 	}
+	for range 3 { // a fault is told once, however often it is met
+		get(t, server.url+"/tiles/broken/0/0/0", "Authorization", bearer)
+	}
+	if _, body := get(t, server.url+"/ready"); !strings.Contains(string(body), "degraded") {
+		t.Errorf("/ready beside an archive that cannot be served: %s", body)
+	}
+	if log := server.log(); strings.Count(log, `"msg":"an object cannot be served","source":"broken"`) != 1 {
+		t.Errorf("the log does not say once what is wrong with the archive: %s", log)
+	}
 	if n := s.Count("GetObject", "tiles", "maps/countries.pmtiles"); n > 6 {
 		t.Errorf("two tiles, TileJSON and a range took %d requests", n)
 	}

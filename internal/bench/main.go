@@ -45,6 +45,8 @@ var benches = []struct {
 	{"miss", benchMiss},
 	{"firstbyte", benchFirstByte},
 	{"herd", benchHerd},
+	{"archivehit", benchArchiveHit},
+	{"archive", benchArchive},
 	{"scan", benchScan},
 	{"slow", benchSlowReaders},
 	{"fleet", benchFleet},

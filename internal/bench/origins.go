@@ -51,11 +51,21 @@ func tileBody(size int) []byte {
 // etagOf is S3's ETag of an object, which tilegate compares with the body.
 func etagOf(body []byte) string { return fmt.Sprintf("\"%x\"", md5.Sum(body)) } //nolint:gosec // what S3 does
 
-// serveS3 is an S3 that has every tile: serve-s3 ADDRESS SIZE.
+// serveS3 is an S3 that has every tile, and an archive of all to a zoom where one is given: serve-s3 ADDRESS SIZE [ZOOM].
 func serveS3(ctx context.Context, args []string) error {
 	size, err := strconv.Atoi(args[1])
 	if err != nil {
 		return err
+	}
+	var archive []byte
+	if len(args) > 2 { // made before anybody can ask
+		zoom, err := strconv.ParseUint(args[2], 10, 5)
+		if err != nil {
+			return err
+		}
+		if archive, err = archiveOf(upTo(uint8(zoom)), size); err != nil {
+			return err
+		}
 	}
 	object := fakeaws.Object{Body: tileBody(size), ETag: etagOf(tileBody(size)), LastModified: time.Unix(1_700_000_000, 0), Checksum: "none"}
 	s, err := fakeaws.Start(fakeaws.Options{Addr: args[0], Log: -1, Lookup: func(bucket, key string) (fakeaws.Object, bool) {
@@ -65,11 +75,10 @@ func serveS3(ctx context.Context, args []string) error {
 		return err
 	}
 	s.CreateBucket("tiles")
-	err = s.AddUser(fakeaws.User{
-		AccessKeyID: benchKey, SecretAccessKey: benchSecret,
-		Policy: `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":["s3:GetObject","s3:ListBucket"],"Resource":"*"}]}`,
-	})
-	if err != nil {
+	if archive != nil {
+		s.Put("tiles", archiveKey, fakeaws.Object{Body: archive, Checksum: "none"})
+	}
+	if err := addBenchUser(s); err != nil {
 		return err
 	}
 	err = s.AddRole(fakeaws.Role{
@@ -81,6 +90,14 @@ func serveS3(ctx context.Context, args []string) error {
 	}
 	<-ctx.Done()
 	return s.Close()
+}
+
+// addBenchUser lets the servers under test read everything.
+func addBenchUser(s *fakeaws.Server) error {
+	return s.AddUser(fakeaws.User{
+		AccessKeyID: benchKey, SecretAccessKey: benchSecret,
+		Policy: `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":["s3:GetObject","s3:ListBucket"],"Resource":"*"}]}`,
+	})
 }
 
 // serveKeys is the issuer's key set: serve-keys ADDRESS FILE.

@@ -65,6 +65,36 @@ func TestTilesOfAnArchive(t *testing.T) {
 	check(t, "requests for absences", s.count(), before)
 }
 
+// The first tile of an archive whose leaves point to leaves takes four requests, and the next one a single one.
+func TestTileBelowTwoLevelsOfLeavesTakesFourRequests(t *testing.T) {
+	b := write(t, pmtiles.WriteOptions{TileCompression: pmtiles.None, InternalCompression: pmtiles.None, LeafEntries: 64}, 5, nil, contentOf("x"))
+	h, err := pmtiles.ParseHeader(b, int64(len(b)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	// The root becomes the last leaf, and a root of one entry that points to it takes its place.
+	old := bytes.Clone(b[h.Root.Offset:h.Root.End()])
+	root := []byte{1, 0, 0}
+	root = binary.AppendUvarint(root, uint64(len(old)))
+	root = binary.AppendUvarint(root, uint64(h.Leaves.Length)+1)
+	deep := bytes.Clone(b[:h.Leaves.End()])
+	copy(deep[h.Root.Offset:], root)
+	deep = append(append(deep, old...), b[h.Tiles.Offset:]...)
+	for at, n := range map[int]int64{16: int64(len(root)), 48: h.Leaves.Length + int64(len(old)), 56: h.Tiles.Offset + int64(len(old))} {
+		binary.LittleEndian.PutUint64(deep[at:], uint64(n))
+	}
+	a, s := newArchive(t, deep)
+	g := current(t, a)
+	_, got, err := fetch(a, keyOfID(g.Generation, 700), tile.Condition{})
+	if err != nil || string(got) != "x tile 700" {
+		t.Errorf("got %q, error %v", got, err)
+	}
+	check(t, "requests", s.count(), 4)
+	_, _, err = fetch(a, keyOfID(g.Generation, 701), tile.Condition{})
+	checkErr(t, "its neighbour", err, nil)
+	check(t, "requests with that", s.count(), 5)
+}
+
 func TestConditionsOnATile(t *testing.T) {
 	a, s := newArchive(t, roads(t, "first"))
 	g := current(t, a)
