@@ -3,13 +3,14 @@
 SHELL := bash -euo pipefail
 BIN := $(CURDIR)/.cache/bin
 
-# The linter, and the S3 services, the proxy and the tile server that the tests run against. They are pinned here and not
+# The linter, the S3 services, the proxy and the tile server that the tests run against, and Helm. They are pinned here and not
 # in go.mod, and are built from source into $(BIN).
 LINTER := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 MINIO := github.com/minio/minio@v0.0.0-20260212201848-7aac2a2c5b7c
 VERSITYGW := github.com/versity/versitygw/cmd/versitygw@v1.8.0
 CADDY := github.com/caddyserver/caddy/v2/cmd/caddy@v2.11.4
 PMTILES := github.com/protomaps/go-pmtiles@v1.31.2
+HELM := helm.sh/helm/v3/cmd/helm@v3.22.0
 DOCKERFILE_LINTER := dockerfile-utils@0.16.3
 
 .PHONY: help demo build viewer test test-norace test-short browser picture bench bench-attack bench-once hitratio lint lint-deploy tools ci
@@ -69,8 +70,10 @@ lint: ## golangci-lint, go vet, and whether go.mod is tidy
 	go mod verify
 	cd internal/bench/hitratio && $(BIN)/golangci-lint run && go vet . && go mod tidy -diff
 
-lint-deploy: ## scripts, Dockerfile, alert rules and dashboard; needs shellcheck, npm, promtool and jq
-	shellcheck .ci/run
+lint-deploy: ## scripts, Dockerfile, Helm chart, alert rules and dashboard; needs make tools, shellcheck, npm, promtool and jq
+	shellcheck .ci/run deploy/compose/bucket.sh
+	$(BIN)/helm lint --strict deploy/helm/tilegate
+	promtool check config --syntax-only deploy/compose/prometheus.yml
 	@echo $(DOCKERFILE_LINTER) Dockerfile
 	@said=$$(npm exec --yes -- $(DOCKERFILE_LINTER) lint Dockerfile) && [ -z "$$said" ] || { echo "$$said"; exit 1; }
 	node --input-type=module --check <deploy/cloudflare.js
@@ -79,11 +82,12 @@ lint-deploy: ## scripts, Dockerfile, alert rules and dashboard; needs shellcheck
 	jq '{groups: [{name: "panels", rules: [.panels[].targets[]?.expr | gsub("[$$]__rate_interval"; "5m") | {record: "x", expr: .}]}]}' \
 		deploy/dashboard.json | promtool check rules --lint=none /dev/stdin
 
-tools: ## MinIO, versitygw, Caddy and go-pmtiles for the tests; about fifteen minutes the first time
+tools: ## MinIO, versitygw, Caddy, go-pmtiles and Helm for the tests; about twenty minutes the first time
 	GOBIN=$(BIN) go install $(MINIO)
 	GOBIN=$(BIN) go install $(VERSITYGW)
 	GOBIN=$(BIN) go install $(CADDY)
 	GOBIN=$(BIN) go install $(PMTILES)
+	GOBIN=$(BIN) go install $(HELM)
 
 ci: ## what CI runs: installs Debian packages, lints, tests
 	bash .ci/run

@@ -26,7 +26,7 @@ import (
 func TestRecipesConfigureTilegate(t *testing.T) {
 	recipes := map[string]string{
 		"cloudfront.md":   regexp.MustCompile("(?s)```yaml\n(.*?)```").FindStringSubmatch(read(t, "cloudfront.md"))[1],
-		"kubernetes.yaml": configMap(t),
+		"kubernetes.yaml": manifests(t, read(t, "kubernetes.yaml"))["ConfigMap"].Data["tilegate.yaml"],
 	}
 	setting := regexp.MustCompile(`(?m)^(?:#|//) +((?:server|auth|cdn): +\{.*\})$`)
 	for _, name := range []string{"nginx.conf", "nginx-tileserver.conf", "Caddyfile", "varnish.vcl", "fastly.vcl", "cloudflare.js", "tilegate.service"} {
@@ -116,22 +116,41 @@ func TestMetricsExist(t *testing.T) {
 	}
 }
 
-// configMap is the configuration that kubernetes.yaml holds.
-func configMap(t *testing.T) string {
-	t.Helper()
-	for manifests := yaml.NewDecoder(strings.NewReader(read(t, "kubernetes.yaml"))); ; {
-		var manifest struct {
-			Kind string
-			Data map[string]string
+// manifest is what the tests look at of a Kubernetes object.
+type manifest struct {
+	Kind     string
+	Metadata struct{ Name string }
+	Data     map[string]string
+	Spec     struct {
+		Replicas int
+		Template struct {
+			Spec struct {
+				SecurityContext any `yaml:"securityContext"`
+				Containers      []struct {
+					Args            []string
+					Env             []struct{ Name string }
+					SecurityContext any `yaml:"securityContext"`
+					LivenessProbe   any `yaml:"livenessProbe"`
+					ReadinessProbe  any `yaml:"readinessProbe"`
+					VolumeMounts    any `yaml:"volumeMounts"`
+				}
+			}
 		}
-		if err := manifests.Decode(&manifest); errors.Is(err, io.EOF) {
-			return ""
+	}
+}
+
+// manifests are the objects of a file, by their kinds.
+func manifests(t *testing.T, text string) map[string]manifest {
+	t.Helper()
+	all := map[string]manifest{}
+	for documents := yaml.NewDecoder(strings.NewReader(text)); ; {
+		var m manifest
+		if err := documents.Decode(&m); errors.Is(err, io.EOF) {
+			return all
 		} else if err != nil {
 			t.Fatal(err)
 		}
-		if manifest.Kind == "ConfigMap" {
-			return manifest.Data["tilegate.yaml"]
-		}
+		all[m.Kind] = m
 	}
 }
 
