@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/url"
 	"path"
+	"regexp"
 	"slices"
 	"strings"
 )
@@ -75,6 +76,10 @@ type library struct {
 	Parts                             []string // which the script and the worker import
 }
 
+// comments are the lines of a script that are nothing else. They are for those who read the source, and browsers do
+// without a tenth of the page's scripts.
+var comments = regexp.MustCompile(`(?m)^\t*//.*\n`)
+
 // New makes the page and gathers its files.
 func New(o Options) *Viewer { return newViewer(o, files) }
 
@@ -95,6 +100,9 @@ func newViewer(o Options, files fs.FS) *Viewer {
 				}
 			}
 		} else {
+			if path.Ext(name) == ".js" && path.Base(name) != "tilegate.js" {
+				bodies[""] = comments.ReplaceAll(bodies[""], nil)
+			}
 			bodies["gzip"] = gzipped(bodies[""])
 		}
 		v.files[ourPath+path.Base(name)] = file{header, bodies}

@@ -252,6 +252,32 @@ func TestScriptsAreSmallOverTheWire(t *testing.T) {
 	}
 }
 
+// Lines that look like comments are comments: none is within a text of several lines. Without them the scripts say the same.
+func TestScriptsAreServedWithoutTheirComments(t *testing.T) {
+	v := viewer.New(demo)
+	names, err := fs.Glob(viewer.Files, "page/*.js")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range names {
+		source, err := fs.ReadFile(viewer.Files, name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		within := false
+		for i, line := range strings.Split(string(source), "\n") {
+			if comment := strings.HasPrefix(strings.TrimLeft(line, "\t"), "//"); comment && within {
+				t.Errorf("%s:%d: a line of a text begins as a comment does", name, i+1)
+			} else if !comment && strings.Count(line, "`")%2 == 1 {
+				within = !within
+			}
+		}
+		if served := get(v, "/viewer/"+path.Base(name)).body; name != "page/tilegate.js" && (len(served) < len(source)/2 || regexp.MustCompile(`(?m)^\t*//`).MatchString(served)) {
+			t.Errorf("%s: got %d bytes of %d, with comments", name, len(served), len(source))
+		}
+	}
+}
+
 // Each coding is of the same bytes.
 func TestCodedFilesAreTheFiles(t *testing.T) {
 	v := viewer.New(demo)
