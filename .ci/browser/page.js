@@ -120,6 +120,11 @@ const cases = {
 		await tiles(page, 1)
 		await page.waitForTimeout(800)
 		check(await page.locator('#trouble').isHidden(), `no trouble, got “${await text(page, 'trouble').catch(() => '')}”`)
+		const preview = await page.waitForFunction(() => {
+			const canvas = document.querySelector('[value="style:cartography/plain"] + canvas')
+			return canvas.classList.contains('drawn') && [...canvas.getContext('2d').getImageData(40, 40, 1, 1).data]
+		}, null, patience).then((h) => h.jsonValue())
+		check(String(preview) === '204,187,136,255' || String(preview) === '51,68,85,255', `a preview in the style's colours, got ${preview}`)
 		check((await text(page, 'readout')).startsWith('20°N 10°E'), `the view that the style begins with, got “${await text(page, 'readout')}”`)
 		await accessible(page, 'with a style')
 		await page.screenshot({path: `${shot}.png`})

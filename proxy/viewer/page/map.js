@@ -42,7 +42,11 @@ export async function start() {
 		e.preventDefault()
 		inspect(map.project(map.getCenter()))
 	})
-	map.on('idle', () => { if (shown) document.body.dataset.drawn ??= Math.round(performance.now()) })
+	map.on('idle', () => {
+		if (!shown) return
+		document.body.dataset.drawn ??= Math.round(performance.now())
+		ondrawn(shown)
+	})
 	whenRefused(() => map.triggerRepaint())
 	dark.addEventListener('change', repaint)
 	addEventListener('hashchange', () => {
@@ -163,6 +167,21 @@ function paint(travel) {
 		const {center, zoom, bearing, pitch} = map.getStyle()
 		if (center) map.jumpTo({center, zoom: zoom ?? map.getZoom(), bearing: bearing ?? 0, pitch: pitch ?? 0})
 	})
+}
+
+let ondrawn = () => {}
+export const whenDrawn = (f) => { ondrawn = f }
+
+// copyTo draws the middle of the map into a canvas. It is for whenDrawn: after the frame, the map's canvas can be empty.
+export function copyTo(canvas) {
+	const from = map.getCanvas()
+	const {x, y} = map.project(map.getCenter())
+	const half = .7 * Math.min(x, y, from.clientWidth - x, from.clientHeight - y), scale = from.width / from.clientWidth
+	if (!(half > 0)) return
+	const into = canvas.getContext('2d')
+	into.clearRect(0, 0, canvas.width, canvas.height)
+	into.drawImage(from, (x - half) * scale, (y - half) * scale, 2 * half * scale, 2 * half * scale, 0, 0, canvas.width, canvas.height)
+	canvas.classList.add('drawn')
 }
 
 let onlayers = () => {}

@@ -268,6 +268,12 @@ async function preview() {
 	}
 }
 
+// For vector tiles and styles, the preview is what the map has drawn of them.
+map.whenDrawn((shown) => {
+	const canvas = $('choice').querySelector(`[value="${CSS.escape(key(shown))}"] + .preview`)
+	if (canvas && (shown.kind === 'style' || map.vector(shown))) map.copyTo(canvas)
+})
+
 // ---- Layers
 
 function listLayers() {
