@@ -23,7 +23,7 @@ if (!address || !shot) {
 }
 const [width, height] = values.size.split('x').map(Number)
 const want = Number(values.tiles)
-const patience = {timeout: 30_000}
+const patience = {timeout: 90_000}
 
 // measure opens the page again and tells after how many milliseconds the first map was there. The page's thread works on
 // a clock of its own, which stands while others have the processor: MapLibre's workers, the software that stands in for a

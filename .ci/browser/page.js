@@ -9,7 +9,7 @@ import {accessible, check, prepareAxe, run, webGL, withPage} from './chromium.js
 
 const [name, shot] = process.argv.slice(2)
 const {PAGE: address, TOKEN: token, OTHER: other, BOXED: boxed, KEY: key} = process.env
-const patience = {timeout: 30_000}
+const patience = {timeout: 60_000}
 
 const text = (page, id) => page.locator(`#${id}`).innerText()
 const drawn = (page) => page.waitForFunction(() => document.body.dataset.drawn, null, patience)
@@ -37,7 +37,7 @@ const picture = async (page) => (await page.screenshot({clip: {x: 80, y: 120, wi
 
 // until acts until something comes of it: nothing tells when a map has been drawn.
 async function until(what, act, happened) {
-	for (let n = 0; n < 30; n++) {
+	for (const end = Date.now() + patience.timeout; Date.now() < end;) {
 		await act()
 		if (await happened()) return
 	}

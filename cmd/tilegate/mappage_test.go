@@ -74,7 +74,7 @@ tilesets:
 	environment = append(environment, "LOGIN_PAGE="+behindLogin.url+"/")
 	for _, name := range []string{"login", "vector", "style", "terrain", "refused", "keyboard", "address", "use", "pasted", "apikey", "sizes"} {
 		t.Run(name, func(t *testing.T) {
-			ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+			ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 			defer cancel()
 			cmd := exec.CommandContext(ctx, node, "page.js", name, filepath.Join(shots, "page-"+name))
 			cmd.Dir, cmd.Env = browserDir, environment

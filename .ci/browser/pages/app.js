@@ -21,7 +21,7 @@ const template = {
 	bundle: (bundle) => `${server}/assets/${bundle}/`,
 	async bundleByPath(bundle) {
 		if (!sessionStorage.token) {
-			const headers = {Authorization: `Bearer ${await accessToken('ada', 60)}`}
+			const headers = {Authorization: `Bearer ${await accessToken('ada', 600)}`}
 			sessionStorage.token = (await answer(`${server}/tokens`, {method: 'POST', headers})).token
 		}
 		return `${server}/t/${sessionStorage.token}/assets/${bundle}/`
