@@ -45,7 +45,7 @@ func (a *Authenticator) AuthenticateToken(ctx context.Context, token string) (*G
 // AuthenticateSession reads the session cookie and nothing else, for the routes that are about the
 // session. Its errors are those of Authenticate.
 func (a *Authenticator) AuthenticateSession(r *http.Request) (*Grant, error) {
-	token, found, err := a.cookieValue(r.Header["Cookie"])
+	token, found, err := cookieValue(r.Header["Cookie"], a.cookieName)
 	if err != nil {
 		return nil, err
 	}
@@ -75,7 +75,7 @@ func (a *Authenticator) find(r *http.Request, inPath string) (Kind, string, erro
 			return a.orKey(Access, values[0]), values[0], nil
 		}
 	}
-	token, found, err := a.cookieValue(r.Header["Cookie"])
+	token, found, err := cookieValue(r.Header["Cookie"], a.cookieName)
 	if err == nil && !found {
 		err = ErrNoCredential
 	}
@@ -161,13 +161,13 @@ func (a *Authenticator) authorization(value string) (Kind, string, error) {
 // cookieValue finds our cookie without parsing the others. Two cookies of its name are refused. With
 // __Host- no browser sends two; without it, a page on another port of this host could add one of its own
 // (RFC 6265bis section 8.6), and the server could not tell them apart.
-func (a *Authenticator) cookieValue(lines []string) (value string, found bool, err error) {
+func cookieValue(lines []string, wanted string) (value string, found bool, err error) {
 	for _, line := range lines {
 		for line != "" {
 			var pair string
 			pair, line, _ = strings.Cut(line, ";")
 			name, v, _ := strings.Cut(strings.Trim(pair, " \t"), "=")
-			if name != a.cookieName {
+			if name != wanted {
 				continue
 			}
 			if found {

@@ -1,6 +1,7 @@
 package auth
 
 import (
+	"crypto/cipher"
 	"crypto/hkdf"
 	"crypto/hmac"
 	"crypto/rand"
@@ -36,6 +37,7 @@ const (
 type signingKeys struct {
 	kid                   string // of own access tokens
 	access, session, path []byte
+	renewal               cipher.AEAD
 }
 
 func deriveKeys(secret []byte) signingKeys {
@@ -49,6 +51,7 @@ func deriveKeys(secret []byte) signingKeys {
 	return signingKeys{
 		kid:    base64.RawURLEncoding.EncodeToString(derive("kid")[:6]),
 		access: derive("access"), session: derive("session"), path: derive("path"),
+		renewal: renewalCipher(derive("renewal")),
 	}
 }
 

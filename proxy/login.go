@@ -12,7 +12,9 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/coreos/go-oidc/v3/oidc"
@@ -55,12 +57,17 @@ type login struct {
 	asking   chan struct{} // has a value while what follows is read or written
 	provider *provider     // nil until discovery succeeded once
 	failed   time.Time     // when it failed last
+
+	renewals renewals
+	tooLarge sync.Once // refresh tokens that do not fit
 }
 
 type provider struct {
 	*oidc.Provider
 	EndSession string `json:"end_session_endpoint"`
 	NamesSelf  bool   `json:"authorization_response_iss_parameter_supported"` // RFC 9207
+	// AuthMethods are the ways in which it takes our secret; none: client_secret_basic (OpenID Connect Discovery 1.0 section 3).
+	AuthMethods []string `json:"token_endpoint_auth_methods_supported"`
 }
 
 func newLogin(l Login) *login {
@@ -152,8 +159,13 @@ func (p *Proxy) attemptCookie(value string, maxAge int) *http.Cookie {
 }
 
 func (p *Proxy) loginConfig(found *provider, base string) *oauth2.Config {
-	l := p.login
-	return &oauth2.Config{ClientID: l.ClientID, ClientSecret: l.ClientSecret, Endpoint: found.Endpoint(), RedirectURL: base + callbackPath, Scopes: l.Scopes}
+	l, endpoint := p.login, found.Endpoint()
+	// The library would otherwise try one way after the other, and so use a code or a refresh token twice.
+	endpoint.AuthStyle = oauth2.AuthStyleInHeader
+	if l.ClientSecret == "" || len(found.AuthMethods) > 0 && !slices.Contains(found.AuthMethods, "client_secret_basic") {
+		endpoint.AuthStyle = oauth2.AuthStyleInParams
+	}
+	return &oauth2.Config{ClientID: l.ClientID, ClientSecret: l.ClientSecret, Endpoint: endpoint, RedirectURL: base + callbackPath, Scopes: l.Scopes}
 }
 
 // beginLogin sends the browser to the identity provider.
@@ -243,9 +255,9 @@ func (p *Proxy) endLogin(x *exchange, r *http.Request) error {
 	ctx := oidc.ClientContext(r.Context(), p.login.client)
 	tokens, err := p.loginConfig(found, base).Exchange(ctx, q.Get("code"), oauth2.VerifierOption(a.Verifier))
 	if err != nil {
-		return exchangeError(err, "The identity provider did not accept its code. Begin again at /login.")
+		return exchangeError(err, refuse(http.StatusForbidden, "The identity provider did not accept its code. Begin again at /login."))
 	}
-	grant, err := p.loggedIn(ctx, found, tokens, a.Nonce)
+	grant, identity, err := p.loggedIn(ctx, found, tokens, a.Nonce)
 	if err != nil {
 		return err
 	}
@@ -254,6 +266,9 @@ func (p *Proxy) endLogin(x *exchange, r *http.Request) error {
 		return err
 	}
 	cookies := []*http.Cookie{p.opt.Auth.SessionCookie(session)}
+	if tokens.RefreshToken != "" || p.opt.Auth.HasRenewal(r) {
+		cookies = append(cookies, p.renewalCookie(session, nil, identity, tokens.RefreshToken))
+	}
 	if p.isAnother(x, r, grant) {
 		cookies = append(cookies, p.expiredCookies(nil)...)
 	}
@@ -263,7 +278,7 @@ func (p *Proxy) endLogin(x *exchange, r *http.Request) error {
 
 // exchangeError is why the provider gave no tokens. Its own words may repeat the code, a token or our secret, so that only the code of
 // its error is passed on, to the log.
-func exchangeError(err error, forClient string) error {
+func exchangeError(err, refusal error) error {
 	answer, ok := errors.AsType[*oauth2.RetrieveError](err)
 	if !ok {
 		return fmt.Errorf("%w: %w", errNoProvider, err)
@@ -272,7 +287,7 @@ func exchangeError(err error, forClient string) error {
 	if answer.Response.StatusCode >= http.StatusInternalServerError {
 		return fmt.Errorf("%w: %w", errNoProvider, reason)
 	}
-	return fmt.Errorf("%w: %w", refuse(http.StatusForbidden, forClient), reason)
+	return fmt.Errorf("%w: %w", refusal, reason)
 }
 
 var errOtherAttempt = refuse(http.StatusBadRequest, "This sign-in did not begin in this browser, or more than ten minutes ago. Begin again at /login.")
@@ -293,24 +308,24 @@ func (p *Proxy) attempt(r *http.Request) (a attempt, err error) {
 	return a, nil
 }
 
-// loggedIn is what the provider's tokens grant. The ID token says that they are for us and of this attempt. The grant is the
-// access token's, if it is one that we accept, else the ID token's.
-func (p *Proxy) loggedIn(ctx context.Context, found *provider, tokens *oauth2.Token, nonce string) (*auth.Grant, error) {
+// loggedIn is what the provider's tokens grant, and the subject of its ID token, which says that they are for us and of this attempt.
+// The grant is the access token's, if it is one that we accept, else the ID token's.
+func (p *Proxy) loggedIn(ctx context.Context, found *provider, tokens *oauth2.Token, nonce string) (grant *auth.Grant, identity string, err error) {
 	raw, _ := tokens.Extra("id_token").(string)
 	id, err := found.Verifier(&oidc.Config{ClientID: p.login.ClientID, Now: p.login.Clock}).Verify(ctx, raw)
 	if err != nil || subtle.ConstantTimeCompare([]byte(id.Nonce), []byte(nonce)) != 1 {
-		return nil, fmt.Errorf("%w: %w", refuse(http.StatusForbidden, "The identity provider's ID token is not for this sign-in. Begin again at /login."), cmp.Or(err, errOtherAttempt))
+		return nil, "", fmt.Errorf("%w: %w", refuse(http.StatusForbidden, "The identity provider's ID token is not for this sign-in. Begin again at /login."), cmp.Or(err, errOtherAttempt))
 	}
 	if id.AccessTokenHash != "" {
 		if err := id.VerifyAccessToken(tokens.AccessToken); err != nil {
-			return nil, fmt.Errorf("%w: %w", refuse(http.StatusForbidden, "The identity provider's tokens do not belong together."), err)
+			return nil, "", fmt.Errorf("%w: %w", refuse(http.StatusForbidden, "The identity provider's tokens do not belong together."), err)
 		}
 	}
-	grant, err := p.opt.Auth.AuthenticateToken(ctx, tokens.AccessToken)
+	grant, err = p.opt.Auth.AuthenticateToken(ctx, tokens.AccessToken)
 	if _, invalid := errors.AsType[*auth.InvalidError](err); invalid {
-		return p.opt.Auth.AuthenticateToken(ctx, raw)
+		grant, err = p.opt.Auth.AuthenticateToken(ctx, raw)
 	}
-	return grant, err
+	return grant, id.Subject, err
 }
 
 // logout ends the session here, and at the provider where it has an endpoint for that. A page of another site cannot

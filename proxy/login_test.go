@@ -74,6 +74,11 @@ type browser struct {
 
 func (b *browser) get(path string, header ...string) reply {
 	b.w.t.Helper()
+	return b.send(http.MethodGet, path, header...)
+}
+
+func (b *browser) send(method, path string, header ...string) reply {
+	b.w.t.Helper()
 	var all []string
 	for name, value := range b.cookies {
 		all = append(all, name+"="+value)
@@ -81,7 +86,7 @@ func (b *browser) get(path string, header ...string) reply {
 	if all != nil {
 		header = append(header, "Cookie", strings.Join(all, "; "))
 	}
-	got := b.w.get(path, header...)
+	got := b.w.do(method, path, "", header...)
 	for _, line := range got.header.Values("Set-Cookie") {
 		c, err := http.ParseSetCookie(line)
 		if err != nil {

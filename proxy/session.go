@@ -30,15 +30,21 @@ type CookieSigner interface {
 var clearCache = []string{`"cache"`}
 
 // signIn turns the access token in a header into a session cookie, so that image elements,
-// which cannot send headers, can be authorized by URLs that never change.
+// which cannot send headers, can be authorized by URLs that never change. Without one, it renews the session of a browser that signed
+// in at /login.
 func (p *Proxy) signIn(x *exchange, r *http.Request) error {
 	if err := p.fromOwnPages(r); err != nil {
 		return err
 	}
-	if !p.opt.Auth.HasHeaderCredential(r.Header) {
-		return auth.ErrNoCredential // a token in a link must not sign in whoever follows it
+	var grant *auth.Grant
+	var err error
+	renewalFor := func(*auth.SessionToken) *http.Cookie { return p.opt.Auth.ClearRenewal() } // it may be of another user
+	byCookie := !p.opt.Auth.HasHeaderCredential(r.Header)                                    // a token in a link must not sign in whoever follows it
+	if byCookie {
+		grant, renewalFor, err = p.renew(x, r)
+	} else {
+		grant, err = p.caller(x, r, "")
 	}
-	grant, err := p.caller(x, r, "")
 	if err != nil {
 		return err
 	}
@@ -60,6 +66,9 @@ func (p *Proxy) signIn(x *exchange, r *http.Request) error {
 	default:
 		return refuse(http.StatusBadRequest, "The only value that cdn may have is cloudfront.")
 	}
+	if byCookie || p.opt.Auth.HasRenewal(r) {
+		cookies = append(cookies, renewalFor(session))
+	}
 	if p.isAnother(x, r, grant) || cdn != "" {
 		cookies = append(cookies, p.expiredCookies(ids)...)
 	}
@@ -71,6 +80,9 @@ func (p *Proxy) signIn(x *exchange, r *http.Request) error {
 // holds. A cookie that does not verify may be of another user, whose tiles the browser still holds.
 func (p *Proxy) isAnother(x *exchange, r *http.Request, grant *auth.Grant) bool {
 	before, err := p.opt.Auth.AuthenticateSession(r)
+	if renewal, renewalErr := p.opt.Auth.Renewal(r); err != nil && renewalErr == nil && renewal.Subject == grant.Subject {
+		return false // the session has expired, and this was its renewal
+	}
 	another := err != nil && !errors.Is(err, auth.ErrNoCredential) || err == nil && before.Subject != grant.Subject
 	if another {
 		x.Set("Clear-Site-Data", clearCache)
@@ -185,6 +197,12 @@ func (p *Proxy) signOut(x *exchange, r *http.Request) error {
 
 // endSession does all of signOut but the answer.
 func (p *Proxy) endSession(x *exchange, r *http.Request) error {
+	// Before the session ends, with which its renewal is revoked and then no longer says which it is.
+	if renewal, err := p.opt.Auth.Renewal(r); err == nil {
+		if err := p.opt.Auth.EndRenewal(renewal); err != nil {
+			return err
+		}
+	}
 	switch grant, err := p.sessionCaller(x, r); {
 	case errors.Is(err, auth.ErrTwoCredentials):
 		return err // which of them to end is not clear
@@ -193,7 +211,11 @@ func (p *Proxy) endSession(x *exchange, r *http.Request) error {
 			return err
 		}
 	}
-	setCookies(x, append([]*http.Cookie{p.opt.Auth.ClearCookie()}, p.expiredCookies(nil)...))
+	cleared := append([]*http.Cookie{p.opt.Auth.ClearCookie()}, p.expiredCookies(nil)...)
+	if p.opt.Auth.HasRenewal(r) {
+		cleared = append(cleared, p.opt.Auth.ClearRenewal())
+	}
+	setCookies(x, cleared)
 	x.Set("Clear-Site-Data", clearCache)
 	return nil
 }

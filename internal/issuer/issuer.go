@@ -54,6 +54,10 @@ type Issuer struct {
 	requests map[string]int
 	account  string          // whom /authorize signs in
 	codes    map[string]code // by the code, until it is exchanged
+	refresh  map[string]code // by the refresh token
+	renewAs  string
+
+	refreshSize int
 }
 
 type key struct {
@@ -78,7 +82,7 @@ func New(opt Options) (*Issuer, error) {
 	if opt.Clock == nil {
 		opt.Clock = time.Now
 	}
-	return &Issuer{opt: opt, url: opt.URL, signing: map[string]*key{}, made: map[string]int{}, requests: map[string]int{}, codes: map[string]code{}}, nil
+	return &Issuer{opt: opt, url: opt.URL, signing: map[string]*key{}, made: map[string]int{}, requests: map[string]int{}, codes: map[string]code{}, refresh: map[string]code{}}, nil
 }
 
 // SetURL is for an issuer whose address is known only once it listens.

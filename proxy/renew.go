@@ -1,0 +1,191 @@
+package proxy
+
+import (
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/coreos/go-oidc/v3/oidc"
+	"golang.org/x/oauth2"
+
+	"tilegate/auth"
+)
+
+const (
+	maxRenewals = 4096 // at once, and of those that are remembered
+	// renewalKept is how long the result of a renewal is given to those who come with the same cookie. A provider takes a second use
+	// of a refresh token for a theft, and ends it: two tabs of one browser must not do that.
+	renewalKept = 30 * time.Second
+)
+
+// renewals exchanges refresh tokens, each once for all who come with it.
+type renewals struct {
+	mu    sync.Mutex
+	calls map[[sha256.Size]byte]*renewalCall
+}
+
+type renewalCall struct {
+	done    chan struct{} // closed once what follows is there
+	ended   time.Time
+	grant   *auth.Grant
+	refresh string // the refresh token from now on
+	err     error
+}
+
+var (
+	errRenewalsFull = refuse(http.StatusServiceUnavailable, "Too many sessions are being renewed. Try again.")
+	errRenewalEnded = refuse(http.StatusUnauthorized, "The identity provider no longer renews this session. Sign in at /login.")
+)
+
+// do returns the result of exchange for a refresh token. It belongs to nobody: ctx ends the wait of this request alone.
+func (s *renewals) do(ctx context.Context, token string, now func() time.Time, exchange func(ctx context.Context) (*auth.Grant, string, error)) (*renewalCall, error) {
+	key := sha256.Sum256([]byte(token))
+	s.mu.Lock()
+	c := s.calls[key]
+	if c == nil {
+		if len(s.calls) >= maxRenewals {
+			s.sweep(now())
+		}
+		if len(s.calls) >= maxRenewals {
+			s.mu.Unlock()
+			return nil, errRenewalsFull
+		}
+		c = &renewalCall{done: make(chan struct{})}
+		if s.calls == nil {
+			s.calls = map[[sha256.Size]byte]*renewalCall{}
+		}
+		s.calls[key] = c
+		go s.run(context.WithoutCancel(ctx), key, c, now, exchange)
+	} else if !c.ended.IsZero() && now().Sub(c.ended) >= renewalKept {
+		delete(s.calls, key)
+		s.mu.Unlock()
+		return s.do(ctx, token, now, exchange)
+	}
+	s.mu.Unlock()
+	select {
+	case <-c.done:
+		return c, c.err
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+}
+
+func (s *renewals) run(ctx context.Context, key [sha256.Size]byte, c *renewalCall, now func() time.Time, exchange func(ctx context.Context) (*auth.Grant, string, error)) {
+	err := errPanic // what remains if exchange panics
+	defer func() {
+		_ = recover() // it is told as an error
+		s.mu.Lock()
+		c.err, c.ended = err, now()
+		if err != nil && !errors.Is(err, errRenewalEnded) {
+			delete(s.calls, key) // the next one tries again
+		}
+		s.mu.Unlock()
+		close(c.done)
+	}()
+	c.grant, c.refresh, err = exchange(ctx)
+}
+
+// sweep forgets results that nobody needs any more. s is locked.
+func (s *renewals) sweep(now time.Time) {
+	for key, c := range s.calls {
+		if !c.ended.IsZero() && now.Sub(c.ended) >= renewalKept {
+			delete(s.calls, key)
+		}
+	}
+}
+
+// renew is the grant of the tokens that the provider gives for the refresh token of the request's cookie, and the cookie of the next
+// renewal, made for the session that begin makes of the grant.
+func (p *Proxy) renew(x *exchange, r *http.Request) (grant *auth.Grant, cookieFor func(*auth.SessionToken) *http.Cookie, err error) {
+	if p.login == nil {
+		return nil, nil, auth.ErrNoCredential
+	}
+	renewal, err := p.opt.Auth.Renewal(r)
+	if _, invalid := errors.AsType[*auth.InvalidError](err); invalid {
+		p.clearRenewal(x)
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	base, err := p.base(r)
+	if err != nil {
+		return nil, nil, err
+	}
+	c, err := p.login.renewals.do(r.Context(), renewal.RefreshToken, p.login.Clock, func(ctx context.Context) (*auth.Grant, string, error) {
+		return p.exchangeRefresh(ctx, base, renewal)
+	})
+	if errors.Is(err, errRenewalEnded) {
+		p.clearRenewal(x)
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	return c.grant, func(s *auth.SessionToken) *http.Cookie {
+		return p.renewalCookie(s, renewal, renewal.Identity, c.refresh)
+	}, nil
+}
+
+// exchangeRefresh exchanges the refresh token of a renewal. What the provider gives for it is checked like any token, and must be of the
+// same subject (OpenID Connect Core 1.0 section 12.2).
+func (p *Proxy) exchangeRefresh(ctx context.Context, base string, renewal *auth.Renewal) (*auth.Grant, string, error) {
+	found, err := p.login.discover(ctx)
+	if err != nil {
+		return nil, "", err
+	}
+	ctx = oidc.ClientContext(ctx, p.login.client)
+	tokens, err := p.loginConfig(found, base).TokenSource(ctx, &oauth2.Token{RefreshToken: renewal.RefreshToken}).Token()
+	if err != nil {
+		return nil, "", exchangeError(err, errRenewalEnded)
+	}
+	raw, _ := tokens.Extra("id_token").(string)
+	if raw != "" {
+		id, err := found.Verifier(&oidc.Config{ClientID: p.login.ClientID, Now: p.login.Clock}).Verify(ctx, raw)
+		if err != nil || id.Subject != renewal.Identity {
+			return nil, "", fmt.Errorf("%w: %w", errRenewalEnded, cmp.Or(err, errOtherSubject))
+		}
+	}
+	grant, err := p.opt.Auth.AuthenticateToken(ctx, tokens.AccessToken)
+	if _, invalid := errors.AsType[*auth.InvalidError](err); invalid && raw != "" {
+		grant, err = p.opt.Auth.AuthenticateToken(ctx, raw)
+	}
+	if _, invalid := errors.AsType[*auth.InvalidError](err); invalid {
+		return nil, "", fmt.Errorf("%w: %w", errRenewalEnded, err)
+	}
+	if err != nil {
+		return nil, "", err
+	}
+	if grant.Subject != renewal.Subject {
+		return nil, "", fmt.Errorf("%w: %w", errRenewalEnded, errOtherSubject)
+	}
+	return grant, cmp.Or(tokens.RefreshToken, renewal.RefreshToken), nil
+}
+
+var errOtherSubject = errors.New("the identity provider's new tokens are of another subject")
+
+// renewalCookie is the cookie that renews a session, or the one that clears it where the provider gave no refresh token, or one that does
+// not fit into a cookie.
+func (p *Proxy) renewalCookie(s *auth.SessionToken, before *auth.Renewal, identity, refreshToken string) *http.Cookie {
+	if refreshToken == "" {
+		return p.opt.Auth.ClearRenewal()
+	}
+	c, err := p.opt.Auth.NewRenewal(s, before, identity, refreshToken)
+	if err == nil {
+		return c
+	}
+	p.login.tooLarge.Do(func() {
+		p.opt.Logger.Warn("sessions are not renewed: the identity provider's refresh tokens do not fit into a cookie; leave out offline_access of auth.login.scopes",
+			"bytes", len(refreshToken), "error", err)
+	})
+	return p.opt.Auth.ClearRenewal()
+}
+
+// clearRenewal makes the browser forget a renewal that is of no use any more.
+func (p *Proxy) clearRenewal(x *exchange) {
+	c := p.opt.Auth.ClearRenewal()
+	http.SetCookie(x, c)
+}

@@ -1,0 +1,245 @@
+package proxy_test
+
+import (
+	"encoding/json"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"tilegate/auth"
+	"tilegate/internal/issuer"
+)
+
+const renewalCookie = "__Host-tilegate-renewal"
+
+// withRenewal is withLogin at a provider that gives refresh tokens; ada has signed in.
+func withRenewal(t *testing.T) (*world, *issuer.Issuer, *browser) {
+	t.Helper()
+	w, provider := withLogin(t, func(s *setup) { s.proxy.Login.Scopes = []string{"openid", "offline_access"} })
+	b := newBrowser(w)
+	if got := b.get(b.begin("/login")); got.status != http.StatusSeeOther || b.cookies[renewalCookie] == "" {
+		t.Fatalf("got %d %s and the cookies %v, want one for renewals", got.status, got.body, b.cookies)
+	}
+	return w, provider, b
+}
+
+// renew asks for a renewal by cookie.
+func (b *browser) renew(header ...string) reply {
+	b.w.t.Helper()
+	return b.send(http.MethodPost, "/session", header...)
+}
+
+func exchanges(p *issuer.Issuer) int { return p.Requests("/exchange") }
+
+func TestRenewal(t *testing.T) {
+	w, provider, b := withRenewal(t)
+	for range 3 {
+		w.clock.Advance(10 * time.Minute) // two thirds of the life of the session before
+		before := b.cookies[renewalCookie]
+		got := b.renew()
+		if got.status != http.StatusOK || b.cookies[renewalCookie] == before || got.header.Get("Clear-Site-Data") != "" {
+			t.Fatalf("got %d %s", got.status, got.body)
+		}
+		var s struct {
+			Subject   string
+			ExpiresAt time.Time `json:"expires_at"`
+		}
+		if err := json.Unmarshal([]byte(got.body), &s); err != nil || s.Subject != "ada" || !s.ExpiresAt.After(w.clock.Now().Add(10*time.Minute)) {
+			t.Errorf("got %s", got.body)
+		}
+	}
+	w.clock.Advance(24 * time.Hour) // the session is over, and its renewal is not
+	if b.who() != "" {
+		t.Fatal("the session lives for ever")
+	}
+	if got := b.renew(); got.status != http.StatusOK || b.who() != "ada" {
+		t.Errorf("after the session's end: got %d %s", got.status, got.body)
+	}
+	if got := exchanges(provider); got != 5 {
+		t.Errorf("the token endpoint was asked %d times, want for the sign-in and four renewals", got)
+	}
+	w.clock.Advance(auth.RenewalLifetime + time.Second)
+	if got := b.renew(); got.status != 401 || b.cookies[renewalCookie] != "" {
+		t.Errorf("a week unused: got %d and the cookies %v", got.status, b.cookies)
+	}
+}
+
+// Two tabs, or a thousand: a refresh token that is used twice is taken for a stolen one.
+func TestRenewalIsOneExchangeForAll(t *testing.T) {
+	w, provider, b := withRenewal(t)
+	before := exchanges(provider)
+	gate := make(chan struct{})
+	provider.Hang(gate)
+	cookie := "Cookie"
+	value := renewalCookie + "=" + b.cookies[renewalCookie]
+	var all sync.WaitGroup
+	replies := make([]reply, 20)
+	for n := range replies {
+		all.Go(func() { replies[n] = w.do(http.MethodPost, "/session", "", cookie, value) })
+	}
+	for tick := time.NewTicker(time.Millisecond); exchanges(provider) == before; {
+		<-tick.C
+	}
+	close(gate)
+	all.Wait()
+	replies = append(replies, w.do(http.MethodPost, "/session", "", cookie, value)) // a late one
+	for _, got := range replies {
+		if got.status != http.StatusOK || len(got.header.Values("Set-Cookie")) != 2 {
+			t.Errorf("got %d %s", got.status, got.body)
+		}
+	}
+	if got := exchanges(provider) - before; got != 1 {
+		t.Errorf("%d exchanges, want one", got)
+	}
+}
+
+// A copy of the cookie is of no use to a thief once the user has signed out, whichever renewal it was taken before.
+func TestRenewalOfAStolenCookieAfterSigningOut(t *testing.T) {
+	w, provider, b := withRenewal(t)
+	stolen := []string{b.cookies[renewalCookie]}
+	w.clock.Advance(time.Minute)
+	if got := b.renew(); got.status != http.StatusOK {
+		t.Fatal(got.status, got.body)
+	}
+	stolen = append(stolen, b.cookies[renewalCookie])
+	if got := b.send(http.MethodDelete, "/session"); got.status != http.StatusNoContent || len(b.cookies) != 0 {
+		t.Fatalf("got %d, and the cookies %v are left", got.status, b.cookies)
+	}
+	before := exchanges(provider)
+	for _, value := range stolen {
+		thief := newBrowser(w)
+		thief.cookies[renewalCookie] = value
+		if got := thief.renew(); got.status != 401 || thief.who() != "" {
+			t.Errorf("got %d %s", got.status, got.body)
+		}
+	}
+	if exchanges(provider) != before {
+		t.Error("the provider was asked")
+	}
+}
+
+// Whom the operator revokes is not let in again by a refresh token.
+func TestRenewalOfARevokedSubject(t *testing.T) {
+	for name, revoke := range map[string]func(b *browser) auth.Revocation{
+		"the subject": func(*browser) auth.Revocation { return auth.Revocation{Subject: "ada"} },
+		"the session": func(b *browser) auth.Revocation {
+			got := b.get("/tiles/basemap.json")
+			line := b.w.access.waitForLine(`"path":"/tiles/basemap.json"`)
+			if got.status != http.StatusOK {
+				b.w.t.Fatal(got.status)
+			}
+			var l struct {
+				Token string `json:"token_id"`
+			}
+			if err := json.Unmarshal([]byte(line), &l); err != nil || l.Token == "" {
+				b.w.t.Fatalf("no id in %s", line)
+			}
+			return auth.Revocation{TokenID: l.Token}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w, provider, b := withRenewal(t)
+			if err := w.auth.Revoke(revoke(b)); err != nil {
+				t.Fatal(err)
+			}
+			before := exchanges(provider)
+			if got := b.renew(); got.status != 401 || b.who() != "" || exchanges(provider) != before {
+				t.Errorf("got %d %s, %d exchanges", got.status, got.body, exchanges(provider)-before)
+			}
+		})
+	}
+}
+
+// A provider that mixes up its users must not make one of them another here.
+func TestRenewalAsAnotherSubject(t *testing.T) {
+	_, provider, b := withRenewal(t)
+	provider.RenewAs("bo")
+	if got := b.renew(); got.status != 401 || b.cookies[renewalCookie] != "" || b.who() != "ada" {
+		t.Errorf("got %d %s, signed in as %q with the cookies %v", got.status, got.body, b.who(), b.cookies)
+	}
+}
+
+// The page of another site must not make a browser renew, nor may a cookie do that is not ours or not for that.
+func TestRenewalForgeries(t *testing.T) {
+	w, provider, b := withRenewal(t)
+	before := exchanges(provider)
+	if got := b.renew("Origin", "https://evil.example"); got.status != 403 {
+		t.Errorf("another site: got %d", got.status)
+	}
+	good, session := b.cookies[renewalCookie], b.cookies["__Host-tilegate"]
+	flipped := []byte(good)
+	flipped[len(flipped)/2] ^= 1
+	for name, value := range map[string]string{
+		"a byte changed": string(flipped), "cut short": good[:len(good)-4], "a session": session, "too long": strings.Repeat("A", 5000), "not base64": "*", "nothing": "",
+	} {
+		forger := newBrowser(w)
+		forger.cookies[renewalCookie] = value
+		if got := forger.renew(); got.status != 401 || forger.who() != "" {
+			t.Errorf("%s: got %d %s", name, got.status, got.body)
+		}
+	}
+	if got := w.get("/session", "Cookie", "__Host-tilegate="+good); got.status != 401 {
+		t.Errorf("a renewal as a session: got %d", got.status)
+	}
+	if got := w.do(http.MethodPost, "/session", "", "Cookie", renewalCookie+"="+good+"; "+renewalCookie+"="+good); got.status != 401 && got.status != 400 {
+		t.Errorf("two: got %d", got.status)
+	}
+	if exchanges(provider) != before {
+		t.Error("the provider was asked")
+	}
+	if strings.Contains(w.logged.String()+w.access.String(), good[:40]) {
+		t.Error("a log has the cookie")
+	}
+}
+
+// The session goes on while the provider is down, and is renewed when it is back. What the provider refuses is not tried again.
+func TestRenewalWhileTheProviderFails(t *testing.T) {
+	w, provider, b := withRenewal(t)
+	provider.Fail(500)
+	if got := b.renew(); got.status != 503 || got.header.Get("Retry-After") == "" || b.who() != "ada" || b.cookies[renewalCookie] == "" {
+		t.Errorf("down: got %d %v, signed in as %q", got.status, got.header, b.who())
+	}
+	provider.Fail(0)
+	if got := b.renew(); got.status != http.StatusOK {
+		t.Errorf("back: got %d %s", got.status, got.body)
+	}
+	provider.Fail(400)
+	held, before := b.cookies[renewalCookie], exchanges(provider)
+	for range 3 {
+		b.cookies[renewalCookie] = held
+		if got := b.renew(); got.status != 401 || b.cookies[renewalCookie] != "" || b.who() != "ada" {
+			t.Errorf("refused: got %d %s, signed in as %q", got.status, got.body, b.who())
+		}
+	}
+	if got := exchanges(provider) - before; got != 1 {
+		t.Errorf("the provider was asked %d times for what it refuses", got)
+	}
+	if logged := w.logged.String() + w.access.String(); strings.Contains(logged, "refresh_token=") {
+		t.Error("a log has a refresh token")
+	}
+}
+
+// Who signs in with a token as somebody else is not turned back into the one before.
+func TestRenewalEndsWithAnotherSignIn(t *testing.T) {
+	w, _, b := withRenewal(t)
+	if got := b.send(http.MethodPost, "/session", append(w.bearer(), "X-Other", "")...); got.status != http.StatusOK || b.cookies[renewalCookie] != "" {
+		t.Errorf("got %d %s and the cookies %v", got.status, got.body, b.cookies)
+	}
+}
+
+// A provider whose refresh tokens are too large for a cookie is told of once, and sessions end as they would without.
+func TestRenewalThatDoesNotFit(t *testing.T) {
+	w, provider := withLogin(t, func(s *setup) { s.proxy.Login.Scopes = []string{"openid", "offline_access"} })
+	provider.RefreshTokens(5000)
+	for range 2 {
+		b := newBrowser(w)
+		if got := b.get(b.begin("/login")); got.status != http.StatusSeeOther || b.who() != "ada" || b.cookies[renewalCookie] != "" {
+			t.Errorf("got %d and the cookies %v", got.status, b.cookies)
+		}
+	}
+	if n := strings.Count(w.logged.String(), "do not fit into a cookie"); n != 1 {
+		t.Errorf("told %d times:\n%s", n, w.logged)
+	}
+}
