@@ -118,7 +118,7 @@ func (a *Authenticator) HasRenewal(r *http.Request) bool {
 func (a *Authenticator) renewalName() string { return a.cookieName + "-renewal" }
 
 func (a *Authenticator) renewalCookie(value string, maxAge int) *http.Cookie {
-	c := a.cookie(value, maxAge)
+	c := a.cookie(value, maxAge) //nolint:gosec // G124: as there
 	c.Name = a.renewalName()
 	return c
 }

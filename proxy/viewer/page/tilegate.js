@@ -1,8 +1,8 @@
 // tilegate({token: async () => accessToken, onchange, onresume, onerror, server}) keeps a page signed in. token is asked
-// for a fresh one at each renewal. onchange gets {subject, tilesets, expires_at, renew_after}, or null: signed out.
-// onresume gets it when the session had ended meanwhile: draw the map again. onerror gets e.status (0: no answer) and
-// e.retry, the seconds to the next try. server: where this script is from. Returns {ready, renew(), signOut(), stop(),
-// onresume}. ready resolves once the browser holds the cookie, or rejects with what to do. stop keeps the cookie.
+// for a fresh one at each renewal; without it, the session of /login is renewed. onchange gets {subject, tilesets,
+// expires_at, renew_after}, or null: signed out. onresume: the session had ended meanwhile, draw the map again. onerror
+// gets e.status (0: no answer) and e.retry, the seconds to the next try. server: this script's. Returns {ready, renew(),
+// signOut(), stop(), onresume}. ready resolves once the browser holds the cookie.
 var tilegate = window.tilegate = ({token, onchange, onresume, onerror = console.error, server = tilegate.home}) => {
 	const end = new AbortController()
 	let timer, due, pause, busy, until, settle
@@ -27,7 +27,8 @@ var tilegate = window.tilegate = ({token, onchange, onresume, onerror = console.
 		if (!settle) promise()
 		let next, tell
 		try {
-			const r = await ask('POST', {Authorization: 'Bearer ' + await token()})
+			const r = await (token ? ask('POST', {Authorization: 'Bearer ' + await token()}) :
+				until ? ask('POST') : ask('GET').catch(() => ask('POST')))
 			const s = await r.json()
 			const now = Date.parse(r.headers.get('Date')) || Date.now()
 			if (!(until > now)) await holds()

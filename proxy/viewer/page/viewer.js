@@ -8,6 +8,7 @@ import {clearTiles, forget, refused} from './tiles.js'
 // ---- Who am I
 
 let keeper // of the session, from /tilegate.js
+let renewer // the same for a session that began at /login
 let session = null // {subject, tilesets, expires_at}; with an API key there is no end
 let account = '' // the demo account that is signed in
 
@@ -21,6 +22,7 @@ function signIn(token, name, onrefused = (e) => trouble(e.status, e.hint ?? e.me
 				const other = keeper !== next
 				if (other) {
 					keeper?.stop()
+					renewer?.stop()
 					keeper = next
 					account = name
 					useKey('')
@@ -56,10 +58,29 @@ async function look() {
 		show(null)
 		if (e.status !== 401) trouble(e.status, e.message)
 	}
+	if ($('login') && !keeper) renewByCookie()
 	await loadCatalog()
 }
 
+// renewByCookie keeps a session of /login alive, also one that ended while the page was away. A provider that does not renew it
+// says so: then the session ends when it ends.
+function renewByCookie() {
+	renewer?.stop()
+	const own = renewer = tilegate({
+		async onchange(now) {
+			const back = !session
+			show(now)
+			if (back) await loadCatalog()
+			else if (refused.size) again()
+		},
+		onerror(e) {
+			if (!e.retry) own.stop()
+		},
+	})
+}
+
 async function signOut() {
+	renewer?.stop()
 	const key = session && !session.expires_at
 	if ($('login') && !keeper && !key) return location.assign(here('logout')) // the provider's session ends with ours
 	try {
