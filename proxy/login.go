@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"crypto/rand"
+	"crypto/sha256"
 	"crypto/subtle"
 	"encoding/base64"
 	"encoding/json"
@@ -59,6 +60,7 @@ type login struct {
 	failed   time.Time     // when it failed last
 
 	renewals renewals
+	realm    string    // begins the identities in renewals: of which provider and client they are
 	tooLarge sync.Once // refresh tokens that do not fit
 }
 
@@ -74,7 +76,8 @@ func newLogin(l Login) *login {
 	if l.Clock == nil {
 		l.Clock = time.Now
 	}
-	return &login{Login: l, asking: make(chan struct{}, 1), client: &http.Client{
+	realm := sha256.Sum256([]byte(l.Issuer + "\x00" + l.ClientID))
+	return &login{Login: l, realm: base64.RawURLEncoding.EncodeToString(realm[:12]) + ":", asking: make(chan struct{}, 1), client: &http.Client{
 		Timeout:       loginTimeout,
 		Transport:     boundedTransport{http.DefaultTransport},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
@@ -217,6 +220,9 @@ func (p *Proxy) returnURL(r *http.Request, to string) (string, error) {
 	if u.Scheme == "" && u.Host == "" && strings.HasPrefix(to, "/") && !strings.HasPrefix(to, "//") {
 		return p.origin(r) + to, nil
 	}
+	if u.Scheme != "http" && u.Scheme != "https" {
+		return "", errReturn // an app may be allowed to read; a link here must not open it
+	}
 	if origin := originOf(u); u.Host == "" || origin != p.origin(r) && !p.cors.allows(origin) {
 		return "", errReturn
 	}
@@ -267,7 +273,7 @@ func (p *Proxy) endLogin(x *exchange, r *http.Request) error {
 	}
 	cookies := []*http.Cookie{p.opt.Auth.SessionCookie(session)}
 	if tokens.RefreshToken != "" || p.opt.Auth.HasRenewal(r) {
-		cookies = append(cookies, p.renewalCookie(session, nil, identity, tokens.RefreshToken))
+		cookies = append(cookies, p.renewalCookie(session, nil, p.login.realm+identity, tokens.RefreshToken))
 	}
 	if p.isAnother(x, r, grant) {
 		cookies = append(cookies, p.expiredCookies(nil)...)

@@ -301,6 +301,14 @@ func TestLoginOpenRedirect(t *testing.T) {
 	}
 }
 
+// A listed origin of an app may read tiles. A link to /login must not open the app.
+func TestLoginOpenRedirectToAnAppsScheme(t *testing.T) {
+	w, _ := withLogin(t, func(s *setup) { s.proxy.CORS.Origins = []string{"https://app.example.com", "capacitor://localhost"} })
+	if got := w.get("/login?return=" + url.QueryEscape("capacitor://localhost/pay")); got.status != 400 || got.header.Get("Location") != "" {
+		t.Errorf("got %d %q", got.status, got.header.Get("Location"))
+	}
+}
+
 // plant changes a member of the cookie of an attempt, as one can who sets cookies from a neighbouring host without TLS.
 func (b *browser) plant(member string, value any) {
 	b.w.t.Helper()

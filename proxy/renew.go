@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 	"sync"
 	"time"
 
@@ -112,6 +113,10 @@ func (p *Proxy) renew(x *exchange, r *http.Request) (grant *auth.Grant, cookieFo
 	if err != nil {
 		return nil, nil, err
 	}
+	if !strings.HasPrefix(renewal.Identity, p.login.realm) { // another provider must not get this one's refresh token
+		p.clearRenewal(x)
+		return nil, nil, errRenewalEnded
+	}
 	base, err := p.base(r)
 	if err != nil {
 		return nil, nil, err
@@ -123,6 +128,11 @@ func (p *Proxy) renew(x *exchange, r *http.Request) (grant *auth.Grant, cookieFo
 		p.clearRenewal(x)
 	}
 	if err != nil {
+		return nil, nil, err
+	}
+	// While the provider was asked, somebody may have signed out, or the operator have revoked. The new token is younger than that.
+	if _, err := p.opt.Auth.Renewal(r); err != nil {
+		p.clearRenewal(x)
 		return nil, nil, err
 	}
 	return c.grant, func(s *auth.SessionToken) *http.Cookie {
@@ -140,12 +150,12 @@ func (p *Proxy) exchangeRefresh(ctx context.Context, base string, renewal *auth.
 	ctx = oidc.ClientContext(ctx, p.login.client)
 	tokens, err := p.loginConfig(found, base).TokenSource(ctx, &oauth2.Token{RefreshToken: renewal.RefreshToken}).Token()
 	if err != nil {
-		return nil, "", exchangeError(err, errRenewalEnded)
+		return nil, "", exchangeError(err, refusalOf(err))
 	}
 	raw, _ := tokens.Extra("id_token").(string)
 	if raw != "" {
 		id, err := found.Verifier(&oidc.Config{ClientID: p.login.ClientID, Now: p.login.Clock}).Verify(ctx, raw)
-		if err != nil || id.Subject != renewal.Identity {
+		if err != nil || p.login.realm+id.Subject != renewal.Identity {
 			return nil, "", fmt.Errorf("%w: %w", errRenewalEnded, cmp.Or(err, errOtherSubject))
 		}
 	}
@@ -163,6 +173,16 @@ func (p *Proxy) exchangeRefresh(ctx context.Context, base string, renewal *auth.
 		return nil, "", fmt.Errorf("%w: %w", errRenewalEnded, errOtherSubject)
 	}
 	return grant, cmp.Or(tokens.RefreshToken, renewal.RefreshToken), nil
+}
+
+// refusalOf is what an error of the token endpoint means for a renewal. Only a refused refresh token ends it (RFC 6749 section 5.2): with a
+// wrong secret of ours, or too many requests, all sessions would end that are renewed meanwhile.
+func refusalOf(err error) error {
+	answer, ok := errors.AsType[*oauth2.RetrieveError](err)
+	if !ok || answer.ErrorCode == "invalid_client" || answer.Response.StatusCode != http.StatusBadRequest && answer.Response.StatusCode != http.StatusForbidden {
+		return errNoProvider
+	}
+	return errRenewalEnded
 }
 
 var errOtherSubject = errors.New("the identity provider's new tokens are of another subject")

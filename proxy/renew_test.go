@@ -243,3 +243,68 @@ func TestRenewalThatDoesNotFit(t *testing.T) {
 		t.Errorf("told %d times:\n%s", n, w.logged)
 	}
 }
+
+// Who signs out, or is revoked, while the provider is asked is not signed in by its answer.
+func TestRenewalRacesItsEnd(t *testing.T) {
+	for name, end := range map[string]func(b *browser){
+		"signed out": func(b *browser) {
+			if got := b.send(http.MethodDelete, "/session"); got.status != http.StatusNoContent {
+				b.w.t.Errorf("got %d %s", got.status, got.body)
+			}
+		},
+		"revoked": func(b *browser) {
+			if err := b.w.auth.Revoke(auth.Revocation{Subject: "ada"}); err != nil {
+				b.w.t.Error(err)
+			}
+			b.w.clock.Advance(2 * time.Second) // the token that the provider issues then is younger than the revocation
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w, provider, b := withRenewal(t)
+			before := exchanges(provider)
+			gate := make(chan struct{})
+			provider.Hang(gate)
+			value := renewalCookie + "=" + b.cookies[renewalCookie]
+			answer := make(chan reply, 1)
+			go func() { answer <- w.do(http.MethodPost, "/session", "", "Cookie", value) }()
+			for tick := time.NewTicker(time.Millisecond); exchanges(provider) == before; {
+				<-tick.C
+			}
+			end(b)
+			close(gate)
+			got := <-answer
+			if set := strings.Join(got.header.Values("Set-Cookie"), "\n"); got.status != 401 || strings.Contains(set, "__Host-tilegate=") {
+				t.Errorf("got %d %s and the cookies %s", got.status, got.body, set)
+			}
+		})
+	}
+}
+
+// After auth.login.issuer has changed, the new provider must not get the old one's refresh tokens.
+func TestRenewalAtAnotherProvider(t *testing.T) {
+	_, _, b := withRenewal(t)
+	other, provider := withLogin(t)
+	moved := newBrowser(other)
+	moved.cookies[renewalCookie] = b.cookies[renewalCookie]
+	if got := moved.renew(); got.status != 401 || moved.cookies[renewalCookie] != "" {
+		t.Errorf("got %d %s and the cookies %v", got.status, got.body, moved.cookies)
+	}
+	if exchanges(provider) != 0 {
+		t.Error("the other provider got the refresh token")
+	}
+}
+
+// A provider that has too many requests, or does not know us for a while, does not end the sessions of everybody.
+func TestRenewalOutlivesAProvidersTroubles(t *testing.T) {
+	for _, status := range []int{302, 401, 404, 408, 429} {
+		_, provider, b := withRenewal(t)
+		provider.Fail(status)
+		if got := b.renew(); got.status != 503 || b.cookies[renewalCookie] == "" || b.who() != "ada" {
+			t.Errorf("%d: got %d %s, signed in as %q", status, got.status, got.body, b.who())
+		}
+		provider.Fail(0)
+		if got := b.renew(); got.status != http.StatusOK {
+			t.Errorf("after %d: got %d %s", status, got.status, got.body)
+		}
+	}
+}
