@@ -1,8 +1,8 @@
 // tilegate({token: async () => accessToken, onchange, onresume, onerror, server}) keeps a page signed in. token is asked
-// for a fresh one at each renewal; without it, the session of /login is renewed. onchange gets {subject, tilesets,
-// expires_at, renew_after}, or null: signed out. onresume: the session had ended meanwhile, draw the map again. onerror
-// gets e.status (0: no answer) and e.retry, the seconds to the next try. server: this script's. Returns {ready, renew(),
-// signOut(), stop(), onresume}. ready resolves once the browser holds the cookie.
+// for one at each renewal; without, the session of /login is renewed. onchange gets {subject, tilesets,
+// expires_at, renew_after}, or null: signed out. onresume: the session had ended, draw the map again. onerror
+// gets e.status (0: no answer) and e.retry, seconds to the next try. server: this script's. Returns {ready, renew(),
+// signOut(), stop(), onresume}. ready resolves once the cookie is held.
 var tilegate = window.tilegate = ({token, onchange, onresume, onerror = console.error, server = tilegate.home}) => {
 	const end = new AbortController()
 	let timer, due, pause, busy, until, settle
