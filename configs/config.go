@@ -19,18 +19,19 @@ import (
 // The tags of a field are its key (yaml), its default as the file would write it (default), and the bounds
 // of a duration (min, max).
 type Config struct {
-	Server   Server    `yaml:"server"`
-	Logging  Logging   `yaml:"logging"`
-	AWS      AWS       `yaml:"aws"`
-	Stores   []Store   `yaml:"stores"` // a mapping by id in the file; in the file's order
-	Cache    Cache     `yaml:"cache"`
-	Auth     Auth      `yaml:"auth"`
-	CDN      CDN       `yaml:"cdn"`
-	Tilesets []Tileset `yaml:"tilesets"` // a mapping by id in the file; in the file's order
-	Files    []File    `yaml:"files"`    // likewise
-	Bundles  []Bundle  `yaml:"bundles"`  // likewise
-	Presign  Presign   `yaml:"presign"`
-	Shared   Shared    `yaml:"shared"`
+	Server   Server       `yaml:"server"`
+	Logging  Logging      `yaml:"logging"`
+	AWS      AWS          `yaml:"aws"`
+	Stores   []Store      `yaml:"stores"` // a mapping by id in the file; in the file's order
+	Cache    Cache        `yaml:"cache"`
+	Auth     Auth         `yaml:"auth"`
+	CDN      CDN          `yaml:"cdn"`
+	Tilesets []Tileset    `yaml:"tilesets"` // a mapping by id in the file; in the file's order
+	Files    []File       `yaml:"files"`    // likewise
+	Bundles  []Bundle     `yaml:"bundles"`  // likewise
+	Presign  Presign      `yaml:"presign"`
+	Shared   Shared       `yaml:"shared"`
+	Limits   CallerLimits `yaml:"limits"`
 
 	// Notes are what an operator should know although nothing is wrong.
 	Notes []Note `yaml:"-"`
@@ -355,6 +356,18 @@ type Bundle struct {
 type Presign struct {
 	Expires time.Duration `yaml:"expires" default:"15m" max:"168h"`
 	Window  time.Duration `yaml:"window" default:"5m" min:"1s"`
+}
+
+// CallerLimits bound what a caller may ask for: the subject of a credential, else a client's address.
+type CallerLimits struct {
+	Requests   RequestLimit `yaml:"requests"`
+	OnExceeded string       `yaml:"on_exceeded" default:"reject"` // reject or log
+}
+
+// RequestLimit bounds the requests of a caller.
+type RequestLimit struct {
+	Rate  Rate `yaml:"rate"` // 0: unlimited
+	Burst int  `yaml:"burst" default:"500"`
 }
 
 // Shared is the Redis or Valkey through which several instances share what they know. With neither URL nor Addresses there

@@ -369,6 +369,8 @@ func scalarParser(target any) func(text string) (hint string, err error) {
 		return set(p, parseDuration, durationHint)
 	case *Size:
 		return set(p, parseSize, sizeHint)
+	case *Rate:
+		return set(p, parseRate, rateHint)
 	case *tile.ZoomRange:
 		return set(p, parseZoomRange, zoomRangeHint)
 	case *netip.Prefix:

@@ -135,6 +135,14 @@ func TestFaults(t *testing.T) {
 		// logging.
 		{"log format", minimal + "logging: {format: jsn} # !", "logging.format", "is none of json, text; did you mean json?"},
 
+		// limits.
+		{"rate without a unit", minimal + "limits: {requests: {rate: 50}} # !", "limits.requests.rate", "is not a rate"},
+		{"rate of another unit", minimal + "limits: {requests: {rate: 50/d}} # !", "limits.requests.rate", "is not a rate"},
+		{"rate of nothing", minimal + "limits: {requests: {rate: 0/s}} # !", "limits.requests.rate", "is not a rate"},
+		{"rate above all", minimal + "limits: {requests: {rate: 100001/s}} # !", "limits.requests.rate", "at most 100000/s"},
+		{"no burst", minimal + "limits: {requests: {burst: 0}} # !", "limits.requests.burst", "must be 1 to 1000000"},
+		{"what to do over a limit", minimal + "limits: {on_exceeded: rejct} # !", "limits.on_exceeded", "is none of reject, log; did you mean reject?"},
+
 		// aws.
 		{"region", minimal + "aws: {region: Frankfurt} # !", "aws.region", "is not a region"},
 		{"endpoint", minimal + "aws: {endpoint: 'minio:9000'} # !", "aws.endpoint", "not an absolute"},

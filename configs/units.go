@@ -56,6 +56,27 @@ func parseSize(text string) (Size, error) {
 	return 0, errSize
 }
 
+// Rate is a number of requests an hour, written 50/s.
+type Rate int64
+
+var errRate = errors.New("is not a rate")
+
+const rateHint = "write 50/s, 600/m, 10000/h, or 0 for no limit"
+
+// parseRate reads 50/s, 600/m, 10000/h or 0.
+func parseRate(text string) (Rate, error) {
+	if text == "0" {
+		return 0, nil
+	}
+	digits, unit, _ := strings.Cut(text, "/")
+	hourly := map[string]Rate{"s": 3600, "m": 60, "h": 1}[unit]
+	n, err := strconv.ParseUint(digits, 10, 31)
+	if err != nil || n == 0 || hourly == 0 {
+		return 0, errRate
+	}
+	return Rate(n) * hourly, nil
+}
+
 var errDuration = errors.New("is not a duration")
 
 const durationHint = "write 90s, 10m or 24h"

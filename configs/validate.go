@@ -26,6 +26,7 @@ func (v *validator) validate() {
 	v.bundles()
 	v.presign()
 	v.shared()
+	v.limits()
 }
 
 // conflict notes a rule that two keys break together, at the one that the file sets.

@@ -55,6 +55,21 @@ func (v *validator) shared() {
 	}
 }
 
+func (v *validator) limits() {
+	v.oneOf("limits.on_exceeded", v.Limits.OnExceeded, "reject", "log")
+	if v.Limits.Requests.Rate > 3600*maxRate {
+		v.fault("limits.requests.rate", "must be at most 100000/s", "")
+	}
+	if b := v.Limits.Requests.Burst; b < 1 || b > maxBurst {
+		v.fault("limits.requests.burst", "must be 1 to 1000000", "")
+	}
+}
+
+const (
+	maxRate  = 100_000 // requests a second
+	maxBurst = 1_000_000
+)
+
 // sharedPrefix leaves out braces: in a cluster they would put all keys onto one node.
 var sharedPrefix = regexp.MustCompile(`^[A-Za-z0-9:._-]{1,64}$`)
 

@@ -103,6 +103,9 @@ func failureOf(err error) failure {
 	if _, ok := errors.AsType[*rangeError](err); ok {
 		return failure{status: http.StatusRequestedRangeNotSatisfiable, detail: "The tile has no such bytes."}
 	}
+	if f, ok := overLimit(err); ok {
+		return f
+	}
 	for _, f := range failures {
 		if errors.Is(err, f.err) {
 			return f.failure

@@ -27,6 +27,7 @@ type exchange struct {
 	clientGone     bool    // the client left before its answer
 	probe          bool    // it asks how tilegate is; the log leaves it out
 	refused        bool    // there were too many; the log names the client once a minute
+	counted        bool    // it has been counted for its caller
 	tagged         bool    // a CDN has been told the tile's tags
 	timing         *timing // nil unless Server-Timing is on
 }

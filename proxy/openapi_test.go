@@ -482,7 +482,7 @@ This page lists every route of tilegate. It is written out of [openapi.json](../
   decides. Routes that need none say so; public tilesets need none either.
 - **Methods**: ` + "`HEAD`" + ` is accepted where ` + "`GET`" + ` is. Another method is 405 with ` + "`Allow`" + `. ` + "`OPTIONS`" + ` is answered everywhere (CORS).
 - **Errors** are ` + "`application/problem+json`" + ` (RFC 9457). An image element gets no body. Besides the statuses below, every route may answer
-  403 without the CDN's secret, 429 and 503 when a limit of ` + "`server.limits`" + ` is reached, and 431 for a header that is too large.
+  403 without the CDN's secret, 429 when a limit of ` + "`limits`" + ` is reached, 429 and 503 when one of ` + "`server.limits`" + ` is, and 431 for a header that is too large.
 - In the examples, ` + "`…`" + ` stands for what differs from one answer to another. Other members may be added; clients must ignore those
   that they do not know.
 `

@@ -32,6 +32,9 @@ func (p *Proxy) presignTile(x *exchange, r *http.Request, rest string) error {
 	if err := p.authorizeViewer(x, r, ts, want, ""); err != nil {
 		return err
 	}
+	if err := p.limit(x, r); err != nil {
+		return err
+	}
 	if ts.Presign == nil || ts.archived != nil || !ts.offers(want) {
 		return errNotFound
 	}
@@ -53,6 +56,9 @@ func (p *Proxy) presignFile(x *exchange, r *http.Request, rest string) error {
 	}
 	file, err := p.authorizeFile(x, r, id)
 	if err != nil {
+		return err
+	}
+	if err := p.limit(x, r); err != nil {
 		return err
 	}
 	signed, err := file.Presign(r.Context())

@@ -43,6 +43,7 @@ type Options struct {
 	Vend            Vend          // nil: POST /credentials is refused
 	Viewer          Viewer        // the map page and /tilegate.js; nil: none
 	Clients         *wire.Clients // of the listener; nil: requests are not limited
+	Limiter         *Limiter      // of callers; nil: they are not limited
 	Readiness       []Readiness   // what /ready asks about
 	ReadBody        time.Duration // how long a request's body may take; 0: 10 s
 	WriteStall      time.Duration // how long one write may wait for its client; 0: 30 s

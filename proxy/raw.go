@@ -37,6 +37,9 @@ func (p *Proxy) rawArchive(x *exchange, r *http.Request, id, pathToken string) e
 	if err != nil {
 		return err
 	}
+	if err := p.limitFirst(x, r); err != nil {
+		return err
+	}
 	leave, err := p.streams.enter(p.holder(x, r))
 	if err != nil {
 		return err
@@ -104,6 +107,9 @@ func (p *Proxy) streamArchive(x *exchange, r *http.Request, ts *tileset, g *arch
 	if have.notModified(r.Header) {
 		x.WriteHeader(http.StatusNotModified)
 		return nil
+	}
+	if err := p.limit(x, r); err != nil {
+		return err
 	}
 	code, part := http.StatusOK, byteRange{0, g.Size}
 	if r.Method == http.MethodGet {

@@ -37,6 +37,11 @@ func (p *Proxy) tile(x *exchange, r *http.Request, path, pathToken string) error
 	if err != nil {
 		return err
 	}
+	if !edge {
+		if err := p.limitFirst(x, r); err != nil {
+			return err
+		}
+	}
 	if ts.archived != nil {
 		return p.archivedTile(x, r, ts, want, edge)
 	}
@@ -52,6 +57,9 @@ func (p *Proxy) serveTile(x *exchange, r *http.Request, ts *tileset, want tilePa
 		ts.setTags(x, want)
 	}
 	if !ts.covers(want.z, want.x, want.y) {
+		if err := p.limitViewer(x, r, edge); err != nil {
+			return err
+		}
 		return p.writeMissing(x, r, ts, edge)
 	}
 
@@ -65,6 +73,9 @@ func (p *Proxy) serveTile(x *exchange, r *http.Request, ts *tileset, want tilePa
 		}
 	}
 	if errors.Is(err, tile.ErrMissing) {
+		if err := p.limitViewer(x, r, edge); err != nil {
+			return err
+		}
 		x.Set(statusHeader, p.hits.value(status))
 		return p.writeMissing(x, r, ts, edge)
 	}
@@ -119,6 +130,9 @@ func (p *Proxy) writeTile(x *exchange, r *http.Request, ts *tileset, edge bool, 
 	if have.notModified(r.Header) {
 		x.WriteHeader(http.StatusNotModified)
 		return nil
+	}
+	if err := p.limitViewer(x, r, edge); err != nil {
+		return err
 	}
 	if ts.contentType != nil {
 		x.Set("Content-Type", ts.contentType)

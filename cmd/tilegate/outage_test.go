@@ -613,6 +613,7 @@ func (n *night) metrics(t *testing.T) {
 		"role":    regexp.MustCompile(`^(role tiles-reader|default credential chain)$`),
 		"result":  regexp.MustCompile(`^(ok|failed)$`),
 		"version": regexp.MustCompile(`.`), "commit": regexp.MustCompile(`.`), "go": regexp.MustCompile(`^go1`),
+		"action": regexp.MustCompile(`^(reject|log)$`),
 		"limit":  regexp.MustCompile(`^(requests|client_requests|client_connections)$`),
 		"cdn":    regexp.MustCompile(`^(cloudfront|fastly|cloudflare)$`),
 		"feed":   regexp.MustCompile(`^(revocations|logouts|purges)$`),

@@ -100,6 +100,10 @@ func newService(ctx context.Context, c *configs.Config, log *serviceLog, more ex
 		more.viewer.Base = u.EscapedPath() + "/"
 	}
 	more.viewer.Login = c.Auth.Login.Issuer != ""
+	limiter := proxy.NewLimiter(proxy.Limits{
+		Hourly: int64(c.Limits.Requests.Rate), Burst: c.Limits.Requests.Burst, LogOnly: c.Limits.OnExceeded == "log",
+	}, s.logger)
+	s.registry.MustRegister(limiter)
 	options := proxy.Options{
 		Auth:            s.auth,
 		Cache:           s.cache,
@@ -119,6 +123,7 @@ func newService(ctx context.Context, c *configs.Config, log *serviceLog, more ex
 		Logger:          s.logger,
 		Metrics:         proxy.NewMetrics(),
 		Clients:         s.clients,
+		Limiter:         limiter,
 		Readiness: []proxy.Readiness{
 			{Name: "origin", Missing: s.origins.NotReady, Degraded: s.origins.Degraded},
 			{Name: "keys", Missing: s.auth.NotReady, Degraded: s.auth.Degraded},
