@@ -21,6 +21,8 @@ type Authenticator struct {
 	named   []*issuer    // those of Options.Issuers, in their order
 	sources []*keySource // those that are fetched, in the order of Options.Issuers
 	signing []signingKeys
+	// madeSecret is the signing key that was made because none is configured.
+	madeSecret []byte
 
 	leeway, maxLifetime     time.Duration
 	sessionTTL, tokenWindow time.Duration
@@ -37,7 +39,7 @@ type Authenticator struct {
 	now                     func() time.Time
 
 	verified verifiedCache
-	revoked  revocations
+	revoked  *revocations // shared with the Authenticators before and after
 }
 
 type issuer struct {
@@ -74,7 +76,10 @@ func New(o Options) (*Authenticator, error) {
 		cookieName: "tilegate", sameSite: o.SameSite, secureCookie: o.SecureCookie, partitioned: o.Partitioned,
 		areas: o.Areas, queryParameter: o.QueryParameter, maxToken: defaultMaxToken, clientAddress: o.ClientAddress, now: o.Clock,
 		verified: verifiedCache{seed: maphash.MakeSeed(), maxTokens: maxVerified, maxBytes: maxVerifiedBytes},
-		revoked:  revocations{limit: maxRevocations, tell: o.OnRevocation},
+		revoked:  &revocations{limit: maxRevocations, tell: o.OnRevocation},
+	}
+	if o.Before != nil {
+		a.revoked = o.Before.revoked
 	}
 	if o.SecureCookie {
 		a.cookieName = "__Host-tilegate"
@@ -90,6 +95,7 @@ func New(o Options) (*Authenticator, error) {
 		a.issuers[configured.Issuer] = is
 		a.named = append(a.named, is)
 		if is.keys != nil && is.keys.client != nil {
+			is.keys.takeOver(o.Before)
 			a.sources = append(a.sources, is.keys)
 		}
 		a.maxToken = max(a.maxToken, is.maxToken)
@@ -173,9 +179,13 @@ func (a *Authenticator) addOwnIssuer(o *Options) {
 	secrets := o.SigningKeys
 	if len(secrets) == 0 {
 		o.Logger.Warn("no signing key is configured: sessions and path tokens end with this process and are of no use to another")
-		secret := make([]byte, minSigningKey)
-		rand.Read(secret)
-		secrets = [][]byte{secret}
+		if o.Before != nil && o.Before.madeSecret != nil {
+			a.madeSecret = o.Before.madeSecret
+		} else {
+			a.madeSecret = make([]byte, minSigningKey)
+			rand.Read(a.madeSecret)
+		}
+		secrets = [][]byte{a.madeSecret}
 	}
 	set := &keySet{}
 	for _, secret := range secrets {

@@ -13,6 +13,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -55,6 +56,18 @@ type keySource struct {
 	fetched  time.Time // last success
 	failure  string    // of the last fetch, fit for anybody to read; "" if it succeeded
 	failures int       // in a row
+}
+
+// takeOver begins with the key set that an Authenticator has fetched from the same place for the same algorithms.
+func (s *keySource) takeOver(before *Authenticator) {
+	if before == nil {
+		return
+	}
+	for _, old := range before.sources {
+		if old.issuer == s.issuer && old.jwksURL == s.jwksURL && slices.Equal(old.algorithms, s.algorithms) {
+			s.set.Store(old.set.Load())
+		}
+	}
 }
 
 // run keeps the set fresh until ctx ends.

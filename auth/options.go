@@ -50,6 +50,10 @@ type Options struct {
 	// OnRevocation is called after each revocation that is made or undone here, and after each logout, with a record of it for
 	// TakeRevocation of other instances. It must not block. Default: nobody is told.
 	OnRevocation func(record []byte, logout bool)
+	// Before is the Authenticator that this one is going to replace in the same process, as a changed configuration does. The two
+	// share their revocations from then on, of which Before's OnRevocation is told; key sets that come from the same place
+	// are known at once; and so is the signing key that Before has made, if none is configured. Default: there was none.
+	Before *Authenticator
 }
 
 // Issuer is one whose tokens are accepted. At most one of JWKSURL and PublicKeyPEM is set. Without either the

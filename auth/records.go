@@ -57,7 +57,7 @@ func nanoseconds(t time.Time) int64 {
 // RevocationRecords returns a record of each revocation that is known here, and of each that was undone, for
 // TakeRevocation of other instances. A record names a subject or a token's id: it must not be stored in clear.
 func (a *Authenticator) RevocationRecords() [][]byte {
-	r := &a.revoked
+	r := a.revoked
 	now := a.now()
 	r.mu.RLock()
 	defer r.mu.RUnlock()
@@ -72,7 +72,7 @@ func (a *Authenticator) RevocationRecords() [][]byte {
 
 // LogoutRecords is RevocationRecords of the sessions that ended by a logout.
 func (a *Authenticator) LogoutRecords() [][]byte {
-	r := &a.revoked
+	r := a.revoked
 	now := a.now()
 	r.mu.RLock()
 	defer r.mu.RUnlock()

@@ -16,7 +16,7 @@ type Revoked struct {
 // Revocations returns the latest revocations that are in force, the latest first, limit at most, and how many there are.
 // Sessions that ended by a logout are not among them.
 func (a *Authenticator) Revocations(limit int) (latest []Revoked, total int) {
-	r := &a.revoked
+	r := a.revoked
 	r.mu.RLock()
 	latest = make([]Revoked, 0, len(r.records))
 	for _, rec := range r.records {

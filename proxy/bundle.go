@@ -33,6 +33,7 @@ type Bundle struct {
 	// Nil: parts of large objects are cut out of the whole.
 	FetchPart func(ctx context.Context, key tile.Key, first, length int64, cond tile.Condition) (*tile.Object, error)
 	Behind    func(tile.Fetch) tile.Fetch // as a tileset's
+	Identity  string                      // as a tileset's
 }
 
 // bundle is a Bundle made ready. What it has in common with a tileset is in there: names in logs and metrics, header values.
@@ -71,6 +72,7 @@ func (p *Proxy) addBundle(b Bundle) error {
 	maxAge := func(d time.Duration) []string { return one(fmt.Sprintf("max-age=%d", int(d.Seconds()))) }
 	ts := &tileset{
 		Tileset:                   Tileset{ID: id, Version: b.Version, Missing: "404", Public: b.Public, Freshness: b.Freshness, Origin: b.Origin},
+		keyVersion:                keyVersion(b.Version, b.Identity),
 		cacheControl:              one(browser),
 		missingCacheControl:       one(absent),
 		sharedCacheControl:        one(sharedCacheControl(browser, p.opt.Edge.TTL)),
@@ -125,7 +127,7 @@ func (b *bundle) opens(grant *auth.Grant) bool {
 
 // key names an object's bytes in the cache. The path must not keep a request's memory alive.
 func (b *bundle) key(path string) tile.Key {
-	return tile.Key{Tileset: b.tileset.ID, Version: b.Version, Path: strings.Clone(path)}
+	return tile.Key{Tileset: b.tileset.ID, Version: b.tileset.keyVersion, Path: strings.Clone(path)}
 }
 
 // fetch asks the bundle's origin, and makes the header values that all clients of the object will get.

@@ -54,12 +54,16 @@ type Tileset struct {
 	Presign      func(ctx context.Context, key tile.Key) (tile.Signed, error) // a URL of the tile's object; nil: none is handed out
 	// Behind puts a level of cache between the memory and S3: it wraps what fetches a tile and examines it. Nil: there is none.
 	Behind func(tile.Fetch) tile.Fetch
+	// Identity says what, beside Version, makes the objects of a source the tiles that they are. It is a part of the cache's key, so
+	// that no tile of an earlier configuration is served under a later one.
+	Identity string
 }
 
 // tileset is a Tileset made ready: each header value that does not depend on the request is made once.
 type tileset struct {
 	Tileset
 	archived                      *archived    // nil where each tile is an object
+	keyVersion                    string       // of the cache's key
 	generation                    uint64       // of the archive, once that is known; else 0
 	format                        *tile.Format // nil of an archive's tileset until the archive has told it
 	area                          tile.Area    // of the bounds
@@ -213,6 +217,7 @@ func (p *Proxy) prepare(t Tileset) (*tileset, error) {
 	maxAge := func(d time.Duration) []string { return one(fmt.Sprintf("max-age=%d", int(d.Seconds()))) }
 	ts := &tileset{
 		Tileset:                   t,
+		keyVersion:                keyVersion(t.Version, t.Identity),
 		area:                      tile.NewArea(&t.Bounds),
 		cacheControl:              one(browser),
 		missingCacheControl:       one(absent),
@@ -250,6 +255,14 @@ func behind(level func(tile.Fetch) tile.Fetch, fetch tile.Fetch) tile.Fetch {
 	return level(fetch)
 }
 
+// keyVersion is what tile.Key.Version is of a tileset or bundle.
+func keyVersion(version, identity string) string {
+	if identity == "" {
+		return version
+	}
+	return version + "\x00" + identity
+}
+
 func (ts *tileset) setFormat(f *tile.Format) {
 	ts.format, ts.contentType = f, nil
 	if !f.Auto() {
@@ -259,7 +272,7 @@ func (ts *tileset) setFormat(f *tile.Format) {
 
 // key names a tile's bytes in the cache. Its strings are those of the configuration, not of the request.
 func (ts *tileset) key(want tilePath) tile.Key {
-	return tile.Key{Tileset: ts.ID, Version: ts.Version, Z: want.z, X: want.x, Y: want.y, Scale: want.scale, Generation: ts.generation}
+	return tile.Key{Tileset: ts.ID, Version: ts.keyVersion, Z: want.z, X: want.x, Y: want.y, Scale: want.scale, Generation: ts.generation}
 }
 
 // offers reports whether a path's extension is one of the tileset's format, and whether its source has the

@@ -36,7 +36,7 @@ func (p *Proxy) VectorLayers(ctx context.Context, id string) json.RawMessage {
 	}
 	ctx, cancel := context.WithTimeout(ctx, layersWait)
 	defer cancel()
-	t, _, err := p.opt.Cache.Get(ctx, tile.Key{Tileset: ts.ID, Version: ts.Version, Path: metadataPath}, ts.Freshness, ts.fetchLayers)
+	t, _, err := p.opt.Cache.Get(ctx, tile.Key{Tileset: ts.ID, Version: ts.keyVersion, Path: metadataPath}, ts.Freshness, ts.fetchLayers)
 	if err != nil {
 		return nil // a tileset is served without as well
 	}
