@@ -14,7 +14,7 @@ import (
 	"strings"
 )
 
-// Admin is the handler of the admin listener: metrics, profiles, the cache, purge, revocations. token guards all but the
+// Admin is the handler of the admin listener: metrics, profiles, the cache, purge, revocations, reload. token guards all but the
 // metrics. It is nil where the listener is on loopback and needs none.
 //
 // Requests of web pages are refused, with or without the token. On loopback a request is refused as well
@@ -29,6 +29,8 @@ func (p *Proxy) Admin(metrics http.Handler, token []byte) http.Handler {
 	guarded.HandleFunc("/debug/pprof/trace", pprof.Trace)
 	guarded.HandleFunc("POST /admin/purge", adminHandler(p.purge))
 	guarded.HandleFunc("POST /admin/revoke", adminHandler(p.revoke))
+	guarded.HandleFunc("POST /admin/reload", adminHandler(p.reload))
+	guarded.HandleFunc("/admin/reload", refuseAdmin(methodNotAllowed(http.MethodPost)))
 	guarded.HandleFunc("/admin/purge", refuseAdmin(methodNotAllowed(http.MethodPost)))
 	guarded.HandleFunc("/admin/revoke", refuseAdmin(methodNotAllowed(http.MethodPost)))
 	guarded.HandleFunc("GET /admin/revocations", adminHandler(p.listRevocations))

@@ -2,6 +2,7 @@ package proxy_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"flag"
@@ -226,6 +227,15 @@ func exampleWorld(t *testing.T, r *apiRequest) *world {
 		s.tileset("basemap").Vend = true
 		if r.Vend != nil && !*r.Vend {
 			s.proxy.Vend, s.tileset("basemap").Vend = nil, false
+		}
+		s.proxy.Reload = func(context.Context) (*proxy.Reloaded, error) {
+			switch r.Fault {
+			case "configuration":
+				return nil, errors.New("tilegate.yaml:3:1: tilesets: is required; describe at least one")
+			case "ending":
+				return nil, proxy.ErrNoReload
+			}
+			return &proxy.Reloaded{Changed: []string{"tilesets"}, NeedsRestart: []string{"cache.memory"}}, nil
 		}
 		if r.Fault == "not ready" {
 			s.proxy.Readiness = []proxy.Readiness{{Name: "origin", Missing: func() []string { return []string{"S3 has not answered yet: basemap"} }}}

@@ -39,6 +39,7 @@ type Options struct {
 	VerifyPreflight bool          // /auth/verify allows CORS preflights
 	CloudFront      CookieSigner  // needs an https PublicURL; nil: POST /session?cdn=cloudfront is refused
 	Login           *Login        // nil: no /login
+	Reload          Reload        // nil: POST /admin/reload is refused
 	PurgeEdge       PurgeEdge     // nil: no CDN is purged
 	Vend            Vend          // nil: POST /credentials is refused
 	Viewer          Viewer        // the map page and /tilegate.js; nil: none

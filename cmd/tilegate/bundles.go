@@ -27,5 +27,6 @@ func (s *service) bundle(b configs.Bundle) proxy.Bundle {
 		Styles: b.Styles, Browser: b.Browser,
 		Freshness: tilecache.Policy{Fresh: b.Cache.Fresh, Stale: b.Cache.Stale, MissingFor: b.Cache.MissingFor},
 		Origin:    source, FetchPart: source.FetchPart, Behind: s.behind(b.Source, b.Cache, b.Store),
+		Identity: identity(b.Source, s.config.Store(b.Store).Endpoint, ""),
 	}
 }

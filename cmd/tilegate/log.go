@@ -96,23 +96,12 @@ type reportedError struct{ error }
 
 func (e reportedError) Unwrap() error { return e.error }
 
-// ignoreHangups logs SIGHUP until ctx ends. Without it, the signal would end the process, although
-// operators usually send it to reload a configuration. If SIGHUP was ignored when the process started,
-// as under nohup, it stays ignored.
-func ignoreHangups(ctx context.Context, logger *slog.Logger) {
-	if signal.Ignored(syscall.SIGHUP) {
-		return
+// hangups yields SIGHUP, which asks for a reload. Without it, the signal would end the process. If SIGHUP was ignored when the process
+// started, as under nohup, it stays ignored.
+func hangups() <-chan os.Signal {
+	received := make(chan os.Signal, 1)
+	if !signal.Ignored(syscall.SIGHUP) {
+		signal.Notify(received, syscall.SIGHUP) // never stopped, so that a late signal does not end the process
 	}
-	hangups := make(chan os.Signal, 1)
-	signal.Notify(hangups, syscall.SIGHUP) // never stopped, so that a late signal does not end the process
-	go func() {
-		for {
-			select {
-			case <-hangups:
-				logger.Warn("SIGHUP ignored: this version does not reload its configuration; restart to change it")
-			case <-ctx.Done():
-				return
-			}
-		}
-	}()
+	return received
 }

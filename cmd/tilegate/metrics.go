@@ -82,20 +82,20 @@ func (m *originMetrics) observer() origin.Observer {
 }
 
 // expiryCollector tells, when it is asked, how long each role's credentials still hold.
-type expiryCollector struct{ origins *origin.AWS }
+type expiryCollector struct{ origins func() *origin.AWS }
 
 var credentialsExpiry = prometheus.NewDesc("tilegate_credentials_expiry_seconds",
 	"How long the credentials of a role still hold; 0 when there are none, +Inf when they do not expire.", []string{"role"}, nil)
 
 // watch adds what is read when asked.
-func (m *originMetrics) watch(r prometheus.Registerer, origins *origin.AWS) {
+func (m *originMetrics) watch(r prometheus.Registerer, origins func() *origin.AWS) {
 	r.MustRegister(expiryCollector{origins})
 }
 
 func (c expiryCollector) Describe(d chan<- *prometheus.Desc) { d <- credentialsExpiry }
 
 func (c expiryCollector) Collect(out chan<- prometheus.Metric) {
-	for _, c := range c.origins.Credentials() {
+	for _, c := range c.origins().Credentials() {
 		left := 0.0
 		switch {
 		case c.Valid && c.Expires.IsZero():

@@ -37,24 +37,18 @@ func (cmd serveCommand) Run(ctx context.Context, c *console) error {
 }
 
 func (cmd serveCommand) serve(ctx context.Context, config *configs.Config, log *serviceLog) error {
-	background, stop := context.WithCancel(context.WithoutCancel(ctx))
-	defer stop()
-	ignoreHangups(background, log.logger)
-	s, err := newService(ctx, config, log, extras{})
+	watched := &watched{hangups: hangups(), path: cmd.Config}
+	watched.look() // before the file that is in force may have changed
+	s, err := newService(ctx, config, log, extras{file: cmd.Config, reload: func(ctx context.Context) (*configs.Config, error) { return cmd.load(originRule(ctx)) }})
 	if err != nil {
 		return describe(err)
 	}
-	for _, note := range config.Notes {
-		if note.Key == "auth.signing_keys" {
-			continue // auth has said so
-		}
-		s.logger.Warn("worth knowing of the configuration", "file", cmd.Config, "line", note.Line, "key", note.Key, "note", note.Text)
-	}
+	s.tellNotes()
 	l, err := listen(ctx, config.Server)
 	if err != nil {
 		return err
 	}
-	l.limitMemory = true
+	l.limitMemory, l.watch = true, watched
 	s.logger.Info("serving", "address", l.public.Addr().String(), "tls", config.Server.TLS.Enabled(), "tilesets", len(config.Tilesets))
 	return s.run(ctx, l)
 }
@@ -63,6 +57,7 @@ func (cmd serveCommand) serve(ctx context.Context, config *configs.Config, log *
 type listeners struct {
 	public, admin net.Listener
 	limitMemory   bool
+	watch         *watched // nil: the configuration does not change
 }
 
 func listen(ctx context.Context, c configs.Server) (l listeners, err error) {

@@ -2,12 +2,16 @@ package main
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"net/url"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -26,84 +30,124 @@ import (
 	"tilegate/tilecache"
 )
 
-// service is a configured tilegate: every part of it made and joined, none of it running yet.
-type service struct {
-	config    *configs.Config
+// instance is what lasts for as long as the process, whatever the configuration becomes.
+type instance struct {
 	logger    *slog.Logger
 	log       *serviceLog
-	auth      *auth.Authenticator
-	origins   *origin.AWS
 	cache     *tilecache.Cache
 	decoders  *archive.Decoders
 	clients   *wire.Clients
 	memory    *memoryLimit
-	proxy     *proxy.Proxy
 	sharing   *sharing
 	cdnPurges *prometheus.CounterVec
+	requests  *proxy.Metrics
+	limiter   *proxy.Limiter
+	upstream  *originMetrics
+	reloads   *reloads
 	registry  *prometheus.Registry
+	more      extras
+	current   atomic.Pointer[service] // what answers requests
+}
+
+// service is an instance with one configuration: every part of it made and joined, none of it running yet.
+type service struct {
+	*instance
+	config  *configs.Config
+	auth    *auth.Authenticator
+	origins *origins
+	proxy   *proxy.Proxy
+	admin   http.Handler
+	use     use
 }
 
 // extras are what the demo adds to a configuration.
 type extras struct {
 	viewer  viewer.Options
 	origins func(*origin.Options)
+	file    string                                         // where the configuration is, for the log
+	reload  func(context.Context) (*configs.Config, error) // reads the configuration again; nil: it cannot change
 }
 
-// newService makes a service of a configuration. It asks neither S3 nor STS nor an issuer.
+// newService makes a service of a configuration, and the instance that it runs in. It asks neither S3 nor STS nor an issuer.
 func newService(ctx context.Context, c *configs.Config, log *serviceLog, more extras) (*service, error) {
-	s := &service{config: c, logger: log.logger, log: log, registry: prometheus.NewRegistry(), decoders: archive.NewDecoders()}
-	s.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	m := newOriginMetrics(s.registry)
-	registerLogMetrics(s.registry, log)
-	registerBuildInfo(s.registry)
-	s.sharing = newSharing(s.registry)
-	s.cdnPurges = newCDNPurges(s.registry)
+	in := &instance{logger: log.logger, log: log, registry: prometheus.NewRegistry(), decoders: archive.NewDecoders(), requests: proxy.NewMetrics(), more: more}
+	in.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	in.upstream = newOriginMetrics(in.registry)
+	registerLogMetrics(in.registry, log)
+	registerBuildInfo(in.registry)
+	in.sharing = newSharing(in.registry)
+	in.cdnPurges = newCDNPurges(in.registry)
+	in.reloads = newReloads(in.registry)
 
+	var err error
+	cacheOptions := tilecache.Options{Memory: int64(c.Cache.Memory), MaxObject: int64(c.Cache.MaxObject), Logger: in.logger}
+	if c.Shared.Enabled() {
+		cacheOptions.PurgeBehind = in.sharing.purged
+	}
+	if in.cache, err = tilecache.New(cacheOptions); err != nil {
+		return nil, err
+	}
+	if err := in.share(c); err != nil {
+		return nil, err
+	}
+	in.memory = &memoryLimit{cache: int64(c.Cache.Memory)}
+	limits := c.Server.Limits
+	in.clients = wire.NewClients(wire.ClientLimits{
+		Requests: limits.Requests, ClientRequests: limits.ClientRequests, ClientConnections: limits.ClientConnections,
+		Proxies: c.Server.TrustedProxies, Logger: in.logger, Changed: func() { in.memory.update() },
+	})
+	in.memory.counts = in.clients.Counts
+	in.limiter = proxy.NewLimiter(limitsOf(c), in.logger)
+	in.registry.MustRegister(in.limiter)
+	s, err := in.configure(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	in.current.Store(s)
+	in.upstream.watch(in.registry, func() *origin.AWS { return in.current.Load().origins.AWS })
+	in.requests.Register(in.registry, in.cache, in.clients)
+	return s, nil
+}
+
+func limitsOf(c *configs.Config) proxy.Limits {
+	return proxy.Limits{Hourly: int64(c.Limits.Requests.Rate), Burst: c.Limits.Requests.Burst, LogOnly: c.Limits.OnExceeded == "log"}
+}
+
+// configure makes a service of a configuration in an instance, which may have had another one before.
+func (in *instance) configure(ctx context.Context, c *configs.Config) (*service, error) {
+	s := &service{instance: in, config: c}
+	before, more := in.current.Load(), in.more
 	originOptions := originOptions(c)
-	originOptions.Logger, originOptions.Observe = s.logger, m.observer()
+	originOptions.Logger, originOptions.Observe = s.logger, in.upstream.observer()
 	if more.origins != nil {
 		more.origins(&originOptions)
 	}
-	var err error
-	if s.origins, err = origin.New(ctx, originOptions); err != nil {
-		return nil, originError(c, err)
-	}
-	var errs [2]error
 	authOptions := authOptions(c, s.logger)
-	authOptions.OnKeySetRefresh = m.keySetRefreshed
+	authOptions.OnKeySetRefresh = in.upstream.keySetRefreshed
 	if c.Shared.Enabled() {
 		authOptions.OnRevocation = s.sharing.revoked
 	}
-	s.auth, errs[0] = auth.New(authOptions)
-	cacheOptions := tilecache.Options{Memory: int64(c.Cache.Memory), MaxObject: int64(c.Cache.MaxObject), Logger: s.logger}
-	if c.Shared.Enabled() {
-		cacheOptions.PurgeBehind = s.sharing.purged
+	if before != nil {
+		authOptions.Before = before.auth
 	}
-	s.cache, errs[1] = tilecache.New(cacheOptions)
-	if err := errors.Join(errs[:]...); err != nil {
+	var err error
+	if before != nil && sameOrigins(before.config, c) {
+		s.origins = before.origins
+	} else {
+		made, err := origin.New(ctx, originOptions)
+		if err != nil {
+			return nil, originError(c, err)
+		}
+		s.origins = &origins{AWS: made}
+	}
+	if s.auth, err = auth.New(authOptions); err != nil {
 		return nil, err
 	}
-	if err := s.share(c); err != nil {
-		return nil, err
-	}
-	m.watch(s.registry, s.origins)
-
-	s.memory = &memoryLimit{cache: int64(c.Cache.Memory)}
-	limits := c.Server.Limits
-	s.clients = wire.NewClients(wire.ClientLimits{
-		Requests: limits.Requests, ClientRequests: limits.ClientRequests, ClientConnections: limits.ClientConnections,
-		Proxies: c.Server.TrustedProxies, Logger: s.logger, Changed: func() { s.memory.update() },
-	})
-	s.memory.counts = s.clients.Counts
 
 	if u, err := url.Parse(c.Server.PublicURL); err == nil && u.Path != "" {
 		more.viewer.Base = u.EscapedPath() + "/"
 	}
 	more.viewer.Login = c.Auth.Login.Issuer != ""
-	limiter := proxy.NewLimiter(proxy.Limits{
-		Hourly: int64(c.Limits.Requests.Rate), Burst: c.Limits.Requests.Burst, LogOnly: c.Limits.OnExceeded == "log",
-	}, s.logger)
-	s.registry.MustRegister(limiter)
 	options := proxy.Options{
 		Auth:            s.auth,
 		Cache:           s.cache,
@@ -121,13 +165,17 @@ func newService(ctx context.Context, c *configs.Config, log *serviceLog, more ex
 		AccessFormat:    c.Logging.Format,
 		LogProbes:       c.Logging.Probes,
 		Logger:          s.logger,
-		Metrics:         proxy.NewMetrics(),
+		Metrics:         in.requests,
 		Clients:         s.clients,
-		Limiter:         limiter,
+		Limiter:         in.limiter,
 		Readiness: []proxy.Readiness{
 			{Name: "origin", Missing: s.origins.NotReady, Degraded: s.origins.Degraded},
 			{Name: "keys", Missing: s.auth.NotReady, Degraded: s.auth.Degraded},
+			{Name: "configuration", Missing: func() []string { return nil }, Degraded: in.reloads.degraded},
 		},
+	}
+	if more.reload != nil {
+		options.Reload = in.reload
 	}
 	if l := c.Auth.Login; l.Issuer != "" {
 		options.Login = &proxy.Login{Issuer: l.Issuer, ClientID: l.ClientID, ClientSecret: string(l.ClientSecret.Bytes()), Scopes: l.Scopes, After: l.After}
@@ -159,13 +207,13 @@ func newService(ctx context.Context, c *configs.Config, log *serviceLog, more ex
 		options.Bundles = append(options.Bundles, s.bundle(b))
 	}
 	if c.Logging.Access {
-		options.AccessLog = log.access
+		options.AccessLog = s.log.access
 	}
 	options.PurgeEdge = s.purgeEdge(c)
 	if s.proxy, err = proxy.New(options); err != nil {
 		return nil, err
 	}
-	options.Metrics.Register(s.registry, s.cache, s.clients)
+	s.admin = s.proxy.Admin(promhttp.HandlerFor(s.registry, promhttp.HandlerOpts{}), c.Server.AdminToken.Bytes())
 	return s, nil
 }
 
@@ -183,6 +231,7 @@ func (s *service) tileset(t configs.Tileset) proxy.Tileset {
 		Freshness: tilecache.Policy{Fresh: t.Cache.Fresh, Stale: t.Cache.Stale, MissingFor: t.Cache.MissingFor},
 		TileSize:  t.TileSize,
 		Behind:    s.behind(t.Source, t.Cache, t.Store, t.Format),
+		Identity:  identity(t.Source, s.config.Store(t.Store).Endpoint, t.Format),
 	}
 	if t.Source.Archive {
 		tileset.Archive, tileset.Given, tileset.Raw = s.archive(t, source), proxy.Given(t.Given), t.Raw
@@ -211,22 +260,26 @@ func authOptions(c *configs.Config, logger *slog.Logger) auth.Options {
 	return o
 }
 
+// identity tells the objects that one configuration of a tileset or bundle names from those that another one names, in the cache.
+func identity(source configs.Source, endpoint, format string) string {
+	sum := sha256.Sum256(fmt.Appendf(nil, "%q %q %q", source.String(), endpoint, format))
+	return base64.RawURLEncoding.EncodeToString(sum[:9])
+}
+
 // run serves on the listeners until ctx ends, then drains: not ready but serving, then no new
 // connections, then nothing.
 func (s *service) run(ctx context.Context, l listeners) error {
+	in := s.instance
 	background, stop := context.WithCancel(context.WithoutCancel(ctx))
 	var running sync.WaitGroup
-	running.Go(func() { s.origins.Run(background) })
+	s.begin(background)
 	if s.sharing.client != nil {
 		running.Go(func() { s.sharing.client.Run(background) })
 	}
-	running.Go(func() {
-		if err := s.auth.Run(background); err != nil && !errors.Is(err, context.Canceled) {
-			s.logger.Error("key sets are no longer refreshed", "error", err)
-		}
-	})
 	defer func() {
 		stop()
+		in.reloads.wait()
+		in.current.Load().end()
 		running.Wait()
 		closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 		defer cancel()
@@ -241,7 +294,7 @@ func (s *service) run(ctx context.Context, l listeners) error {
 	}
 	c := s.config.Server
 	public := wire.Server{
-		Handler: s.proxy, HeaderBytes: int(c.Limits.HeaderBytes), ReadHeader: c.Limits.ReadHeader, Idle: c.Limits.Idle,
+		Handler: in.handler(func(s *service) http.Handler { return s.proxy }), HeaderBytes: int(c.Limits.HeaderBytes), ReadHeader: c.Limits.ReadHeader, Idle: c.Limits.Idle,
 		WriteStall: c.Limits.WriteStall, Streams: c.Limits.Streams, Clients: s.clients, Logger: s.logger,
 	}
 	if c.TLS.Enabled() {
@@ -259,10 +312,14 @@ func (s *service) run(ctx context.Context, l listeners) error {
 	if l.admin != nil {
 		count++
 		admin := wire.Server{
-			Handler:    s.proxy.Admin(promhttp.HandlerFor(s.registry, promhttp.HandlerOpts{}), c.AdminToken.Bytes()),
+			Handler:    in.handler(func(s *service) http.Handler { return s.admin }),
 			WriteStall: adminWriteTimeout, Logger: s.logger,
 		}
 		running.Go(func() { ended <- admin.Serve(serving, l.admin, time.Second) })
+	}
+	in.reloads.allow(background)
+	if l.watch != nil {
+		running.Go(func() { in.watch(ctx, l.watch) })
 	}
 	select {
 	case err := <-ended: // a listener that fails takes the other with it
@@ -270,14 +327,17 @@ func (s *service) run(ctx context.Context, l listeners) error {
 		return errors.Join(err, <-ended)
 	case <-ctx.Done():
 	}
-	s.proxy.Drain()
-	s.logger.Info("draining", "delay", c.DrainDelay.String(), "shutdown_timeout", c.ShutdownTimeout.String())
+	in.reloads.forbid()
+	last := in.current.Load()
+	last.proxy.Drain()
+	ending := last.config.Server
+	s.logger.Info("draining", "delay", ending.DrainDelay.String(), "shutdown_timeout", ending.ShutdownTimeout.String())
 	select {
-	case <-time.After(c.DrainDelay):
+	case <-time.After(ending.DrainDelay):
 	case err := <-ended:
 		return err
 	}
-	s.log.endBy = time.Now().Add(c.ShutdownTimeout)
+	s.log.endBy = time.Now().Add(ending.ShutdownTimeout)
 	closeListeners()
 	var errs []error
 	for range count {

@@ -6,6 +6,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"tilegate/auth"
 	"tilegate/configs"
 	"tilegate/internal/shared"
 	"tilegate/internal/tile"
@@ -75,29 +76,31 @@ func (s *sharing) purged(_ context.Context, p tile.Purge) error {
 }
 
 // share connects the parts of a service with those of other instances.
-func (s *service) share(c *configs.Config) error {
+func (in *instance) share(c *configs.Config) error {
 	if !c.Shared.Enabled() {
 		return nil
 	}
-	s.sharing.purges.Forget = func(p tile.Purge) { s.proxy.Forget(p) }
+	current := func() *auth.Authenticator { return in.current.Load().auth }
+	take := func(record []byte) (bool, error) { return current().TakeRevocation(record) }
+	in.sharing.purges.Forget = func(p tile.Purge) { in.current.Load().proxy.Forget(p) }
 	o := shared.Options{
 		Cluster: c.Shared.Cluster, Master: c.Shared.Sentinel.Master,
 		Username: c.Shared.Username, Password: string(c.Shared.Password.Bytes()),
 		SentinelUsername: c.Shared.Sentinel.Username, SentinelPassword: string(c.Shared.Sentinel.Password.Bytes()),
 		CAPEM: c.Shared.TLS.CAFile.Bytes(), Prefix: c.Shared.Prefix,
 		Feeds: []shared.Feed{
-			{Name: revocationsFeed, Apply: s.auth.TakeRevocation, Known: s.auth.RevocationRecords},
-			{Name: logoutsFeed, Apply: s.auth.TakeRevocation, Known: s.auth.LogoutRecords},
-			{Name: purgesFeed, Apply: s.sharing.purges.Apply, Known: s.sharing.purges.Known},
+			{Name: revocationsFeed, Apply: take, Known: func() [][]byte { return current().RevocationRecords() }},
+			{Name: logoutsFeed, Apply: take, Known: func() [][]byte { return current().LogoutRecords() }},
+			{Name: purgesFeed, Apply: in.sharing.purges.Apply, Known: in.sharing.purges.Known},
 		},
-		Logger:    s.logger,
-		OnFailure: func(feed string) { s.sharing.failures.WithLabelValues(feed).Inc() },
+		Logger:    in.logger,
+		OnFailure: func(feed string) { in.sharing.failures.WithLabelValues(feed).Inc() },
 	}
 	if c.Shared.Tiles {
 		o.Tiles = &shared.TileOptions{
 			Timeout: c.Shared.Timeout, MaxObject: int64(c.Shared.MaxObject),
-			OnLookup: func(outcome string) { s.sharing.lookups.WithLabelValues(outcome).Inc() },
-			OnWrite:  func(outcome string) { s.sharing.writes.WithLabelValues(outcome).Inc() },
+			OnLookup: func(outcome string) { in.sharing.lookups.WithLabelValues(outcome).Inc() },
+			OnWrite:  func(outcome string) { in.sharing.writes.WithLabelValues(outcome).Inc() },
 		}
 	}
 	o.Addresses, o.DB, o.TLS = c.Shared.Servers()
@@ -105,7 +108,7 @@ func (s *service) share(c *configs.Config) error {
 		o.SigningKeys = append(o.SigningKeys, key.Bytes())
 	}
 	var err error
-	s.sharing.client, err = shared.New(o)
+	in.sharing.client, err = shared.New(o)
 	return err
 }
 
