@@ -36,7 +36,7 @@ const (
 )
 
 // soakCommand mixes for minutes what tilegate meets in months, under the race detector: hits, misses,
-// refusals, clients that leave or do not read, an S3 that fails, purges, revocations, and a key server that
+// refusals, clients that leave or do not read, an S3 that fails, purges, revocations, reloads, and a key server that
 // is away half of the time. In the end what was taken must have been given back.
 func soakCommand(ctx context.Context, l *lab, args []string) error {
 	flags := flag.NewFlagSet("soak", flag.ContinueOnError)
@@ -88,6 +88,8 @@ type soakWorld struct {
 	server *server
 	admin  string
 	log    string
+	config string // the file, and what is in it at first
+	text   string
 	s3     *httptest.Server
 	keys   *httptest.Server
 	key    *rsa.PrivateKey
@@ -104,11 +106,12 @@ const (
 	soakUnread
 	soakPurge
 	soakRevoke
+	soakReload
 	soakFailed
 	soakKinds
 )
 
-var soakNames = [soakKinds]string{"hits asked for", "misses asked for", "refusals asked for", "clients that left", "streams not read", "purges", "revocations", "answers of 5xx"}
+var soakNames = [soakKinds]string{"hits asked for", "misses asked for", "refusals asked for", "clients that left", "streams not read", "purges", "revocations", "reloads", "answers of 5xx"}
 
 func (w *soakWorld) counts() map[string]int64 {
 	counts := map[string]int64{}
@@ -137,8 +140,8 @@ func (l *lab) startSoak(ctx context.Context) (*soakWorld, error) {
 	if w.admin, err = freeAddress(ctx); err != nil {
 		return nil, err
 	}
-	config := filepath.Join(l.dir, "soak.yaml")
-	text := fmt.Sprintf(`server:
+	w.config = filepath.Join(l.dir, "soak.yaml")
+	w.text = fmt.Sprintf(`server:
   listen: %q
   admin_listen: %q
   cors: {origins: ["https://app.example.com", "https://*.example.org"]}
@@ -153,7 +156,7 @@ tilesets:
   basemap:
     source: "s3://tiles/basemap/{z}/{x}/{y}.png"
 `, address, w.admin, w.s3.URL, soakMemoryMiB, w.keys.URL)
-	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
+	if err := os.WriteFile(w.config, []byte(w.text), 0o600); err != nil {
 		return nil, err
 	}
 	log, err := os.Create(w.log)
@@ -161,7 +164,7 @@ tilesets:
 		return nil, err
 	}
 	defer log.Close()
-	cmd := exec.CommandContext(ctx, binary, "serve", "-c", config) //nolint:gosec // built above
+	cmd := exec.CommandContext(ctx, binary, "serve", "-c", w.config) //nolint:gosec // built above
 	cmd.Stderr = log
 	cmd.Env = append(os.Environ(), "AWS_ACCESS_KEY_ID="+benchKey, "AWS_SECRET_ACCESS_KEY="+benchSecret, "AWS_EC2_METADATA_DISABLED=true",
 		"SIGNING_KEY=MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=")
@@ -359,7 +362,19 @@ func (w *soakWorld) load(ctx context.Context, length time.Duration) error {
 		defer stop()
 		return unread(staying, conn, victim{token: token(0), mounted: func() {}})
 	})
-	many(1, 3*time.Second, soakPurge, func(int) error { return w.post(loading, "/admin/purge", `{"tileset": "basemap"}`) })
+	purges := []string{`{"tileset": "basemap"}`, `{"tileset": "basemap", "zoom": "0-5", "soft": true}`, `{"tileset": "basemap", "bbox": [0, 0, 90, 80]}`}
+	many(1, 3*time.Second, soakPurge, func(i int) error { return w.post(loading, "/admin/purge", purges[i%len(purges)]) })
+	// Every second reload has a tileset more, and every fifth a fault.
+	many(1, 2*time.Second, soakReload, func(i int) error {
+		more := []string{"", "  other: {source: \"s3://tiles/other/{z}/{x}/{y}.png\"}\n"}[i%2]
+		if i%5 == 4 {
+			more = "  other: {}\n"
+		}
+		if err := os.WriteFile(w.config, []byte(w.text+more), 0o600); err != nil {
+			return err
+		}
+		return w.post(loading, "/admin/reload", "")
+	})
 	many(1, 2*time.Second, soakRevoke, func(i int) error {
 		return w.post(loading, "/admin/revoke", fmt.Sprintf(`{"subject": "viewer-%d"}`, 10+i%10))
 	})
