@@ -314,27 +314,37 @@ type watched struct {
 	hangups <-chan os.Signal
 	path    string
 
-	content, seen [sha256.Size]byte // that was read last, and that was seen last
+	mu      sync.Mutex
+	content [sha256.Size]byte // that was read last, for whichever reason
+	seen    [sha256.Size]byte // at the last look
+}
+
+// reading notes what is in the file, right before it is read: a change after that is noticed.
+func (w *watched) reading() {
+	if sum, ok := w.sum(); ok {
+		w.mu.Lock()
+		w.content = sum
+		w.mu.Unlock()
+	}
+}
+
+func (w *watched) sum() (sum [sha256.Size]byte, ok bool) {
+	text, err := os.ReadFile(w.path)
+	return sha256.Sum256(text), err == nil
 }
 
 // look reads the file, and reports whether its content is new and has stayed the same since the look before, so that nobody reads a file
 // that is still being written. A file that is not there for a moment is waited for.
 func (w *watched) look() (changed bool) {
-	text, err := os.ReadFile(w.path)
-	if err != nil {
+	sum, ok := w.sum()
+	if !ok {
 		return false
 	}
-	sum := sha256.Sum256(text)
 	settled := sum == w.seen
 	w.seen = sum
-	if w.content == ([sha256.Size]byte{}) {
-		w.content = sum
-	}
-	if !settled || sum == w.content {
-		return false
-	}
-	w.content = sum
-	return true
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return settled && sum != w.content
 }
 
 // watch reloads on SIGHUP, and when the content of the file has changed, until ctx ends. The path is opened anew at each look, so that a

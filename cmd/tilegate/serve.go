@@ -29,17 +29,22 @@ type serveCommand struct{ configFlag }
 
 // Run serves until ctx ends.
 func (cmd serveCommand) Run(ctx context.Context, c *console) error {
-	config, err := cmd.load(originRule(ctx))
+	w := &watched{hangups: hangups(), path: cmd.Config}
+	read := func(ctx context.Context) (*configs.Config, error) {
+		w.reading()
+		return cmd.load(originRule(ctx))
+	}
+	config, err := read(ctx)
 	if err != nil {
 		return err
 	}
-	return withLog(config.Logging, c.err, func(l *serviceLog) error { return cmd.serve(ctx, config, l) })
+	return withLog(config.Logging, c.err, func(l *serviceLog) error {
+		return cmd.serve(ctx, config, l, w, extras{file: cmd.Config, reload: read})
+	})
 }
 
-func (cmd serveCommand) serve(ctx context.Context, config *configs.Config, log *serviceLog) error {
-	watched := &watched{hangups: hangups(), path: cmd.Config}
-	watched.look() // before the file that is in force may have changed
-	s, err := newService(ctx, config, log, extras{file: cmd.Config, reload: func(ctx context.Context) (*configs.Config, error) { return cmd.load(originRule(ctx)) }})
+func (serveCommand) serve(ctx context.Context, config *configs.Config, log *serviceLog, w *watched, more extras) error {
+	s, err := newService(ctx, config, log, more)
 	if err != nil {
 		return describe(err)
 	}
@@ -48,7 +53,7 @@ func (cmd serveCommand) serve(ctx context.Context, config *configs.Config, log *
 	if err != nil {
 		return err
 	}
-	l.limitMemory, l.watch = true, watched
+	l.limitMemory, l.watch = true, w
 	s.logger.Info("serving", "address", l.public.Addr().String(), "tls", config.Server.TLS.Enabled(), "tilesets", len(config.Tilesets))
 	return s.run(ctx, l)
 }
