@@ -44,6 +44,9 @@ func TestEachSourceIsReadFromItsStore(t *testing.T) {
 		}
 	}
 	for _, r := range append(w.Requests(), other.Requests()...) {
+		if r.AccessKeyID == "" {
+			continue // a probe of the start, whose signature has not been looked at yet
+		}
 		if toOther := r.AccessKeyID == "WASABI"; toOther != strings.Contains(r.Header.Get("Authorization"), "/eu-central-2/") {
 			t.Errorf("signed by %s: %s", r.AccessKeyID, r.Header.Get("Authorization"))
 		}
