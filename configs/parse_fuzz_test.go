@@ -31,7 +31,7 @@ func FuzzParse(f *testing.F) {
 	f.Fuzz(func(t *testing.T, file []byte) {
 		// The fuzzer must not be let loose on the machine's files.
 		if strings.Contains(string(file), "file") {
-			t.Skip()
+			return
 		}
 		c, err := configs.Parse("tilegate.yaml", file, env("S=0123456789abcdef0123456789abcdef"))
 		if err != nil {

@@ -14,6 +14,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"tilegate/internal/testenv"
 	"tilegate/proxy"
 )
 
@@ -167,10 +168,10 @@ func TestFullDiskBehindTheLog(t *testing.T) {
 				writeLines(t, b, []byte("first\n"), []byte("second\n"), []byte("third\n"))
 				for _, room := range test.rooms {
 					d.grow(room)
-					time.Sleep(time.Second) // time for an attempt
+					testenv.Advance(time.Second) // time for an attempt
 				}
 				d.grow(1000)
-				time.Sleep(time.Second)
+				testenv.Advance(time.Second)
 				writeLines(t, b, []byte("fourth\n"))
 				b.Close(t.Context())
 				if got := d.text.String(); got != test.want {
@@ -188,7 +189,7 @@ func TestFailingLogIsCountedAtOnce(t *testing.T) {
 		b := proxy.NewLogBuffer(d, dropReport)
 		for i := range 5 {
 			writeLines(t, b, numbered(i))
-			time.Sleep(time.Second)
+			testenv.Advance(time.Second)
 			if got := b.Dropped(); got != uint64(i+1) {
 				t.Errorf("after %d lines: %d are counted", i+1, got)
 			}
@@ -255,7 +256,7 @@ func TestPromptLogLineDoesNotWait(t *testing.T) {
 		close(w.release)
 		b := proxy.NewLogBuffer(w, dropReport)
 		defer b.Close(t.Context())
-		time.Sleep(time.Millisecond)
+		testenv.Advance(time.Millisecond)
 		writeLines(t, b, []byte("request\n"))
 		synctest.Wait()
 		if got := w.String(); got != "" {
@@ -267,7 +268,7 @@ func TestPromptLogLineDoesNotWait(t *testing.T) {
 			t.Errorf("got %q after the event", got)
 		}
 		writeLines(t, b, []byte("request\n"))
-		time.Sleep(200 * time.Millisecond)
+		testenv.Advance(200 * time.Millisecond)
 		synctest.Wait()
 		if got := w.String(); got != "request\nevent\nrequest\n" {
 			t.Errorf("got %q after a fifth of a second", got)

@@ -9,6 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"tilegate/internal/testenv"
 	"tilegate/internal/tile"
 	"tilegate/tilecache"
 )
@@ -54,7 +55,7 @@ func Test200ClientsWhenEveryAnswerIs503(t *testing.T) {
 		check(t, "fetches within the pause", o.calls(), 1)
 
 		up = true
-		advance(time.Second) // the longest pause
+		testenv.Advance(time.Second) // the longest pause
 		look(t, c, keyOf(1), day, o.fetch)
 		check(t, "fetches after the pause", o.calls(), 2)
 	})

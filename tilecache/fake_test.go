@@ -154,14 +154,6 @@ type failing struct{ err error }
 
 func (f failing) Read([]byte) (int, error) { return 0, f.err }
 
-// advance moves the clock of the synctest bubble that it is called in. Timers that are due when they
-// are made are what Go's race detector crashes on in a bubble, when two come together (go.dev/issue/78156).
-func advance(d time.Duration) {
-	if d > 0 {
-		<-time.After(d)
-	}
-}
-
 // get opens a tile and reads all of it.
 func get(t testing.TB, c *tilecache.Cache, key tile.Key, p tilecache.Policy, fetch tile.Fetch) (tilecache.Tile, tilecache.Status, []byte) {
 	t.Helper()

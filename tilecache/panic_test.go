@@ -11,6 +11,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"tilegate/internal/testenv"
 	"tilegate/internal/tile"
 	"tilegate/tilecache"
 )
@@ -51,7 +52,7 @@ func TestPanicFailsOneFillAlone(t *testing.T) {
 					if healthy {
 						return object(pattern(10)), nil
 					}
-					advance(time.Millisecond) // let them all join
+					testenv.Advance(time.Millisecond) // let them all join
 					return tc.fetch()
 				})
 				c := newCache(t, tilecache.Options{Logger: slog.New(slog.NewTextHandler(&log, nil))})
@@ -70,7 +71,7 @@ func TestPanicFailsOneFillAlone(t *testing.T) {
 				}
 				look(t, c, keyOf(2), day, always(nil))
 				healthy = true
-				advance(time.Second)
+				testenv.Advance(time.Second)
 				look(t, c, keyOf(1), day, o.fetch)
 			})
 		})

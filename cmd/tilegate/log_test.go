@@ -23,6 +23,7 @@ import (
 
 	"tilegate/configs"
 	"tilegate/internal/fakeaws"
+	"tilegate/internal/testenv"
 )
 
 // logged is a tilegate process whose standard error the test controls.
@@ -265,7 +266,7 @@ func TestLogThatCannotBeWrittenStopsNoRequest(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			if _, err := os.Stat("/dev/full"); err != nil && test.name == "full disk" {
-				t.Skip("this system has no /dev/full")
+				testenv.Missing(t, "/dev/full", "run on Linux")
 			}
 			server := startLogged(t, nil, loggedSetup{script: test.script})
 			server.askMany(t, 1000)

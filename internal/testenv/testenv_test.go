@@ -187,8 +187,8 @@ func TestServersEndWithTheirTest(t *testing.T) {
 	t.Run("serving", func(t *testing.T) {
 		url = testenv.Nginx(t, `server { listen {{.Address}}; location / { return 200; } }`)
 	})
-	if t.Skipped() || url == "" {
-		t.Skip("no nginx")
+	if url == "" {
+		return // the subtest says why
 	}
 	connection, err := net.Dial("tcp", strings.TrimPrefix(url, "http://"))
 	if err == nil {

@@ -220,9 +220,6 @@ func fetch(a *archive.Archive, key tile.Key, cond tile.Condition) (*tile.Object,
 	return o, b, err
 }
 
-// advance moves the clock of the synctest bubble that it is called in.
-func advance(d time.Duration) { <-time.After(d) }
-
 func check[T comparable](t testing.TB, what string, got, want T) {
 	t.Helper()
 	if got != want {

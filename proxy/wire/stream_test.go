@@ -16,6 +16,7 @@ import (
 	"golang.org/x/net/http2"
 	"golang.org/x/net/http2/hpack"
 
+	"tilegate/internal/testenv"
 	"tilegate/proxy/wire"
 )
 
@@ -158,7 +159,7 @@ func TestHTTP2StreamsWaitForTheirTurn(t *testing.T) {
 							if f.StreamEnded() {
 								whole++
 							}
-							time.Sleep(8 * time.Millisecond) // the link, by the bubble's clock
+							testenv.Advance(8 * time.Millisecond) // the link, by the bubble's clock
 							read += uint32(len(f.Data()))
 							if read >= 32<<10 { // as clients do: at half of the initial window
 								<-requested
