@@ -14,7 +14,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"tilegate/internal/testenv"
+	"tilegate/internal/bubble"
 	"tilegate/proxy"
 )
 
@@ -168,10 +168,10 @@ func TestFullDiskBehindTheLog(t *testing.T) {
 				writeLines(t, b, []byte("first\n"), []byte("second\n"), []byte("third\n"))
 				for _, room := range test.rooms {
 					d.grow(room)
-					testenv.Advance(time.Second) // time for an attempt
+					bubble.Advance(time.Second) // time for an attempt
 				}
 				d.grow(1000)
-				testenv.Advance(time.Second)
+				bubble.Advance(time.Second)
 				writeLines(t, b, []byte("fourth\n"))
 				b.Close(t.Context())
 				if got := d.text.String(); got != test.want {
@@ -189,7 +189,7 @@ func TestFailingLogIsCountedAtOnce(t *testing.T) {
 		b := proxy.NewLogBuffer(d, dropReport)
 		for i := range 5 {
 			writeLines(t, b, numbered(i))
-			testenv.Advance(time.Second)
+			bubble.Advance(time.Second)
 			if got := b.Dropped(); got != uint64(i+1) {
 				t.Errorf("after %d lines: %d are counted", i+1, got)
 			}
@@ -256,7 +256,7 @@ func TestPromptLogLineDoesNotWait(t *testing.T) {
 		close(w.release)
 		b := proxy.NewLogBuffer(w, dropReport)
 		defer b.Close(t.Context())
-		testenv.Advance(time.Millisecond)
+		bubble.Advance(time.Millisecond)
 		writeLines(t, b, []byte("request\n"))
 		synctest.Wait()
 		if got := w.String(); got != "" {
@@ -268,7 +268,7 @@ func TestPromptLogLineDoesNotWait(t *testing.T) {
 			t.Errorf("got %q after the event", got)
 		}
 		writeLines(t, b, []byte("request\n"))
-		testenv.Advance(200 * time.Millisecond)
+		bubble.Advance(200 * time.Millisecond)
 		synctest.Wait()
 		if got := w.String(); got != "request\nevent\nrequest\n" {
 			t.Errorf("got %q after a fifth of a second", got)

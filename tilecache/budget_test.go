@@ -11,7 +11,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"tilegate/internal/testenv"
+	"tilegate/internal/bubble"
 	"tilegate/internal/tile"
 	"tilegate/tilecache"
 )
@@ -138,7 +138,7 @@ func TestQueueKeepsItsOrder(t *testing.T) {
 			checkErr(t, "the large tile", err, tilecache.ErrOverloaded)
 			check(t, "its wait", time.Since(began), 2*time.Second)
 		})
-		testenv.Advance(1010 * time.Millisecond)
+		bubble.Advance(1010 * time.Millisecond)
 		all.Go(func() {
 			look(t, c, keyOf(1001), day, always(make([]byte, 10))) // for which there is room
 			check(t, "the small tile's turn came", time.Since(began), 2*time.Second)
@@ -168,7 +168,7 @@ func TestRoomForSeveralIsGivenAtOnce(t *testing.T) {
 				tl.Close()
 			})
 		}
-		testenv.Advance(310 * time.Millisecond)
+		bubble.Advance(310 * time.Millisecond)
 		tiles[0].Close()
 		tiles[1].Close()
 		all.Wait()
@@ -217,10 +217,10 @@ func TestSlowestReaderIsCutOff(t *testing.T) {
 			if _, err := tl.Next(context.Background(), off); err != nil {
 				t.Error(err)
 			}
-			testenv.Advance(time.Millisecond)
+			bubble.Advance(time.Millisecond)
 		})
 		check(t, "cut off before they were slow", len(cut), 0)
-		testenv.Advance(time.Second)
+		bubble.Advance(time.Second)
 
 		// The slowest reader's write fails, it closes its tile, and the miss goes on.
 		released := make(chan struct{})
@@ -229,7 +229,7 @@ func TestSlowestReaderIsCutOff(t *testing.T) {
 			check(t, "cut off", i, slowest)
 			_, err := tiles[i].Next(context.Background(), 20)
 			checkErr(t, "its next read", err, tilecache.ErrCutOff)
-			testenv.Advance(50 * time.Millisecond)
+			bubble.Advance(50 * time.Millisecond)
 			tiles[i].Close()
 			close(released)
 		}()
@@ -261,7 +261,7 @@ func TestAllReadersOfATileAreCutOff(t *testing.T) {
 			shared = append(shared, tl)
 		}
 		others := fillWith(t, c, nil) // cannot be cut off
-		testenv.Advance(time.Second)
+		bubble.Advance(time.Second)
 		time.AfterFunc(time.Second, func() {
 			check(t, "cut off", cuts.Load(), 10)
 			for _, tl := range shared {

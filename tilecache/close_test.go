@@ -7,7 +7,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"tilegate/internal/testenv"
+	"tilegate/internal/bubble"
 	"tilegate/internal/tile"
 	"tilegate/tilecache"
 )
@@ -48,7 +48,7 @@ func TestCloseStopsFillsAndAnswersTheirWaiters(t *testing.T) {
 		checkErr(t, "a miss afterwards", err, tilecache.ErrClosed)
 		st, _ := look(t, c, keyOf(3), day, o.fetch)
 		check(t, "a hit afterwards", st.State, tilecache.Hit)
-		testenv.Advance(30 * time.Hour)
+		bubble.Advance(30 * time.Hour)
 		st, _ = look(t, c, keyOf(3), day, o.fetch)
 		check(t, "a stale one", st.State, tilecache.Stale)
 		check(t, "fetches", o.calls(), 2)
@@ -80,14 +80,14 @@ func TestGoroutinesReturnToWhereTheyWere(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCache(t, tilecache.Options{Memory: 1 << 20, MaxObject: 100_000})
 		o := newOrigin(t, func(_ context.Context, call int, _ tile.Condition) (*tile.Object, error) {
-			testenv.Advance(time.Millisecond)
+			bubble.Advance(time.Millisecond)
 			return object(make([]byte, 1000*(call%120))), nil
 		})
 		policy := tilecache.Policy{Fresh: time.Millisecond, Stale: time.Hour}
 		var all sync.WaitGroup
 		for i := range uint32(300) {
 			all.Go(func() {
-				testenv.Advance(time.Duration(i/100) * 10 * time.Millisecond)
+				bubble.Advance(time.Duration(i/100) * 10 * time.Millisecond)
 				ctx, leave := context.WithTimeout(context.Background(), time.Duration(i%3)*time.Millisecond)
 				defer leave()
 				tl, _, err := c.Get(ctx, keyOf(i%50), policy, o.fetch)

@@ -9,7 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"tilegate/internal/testenv"
+	"tilegate/internal/bubble"
 	"tilegate/internal/tile"
 	"tilegate/tilecache"
 )
@@ -25,7 +25,7 @@ func TestObjectsOfUnknownLength(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			body := pattern(size)
 			o := newOrigin(t, func(context.Context, int, tile.Condition) (*tile.Object, error) {
-				testenv.Advance(time.Second)
+				bubble.Advance(time.Second)
 				return unsized(&slices{body}), nil
 			})
 			c := newCache(t, tilecache.Options{Memory: 4 << 20, MaxObject: 128 << 10})
@@ -75,7 +75,7 @@ func TestAnObjectOfUnknownLengthWithoutRoom(t *testing.T) {
 func TestARequestThatFetchesAloneHasNotJoined(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		o := newOrigin(t, func(context.Context, int, tile.Condition) (*tile.Object, error) {
-			testenv.Advance(time.Second)
+			bubble.Advance(time.Second)
 			return unsized(&slices{pattern(5000)}), nil
 		})
 		c := newCache(t, tilecache.Options{MaxObject: 1000})
@@ -129,7 +129,7 @@ func TestRevalidationByDate(t *testing.T) {
 			})
 			c := newCache(t, tilecache.Options{})
 			look(t, c, keyOf(1), hourly, o.fetch)
-			testenv.Advance(2 * time.Hour)
+			bubble.Advance(2 * time.Hour)
 			look(t, c, keyOf(1), hourly, o.fetch)
 			synctest.Wait()
 			check(t, "condition", o.cond(2), want)

@@ -9,7 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"tilegate/internal/testenv"
+	"tilegate/internal/bubble"
 	"tilegate/internal/tile"
 	"tilegate/tilecache"
 )
@@ -55,7 +55,7 @@ func Test200ClientsWhenEveryAnswerIs503(t *testing.T) {
 		check(t, "fetches within the pause", o.calls(), 1)
 
 		up = true
-		testenv.Advance(time.Second) // the longest pause
+		bubble.Advance(time.Second) // the longest pause
 		look(t, c, keyOf(1), day, o.fetch)
 		check(t, "fetches after the pause", o.calls(), 2)
 	})

@@ -11,7 +11,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"tilegate/internal/testenv"
+	"tilegate/internal/bubble"
 	"tilegate/internal/tile"
 	"tilegate/tilecache"
 )
@@ -52,7 +52,7 @@ func TestPanicFailsOneFillAlone(t *testing.T) {
 					if healthy {
 						return object(pattern(10)), nil
 					}
-					testenv.Advance(time.Millisecond) // let them all join
+					bubble.Advance(time.Millisecond) // let them all join
 					return tc.fetch()
 				})
 				c := newCache(t, tilecache.Options{Logger: slog.New(slog.NewTextHandler(&log, nil))})
@@ -71,7 +71,7 @@ func TestPanicFailsOneFillAlone(t *testing.T) {
 				}
 				look(t, c, keyOf(2), day, always(nil))
 				healthy = true
-				testenv.Advance(time.Second)
+				bubble.Advance(time.Second)
 				look(t, c, keyOf(1), day, o.fetch)
 			})
 		})

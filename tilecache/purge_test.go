@@ -6,7 +6,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"tilegate/internal/testenv"
+	"tilegate/internal/bubble"
 	"tilegate/internal/tile"
 	"tilegate/tilecache"
 )
@@ -98,13 +98,13 @@ func TestSoftPurge(t *testing.T) {
 			synctest.Wait()
 		}
 		ask(tilecache.Miss, 10)
-		testenv.Advance(time.Hour)
+		bubble.Advance(time.Hour)
 		purgeOf(t, c, soft, 1)
 		ask(tilecache.Stale, 10) // its refresh fails
 		check(t, "If-None-Match", o.cond(2).IfNoneMatch, `"v1"`)
 		ask(tilecache.Stale, 10)
 		check(t, "asked, with the pause after a failure", o.calls(), 2)
-		testenv.Advance(2 * time.Second)
+		bubble.Advance(2 * time.Second)
 		ask(tilecache.Stale, 10)
 		ask(tilecache.Hit, 10) // 304
 		purgeOf(t, c, soft, 1)
@@ -120,12 +120,12 @@ func TestSoftPurgeEndsLikeStaleness(t *testing.T) {
 		down := newOrigin(t, func(context.Context, int, tile.Condition) (*tile.Object, error) { return nil, errDown })
 		look(t, c, inBerlin, hourly, always(pattern(10)))
 		purgeOf(t, c, tile.Purge{Tileset: "basemap", Soft: true}, 1)
-		testenv.Advance(hourly.Stale - time.Second)
+		bubble.Advance(hourly.Stale - time.Second)
 		st, _ := look(t, c, inBerlin, hourly, down.fetch)
 		check(t, "state", st.State, tilecache.Stale)
 		check(t, "ttl", st.TTL, time.Second-hourly.Stale)
 		synctest.Wait()
-		testenv.Advance(2 * time.Second)
+		bubble.Advance(2 * time.Second)
 		_, _, err := c.Get(context.Background(), inBerlin, hourly, down.fetch)
 		checkErr(t, "after the time of stale tiles", err, errDown)
 	})
@@ -203,7 +203,7 @@ func TestSoftPurgeWhileATileIsRefreshed(t *testing.T) {
 func TestAnOutdatedCopyIsStale(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCache(t, tilecache.Options{})
-		testenv.Advance(time.Hour)
+		bubble.Advance(time.Hour)
 		o := newOrigin(t, func(_ context.Context, call int, _ tile.Condition) (*tile.Object, error) {
 			if call > 1 {
 				return nil, tile.ErrNotModified

@@ -10,7 +10,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"tilegate/internal/testenv"
+	"tilegate/internal/bubble"
 	"tilegate/internal/tile"
 	"tilegate/tilecache"
 )
@@ -47,11 +47,11 @@ func TestFreshness(t *testing.T) {
 		c := newCache(t, tilecache.Options{})
 		look(t, c, keyOf(1), hourly, o.fetch)
 
-		testenv.Advance(time.Hour - time.Second)
+		bubble.Advance(time.Hour - time.Second)
 		st, _ := look(t, c, keyOf(1), hourly, o.fetch)
 		check(t, "fresh", st, tilecache.Status{State: tilecache.Hit, TTL: time.Second})
 
-		testenv.Advance(3 * time.Second)
+		bubble.Advance(3 * time.Second)
 		st, _ = look(t, c, keyOf(1), hourly, o.fetch)
 		check(t, "stale", st, tilecache.Status{State: tilecache.Stale, TTL: -2 * time.Second})
 		synctest.Wait()
@@ -74,7 +74,7 @@ func TestManyStaleHitsAreOneRefresh(t *testing.T) {
 		o := newOrigin(t, v.answer)
 		c := newCache(t, tilecache.Options{})
 		look(t, c, keyOf(1), hourly, o.fetch)
-		testenv.Advance(2 * time.Hour)
+		bubble.Advance(2 * time.Hour)
 		v.gate = make(chan struct{})
 		for range 100 {
 			st, _ := look(t, c, keyOf(1), hourly, o.fetch)
@@ -92,7 +92,7 @@ func TestChangedETagReplacesTheTile(t *testing.T) {
 		o := newOrigin(t, v.answer)
 		c := newCache(t, tilecache.Options{})
 		old, _, _ := get(t, c, keyOf(1), hourly, o.fetch)
-		testenv.Advance(2 * time.Hour)
+		bubble.Advance(2 * time.Hour)
 		v.body, v.etag = pattern(500), `"b"`
 		st, b := look(t, c, keyOf(1), hourly, o.fetch)
 		check(t, "state", st.State, tilecache.Stale)
@@ -124,7 +124,7 @@ func TestStaleIsServedWhileRefreshingFails(t *testing.T) {
 		o := newOrigin(t, v.answer)
 		c := newCache(t, tilecache.Options{})
 		look(t, c, keyOf(1), hourly, o.fetch)
-		testenv.Advance(time.Hour)
+		bubble.Advance(time.Hour)
 		v.err = errDown
 
 		// For ten minutes somebody asks ten times a second.
@@ -141,7 +141,7 @@ func TestStaleIsServedWhileRefreshingFails(t *testing.T) {
 				gaps = append(gaps, time.Since(last))
 				last, calls = time.Now(), n
 			}
-			testenv.Advance(100 * time.Millisecond)
+			bubble.Advance(100 * time.Millisecond)
 		}
 		want := time.Second
 		for i, gap := range gaps[1:] {
@@ -155,14 +155,14 @@ func TestStaleIsServedWhileRefreshingFails(t *testing.T) {
 		}
 
 		v.err = nil
-		testenv.Advance(2 * time.Minute)
+		bubble.Advance(2 * time.Minute)
 		look(t, c, keyOf(1), hourly, o.fetch)
 		synctest.Wait()
 		st, _ := look(t, c, keyOf(1), hourly, o.fetch)
 		check(t, "once the origin is back", st.State, tilecache.Hit)
 
 		v.err = errDown
-		testenv.Advance(25 * time.Hour)
+		bubble.Advance(25 * time.Hour)
 		_, _, err := c.Get(context.Background(), keyOf(1), hourly, o.fetch)
 		checkErr(t, "once stale has run out", err, errDown)
 	})
@@ -174,7 +174,7 @@ func TestRefreshFindsTheTileGone(t *testing.T) {
 		o := newOrigin(t, v.answer)
 		c := newCache(t, tilecache.Options{})
 		look(t, c, keyOf(1), hourly, o.fetch)
-		testenv.Advance(2 * time.Hour)
+		bubble.Advance(2 * time.Hour)
 		v.err = tile.ErrMissing
 		look(t, c, keyOf(1), hourly, o.fetch)
 		synctest.Wait()
@@ -184,7 +184,7 @@ func TestRefreshFindsTheTileGone(t *testing.T) {
 		check(t, "tiles", c.Stats().Entries, 0)
 
 		v.err = nil
-		testenv.Advance(time.Minute)
+		bubble.Advance(time.Minute)
 		st, _ = look(t, c, keyOf(1), hourly, o.fetch)
 		check(t, "when it is back", st.State, tilecache.Miss)
 		check(t, "absences", c.Stats().Absences, 0)
@@ -198,7 +198,7 @@ func TestExpiredTileIsRevalidatedInTheForeground(t *testing.T) {
 		o := newOrigin(t, v.answer)
 		c := newCache(t, tilecache.Options{})
 		look(t, c, keyOf(1), hourly, o.fetch)
-		testenv.Advance(48 * time.Hour)
+		bubble.Advance(48 * time.Hour)
 		errs, bodies := crowd(c, 50, hourly, o.fetch)
 		for i := range errs {
 			checkErr(t, "a client", errs[i], nil)
@@ -217,11 +217,11 @@ func TestRefreshThatIsStillRunningWhenStaleEnds(t *testing.T) {
 		o := newOrigin(t, v.answer)
 		c := newCache(t, tilecache.Options{})
 		look(t, c, keyOf(1), hourly, o.fetch)
-		testenv.Advance(2 * time.Hour)
+		bubble.Advance(2 * time.Hour)
 		v.gate = make(chan struct{})
 		look(t, c, keyOf(1), hourly, o.fetch)
 		synctest.Wait()
-		testenv.Advance(24 * time.Hour)
+		bubble.Advance(24 * time.Hour)
 		ctx, leave := context.WithTimeout(context.Background(), time.Second)
 		defer leave()
 		_, _, err := c.Get(ctx, keyOf(1), hourly, o.fetch)
@@ -272,7 +272,7 @@ func TestRefreshesAtOnceAreBounded(t *testing.T) {
 		for i := range uint32(tiles) {
 			look(t, c, keyOf(i), hourly, o.fetch)
 		}
-		testenv.Advance(2 * time.Hour)
+		bubble.Advance(2 * time.Hour)
 		v.gate = make(chan struct{})
 		for i := range uint32(tiles) {
 			look(t, c, keyOf(i), hourly, o.fetch)
@@ -304,7 +304,7 @@ func TestStaleObjectIsNamedByItsPath(t *testing.T) {
 			c := newCache(t, tilecache.Options{Logger: slog.New(slog.NewTextHandler(&log, nil))})
 			look(t, c, test.key, hourly, o.fetch)
 			v.err = tile.ErrUnreachable
-			testenv.Advance(time.Hour + time.Second)
+			bubble.Advance(time.Hour + time.Second)
 			look(t, c, test.key, hourly, o.fetch)
 			synctest.Wait()
 			if got := log.String(); !strings.Contains(got, test.want) || strings.Contains(got, "path=") != (test.key.Path != "") {

@@ -9,7 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"tilegate/internal/testenv"
+	"tilegate/internal/bubble"
 	"tilegate/internal/tile"
 	"tilegate/tilecache"
 )
@@ -149,7 +149,7 @@ func TestBodiesThatCannotBeMended(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				o := newOrigin(t, func(_ context.Context, call int, cond tile.Condition) (*tile.Object, error) {
-					testenv.Advance(time.Millisecond) // let them all join
+					bubble.Advance(time.Millisecond) // let them all join
 					return tc.script(call, cond)
 				})
 				c := newCache(t, tilecache.Options{})

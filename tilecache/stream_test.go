@@ -10,7 +10,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"tilegate/internal/testenv"
+	"tilegate/internal/bubble"
 	"tilegate/internal/tile"
 	"tilegate/tilecache"
 )
@@ -144,7 +144,7 @@ func TestSeveralReadersOfAnObjectThatIsNotKept(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		body := pattern(500_000)
 		o := newOrigin(t, func(_ context.Context, _ int, cond tile.Condition) (*tile.Object, error) {
-			testenv.Advance(time.Millisecond)
+			bubble.Advance(time.Millisecond)
 			return rest(body, cond), nil
 		})
 		c := newCache(t, tilecache.Options{MaxObject: 1000})
@@ -178,7 +178,7 @@ func TestStreamOfUnknownLengthBreaksOff(t *testing.T) {
 func TestSecondReadersOwnFetchFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		o := newOrigin(t, func(_ context.Context, call int, cond tile.Condition) (*tile.Object, error) {
-			testenv.Advance(time.Millisecond)
+			bubble.Advance(time.Millisecond)
 			if call > 1 {
 				return nil, errDown
 			}
@@ -195,7 +195,7 @@ func TestSecondReadersOwnFetchFails(t *testing.T) {
 func TestSecondReaderLeavesDuringItsOwnFetch(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		o := newOrigin(t, func(ctx context.Context, call int, cond tile.Condition) (*tile.Object, error) {
-			testenv.Advance(time.Millisecond)
+			bubble.Advance(time.Millisecond)
 			if call > 1 {
 				<-ctx.Done()
 				return nil, ctx.Err()
@@ -227,7 +227,7 @@ func TestRefreshFindsATileThatIsTooLarge(t *testing.T) {
 		o := newOrigin(t, v.answer)
 		c := newCache(t, tilecache.Options{MaxObject: 1000})
 		look(t, c, keyOf(1), hourly, o.fetch)
-		testenv.Advance(2 * time.Hour)
+		bubble.Advance(2 * time.Hour)
 		v.body, v.etag = pattern(5000), `"b"`
 		look(t, c, keyOf(1), hourly, o.fetch)
 		synctest.Wait()

@@ -10,7 +10,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"tilegate/internal/testenv"
+	"tilegate/internal/bubble"
 	"tilegate/internal/tile"
 	"tilegate/tilecache"
 )
@@ -111,7 +111,7 @@ func TestFailedValueAnswersForHalfASecond(t *testing.T) {
 			checkErr(t, "a failing load", err, errDown)
 		}
 		check(t, "loads", calls, 1)
-		testenv.Advance(500 * time.Millisecond)
+		bubble.Advance(500 * time.Millisecond)
 		_, err := c.Value(t.Context(), valueKey(0), failing)
 		checkErr(t, "later", err, errDown)
 		check(t, "loads later", calls, 2)
@@ -184,11 +184,11 @@ func TestValuesAreEvictedByUse(t *testing.T) {
 		}
 		scan()
 		check(t, "values that were asked for of late", c.Stats().Values, 4)
-		testenv.Advance(9 * time.Minute)
+		bubble.Advance(9 * time.Minute)
 		if _, err := c.Value(t.Context(), valueKey(2), nil); err != nil {
 			t.Fatal(err)
 		}
-		testenv.Advance(time.Minute)
+		bubble.Advance(time.Minute)
 		scan()
 		check(t, "values after ten minutes", c.Stats().Values, 1)
 		if _, err := c.Value(t.Context(), valueKey(2), nil); err != nil {
@@ -305,7 +305,7 @@ func TestTilesAreAsFreshAsTheirArchive(t *testing.T) {
 		_, _, err := c.Get(t.Context(), absent, p, missing.fetch)
 		checkErr(t, "an absence", err, tile.ErrMissing)
 		for n := range 5 {
-			testenv.Advance(20 * time.Hour)
+			bubble.Advance(20 * time.Hour)
 			p.Validated = time.Now().Add(-time.Hour)
 			st, _ := look(t, c, key, p, o.fetch)
 			check(t, "state", st, tilecache.Status{State: tilecache.Hit, TTL: 23 * time.Hour})

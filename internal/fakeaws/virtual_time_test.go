@@ -10,14 +10,14 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 
+	"tilegate/internal/bubble"
 	"tilegate/internal/fakeaws"
-	"tilegate/internal/testenv"
 )
 
 // TestInABubble lets an hour pass for the SDK's signer and the server alike.
 func TestInABubble(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		network := testenv.NewMemoryNetwork()
+		network := bubble.NewNetwork()
 		server := start(t, func(o *fakeaws.Options) { o.Listener = network })
 		transport := &http.Transport{DialContext: network.DialContext, DisableKeepAlives: true}
 		viaMemory := &http.Client{Transport: transport}

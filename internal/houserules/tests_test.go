@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// Tests wait for what they wait for, and let a bubble's time pass by testenv.Advance. They skip by package testenv, which fails where
+// Tests wait for what they wait for, and let a bubble's time pass by bubble.Advance. They skip by package testenv, which fails where
 // CI lacks something.
 func TestTestsNeitherSleepNorSkip(t *testing.T) {
 	forbidden := regexp.MustCompile(`\btime\.Sleep\(|\b[tbf]\.Skip(f|Now)?\(`)

@@ -11,8 +11,6 @@ import (
 	"runtime"
 	"strings"
 	"testing"
-	"testing/synctest"
-	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/credentials"
@@ -158,28 +156,6 @@ func TestChromium(t *testing.T) {
 	if err != nil || !strings.Contains(string(out), "Chrom") {
 		t.Errorf("got %q, %v", out, err)
 	}
-}
-
-func TestMemoryNetworkLetsTimeMove(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		network := testenv.NewMemoryNetwork()
-		server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-			<-time.After(time.Hour)
-			fmt.Fprint(w, "late")
-		})}
-		go func() { _ = server.Serve(network) }()
-		client := &http.Client{Transport: &http.Transport{DialContext: network.DialContext, DisableKeepAlives: true}}
-		began := time.Now()
-		if _, body := fetch(t, client, "http://"+network.Addr().String()); body != "late" {
-			t.Errorf("got %q", body)
-		}
-		if took := time.Since(began); took != time.Hour {
-			t.Errorf("took %v of the bubble's time, want 1h", took)
-		}
-		if err := server.Close(); err != nil {
-			t.Error(err)
-		}
-	})
 }
 
 func TestServersEndWithTheirTest(t *testing.T) {

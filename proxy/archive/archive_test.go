@@ -15,8 +15,8 @@ import (
 
 	"github.com/andybalholm/brotli"
 
+	"tilegate/internal/bubble"
 	"tilegate/internal/pmtiles"
-	"tilegate/internal/testenv"
 	"tilegate/internal/tile"
 	"tilegate/proxy/archive"
 	"tilegate/tilecache"
@@ -173,11 +173,11 @@ func TestFreshnessIsTheArchives(t *testing.T) {
 		first := current(t, a)
 		for hour := range 10 {
 			before := s.count()
-			testenv.Advance(fresh - time.Second)
+			bubble.Advance(fresh - time.Second)
 			check(t, "validated", current(t, a).Validated, first.Validated.Add(time.Duration(hour)*fresh))
 			synctest.Wait()
 			check(t, "requests while fresh", s.count(), before)
-			testenv.Advance(time.Second)
+			bubble.Advance(time.Second)
 			for range 50 {
 				check(t, "generation", current(t, a).ID, first.ID)
 			}
@@ -194,7 +194,7 @@ func TestReplacedArchiveIsNoticedWhenFreshEnds(t *testing.T) {
 		a, s := newArchive(t, roads(t, "first"))
 		old := current(t, a)
 		s.put(roads(t, "second"))
-		testenv.Advance(fresh)
+		bubble.Advance(fresh)
 		check(t, "while it is asked", current(t, a).ID, old.ID)
 		synctest.Wait()
 		g := current(t, a)
@@ -208,7 +208,7 @@ func TestReplacedArchiveIsNoticedWhenFreshEnds(t *testing.T) {
 		_, _, err = fetch(a, keyOfID(old.Generation, 5), tile.Condition{})
 		checkErr(t, "a tile of the old generation", err, tile.ErrChanged)
 		s.put(roads(t, "first")) // the same bytes, but another version of the object
-		testenv.Advance(fresh)
+		bubble.Advance(fresh)
 		current(t, a)
 		synctest.Wait()
 		if id := current(t, a).ID; id == old.ID || id == g.ID {
@@ -304,15 +304,15 @@ func TestArchiveThatIsNotThere(t *testing.T) {
 		}
 		check(t, "requests", s.count(), 1)
 		s.put(roads(t, "first"))
-		testenv.Advance(missingFor)
+		bubble.Advance(missingFor)
 		g := current(t, a)
 		s.remove()
-		testenv.Advance(fresh)
+		bubble.Advance(fresh)
 		check(t, "while it is asked", current(t, a).ID, g.ID)
 		synctest.Wait()
 		_, err := a.Current(t.Context())
 		checkErr(t, "it was deleted", err, tile.ErrMissing)
-		testenv.Advance(missingFor)
+		bubble.Advance(missingFor)
 		s.put(roads(t, "second"))
 		check(t, "it is back", current(t, a).ID != g.ID, true)
 	})
@@ -337,17 +337,17 @@ func TestStoreFailsWhileTheArchiveIsStale(t *testing.T) {
 		g := current(t, a)
 		down := fmt.Errorf("%w: SlowDown", tile.ErrSlowDown)
 		s.onRequest(func(request) (int, error) { return 0, down })
-		testenv.Advance(fresh)
+		bubble.Advance(fresh)
 		before := s.count()
 		for range 3600 { // an hour, with one request a second
 			check(t, "generation", current(t, a).ID, g.ID)
 			synctest.Wait()
-			testenv.Advance(time.Second)
+			bubble.Advance(time.Second)
 		}
 		if n := s.count() - before; n < 50 || n > 80 {
 			t.Errorf("%d renewals were tried within an hour", n)
 		}
-		testenv.Advance(stale)
+		bubble.Advance(stale)
 		_, err := a.Current(t.Context())
 		checkErr(t, "beyond stale", err, tile.ErrSlowDown)
 		before = s.count()
@@ -355,7 +355,7 @@ func TestStoreFailsWhileTheArchiveIsStale(t *testing.T) {
 		checkErr(t, "right after it", err, tile.ErrSlowDown)
 		check(t, "requests", s.count(), before)
 		s.onRequest(nil)
-		testenv.Advance(failureShown)
+		bubble.Advance(failureShown)
 		check(t, "it is back", current(t, a).ID, g.ID)
 		last := s.requests()[s.count()-1]
 		check(t, "it was asked by its ETag", last.cond.IfNoneMatch, `"v1"`)
@@ -376,7 +376,7 @@ func TestStoreWithoutStrongETags(t *testing.T) {
 		for _, r := range s.requests()[1:] {
 			check(t, "If-Unmodified-Since", r.cond.IfUnmodifiedSince, g.LastModified)
 		}
-		testenv.Advance(fresh)
+		bubble.Advance(fresh)
 		current(t, a)
 		synctest.Wait()
 		check(t, "If-Modified-Since", s.requests()[s.count()-1].cond.IfModifiedSince, g.LastModified)
@@ -448,7 +448,7 @@ func TestFaultsOfTheFormat(t *testing.T) {
 				check(t, "told to the operator", len(s.rejections()), 1)
 				before := s.count()
 				s.put(good)
-				testenv.Advance(time.Second)
+				bubble.Advance(time.Second)
 				if tc.part == "header" {
 					current(t, a)
 				} else {
@@ -492,7 +492,7 @@ func TestFailuresOfTheStoreAtEachPart(t *testing.T) {
 				if errors.Is(err, tile.ErrMissing) {
 					t.Error("a failure became an absence")
 				}
-				testenv.Advance(time.Second)
+				bubble.Advance(time.Second)
 				checkErr(t, "a second later", all(), nil)
 			})
 		}
@@ -695,7 +695,7 @@ func TestArchiveReplacedByWhatIsNone(t *testing.T) {
 		a, s := newArchive(t, roads(t, "first"))
 		old := current(t, a)
 		s.put([]byte("<html>oops</html>"))
-		testenv.Advance(fresh)
+		bubble.Advance(fresh)
 		check(t, "while it is asked", current(t, a).ID, old.ID)
 		synctest.Wait()
 		_, err := a.Current(t.Context())
@@ -703,7 +703,7 @@ func TestArchiveReplacedByWhatIsNone(t *testing.T) {
 		_, _, err = fetch(a, keyOfID(old.Generation, 1), tile.Condition{})
 		checkErr(t, "the old one's tiles", err, tile.ErrChanged)
 		s.put(roads(t, "second"))
-		testenv.Advance(time.Second)
+		bubble.Advance(time.Second)
 		current(t, a)
 	})
 }

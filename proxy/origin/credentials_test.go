@@ -14,8 +14,8 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 
+	"tilegate/internal/bubble"
 	"tilegate/internal/fakeaws"
-	"tilegate/internal/testenv"
 	"tilegate/internal/tile"
 	"tilegate/proxy/origin"
 )
@@ -24,7 +24,7 @@ import (
 func inBubble(t *testing.T, test func(t *testing.T, w *world), changes ...change) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		test(t, start(t, testenv.NewMemoryNetwork(), changes...))
+		test(t, start(t, bubble.NewNetwork(), changes...))
 	})
 }
 

@@ -17,8 +17,8 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 
+	"tilegate/internal/bubble"
 	"tilegate/internal/fakeaws"
-	"tilegate/internal/testenv"
 	"tilegate/internal/tile"
 	"tilegate/proxy/origin"
 )
@@ -57,7 +57,7 @@ func start(t testing.TB, listener net.Listener, changes ...change) *world {
 func startSkewed(t testing.TB, ahead time.Duration, changes ...change) *world {
 	t.Helper()
 	return startServer(t, fakeaws.Options{
-		Listener: testenv.NewMemoryNetwork(), Clock: func() time.Time { return time.Now().Add(ahead) },
+		Listener: bubble.NewNetwork(), Clock: func() time.Time { return time.Now().Add(ahead) },
 	}, changes...)
 }
 
@@ -80,7 +80,7 @@ func startServer(t testing.TB, of fakeaws.Options, changes ...change) *world {
 		Logger:  slog.New(slog.NewTextHandler(w.log, nil)),
 		Observe: w.seen.observer(),
 	}
-	if memory, ok := of.Listener.(*testenv.MemoryNetwork); ok {
+	if memory, ok := of.Listener.(*bubble.Network); ok {
 		opt.Dial = func(ctx context.Context, network, address string) (net.Conn, error) {
 			w.dialled.Add(1)
 			return memory.DialContext(ctx, network, address)

@@ -8,8 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"tilegate/internal/bubble"
 	"tilegate/internal/fakeaws"
-	"tilegate/internal/testenv"
 	"tilegate/internal/tile"
 	"tilegate/proxy/origin"
 )
@@ -213,7 +213,7 @@ func TestMissingObjectOfABundleNeedsOneThatWasRead(t *testing.T) {
 		if err := fetch("style.json"); err != nil {
 			t.Fatal(err)
 		}
-		testenv.Advance(2 * time.Second) // of the bubble's time: what the probes found holds for a second
+		bubble.Advance(2 * time.Second) // of the bubble's time: what the probes found holds for a second
 		if err := fetch("nothing.json"); !errors.Is(err, tile.ErrMissing) {
 			t.Errorf("after a first read: got %v", err)
 		}

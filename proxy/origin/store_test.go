@@ -13,8 +13,8 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 
+	"tilegate/internal/bubble"
 	"tilegate/internal/fakeaws"
-	"tilegate/internal/testenv"
 	"tilegate/internal/tile"
 	"tilegate/proxy/origin"
 )
@@ -187,7 +187,7 @@ func startService(t testing.TB, service fakeaws.Service, changes ...change) *wor
 func inService(t *testing.T, service fakeaws.Service, test func(*testing.T, *world), changes ...change) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		test(t, startServer(t, fakeaws.Options{Listener: testenv.NewMemoryNetwork(), Service: service}, changes...))
+		test(t, startServer(t, fakeaws.Options{Listener: bubble.NewNetwork(), Service: service}, changes...))
 	})
 }
 

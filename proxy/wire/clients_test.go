@@ -16,7 +16,7 @@ import (
 
 	"golang.org/x/net/http2"
 
-	"tilegate/internal/testenv"
+	"tilegate/internal/bubble"
 	"tilegate/proxy/wire"
 )
 
@@ -181,14 +181,14 @@ func TestStreamsWithoutWindowAreBoundedByClient(t *testing.T) {
 		if h, ok := (<-answers).(*http2.HeadersFrame); !ok || h.StreamEnded() {
 			t.Error("another client is refused")
 		}
-		testenv.Advance(time.Minute) // by the bubble's clock: what is held is reset
+		bubble.Advance(time.Minute) // by the bubble's clock: what is held is reset
 		if _, held := clients.Counts(); held != 0 {
 			t.Errorf("%d requests are held after the stall", held)
 		}
 		for _, conn := range open {
 			_ = conn.Close()
 		}
-		testenv.Advance(time.Minute)
+		bubble.Advance(time.Minute)
 		again := newStreams(t, l.dialFrom("192.0.2.1"), 1<<20, 1<<20)
 		answers = again.frames()
 		again.get("/")
@@ -230,7 +230,7 @@ func TestManyConnectionsOfOneClient(t *testing.T) {
 			t.Errorf("%s was closed, although the third was one too many and no connection was idle", got)
 		}
 		dial("another", "192.0.2.2")
-		testenv.Advance(2 * time.Second)
+		bubble.Advance(2 * time.Second)
 		if _, err := io.WriteString(second, "GET / HTTP/1.1\r\nHost: x\r\n\r\n"); err != nil { // answered a moment ago, so not idle
 			t.Fatal(err)
 		}
@@ -245,7 +245,7 @@ func TestManyConnectionsOfOneClient(t *testing.T) {
 		if got := clients.Refused()["client_connections"]; got != 2 {
 			t.Errorf("%d refusals were counted, want 2", got)
 		}
-		testenv.Advance(10 * time.Minute) // they are idle for too long
+		bubble.Advance(10 * time.Minute) // they are idle for too long
 		if connections, _ := clients.Counts(); connections != 0 {
 			t.Errorf("%d connections are still counted", connections)
 		}
@@ -272,7 +272,7 @@ func TestConnectionsOfATrustedProxyAreNotLimited(t *testing.T) {
 		if connections, requests := clients.Counts(); connections != 5 || requests != 15 {
 			t.Errorf("got %d connections and %d requests", connections, requests)
 		}
-		testenv.Advance(10 * time.Minute)
+		bubble.Advance(10 * time.Minute)
 		stop()
 	})
 }
@@ -338,7 +338,7 @@ func TestRefusedClientIsLoggedOnceAMinute(t *testing.T) {
 		address := netip.MustParseAddr("192.0.2.1")
 		for range 150 { // two and a half minutes
 			refuse(address)
-			testenv.Advance(time.Second)
+			bubble.Advance(time.Second)
 		}
 		for i, part := range []string{"refused=1 ", "refused=60 ", "refused=60 "} {
 			all := strings.Split(strings.TrimSpace(logged.String()), "\n")
@@ -445,11 +445,11 @@ func TestFloodIsRememberedWithoutAConnection(t *testing.T) {
 				t.Fatal("refused before the flood")
 			}
 			flood()
-			testenv.Advance(lasts - time.Second)
+			bubble.Advance(lasts - time.Second)
 			if isOpen() {
 				t.Errorf("served %s after a flood", lasts-time.Second)
 			}
-			testenv.Advance(2 * time.Second)
+			bubble.Advance(2 * time.Second)
 			if !isOpen() {
 				t.Errorf("refused %s after a flood", lasts+time.Second)
 			}
@@ -479,7 +479,7 @@ func TestFewConnectionsAreReplacedInASecond(t *testing.T) {
 		for range limit {
 			dial("old")
 		}
-		testenv.Advance(1500 * time.Millisecond)
+		bubble.Advance(1500 * time.Millisecond)
 		for range limit {
 			dial("new")
 		}
@@ -494,7 +494,7 @@ func TestFewConnectionsAreReplacedInASecond(t *testing.T) {
 		if open != replaced || closed != limit-replaced {
 			t.Errorf("%d made room, and %d new ones were closed, want %d and %d", open, closed, replaced, limit-replaced)
 		}
-		testenv.Advance(10 * time.Minute)
+		bubble.Advance(10 * time.Minute)
 		stop()
 	})
 }

@@ -16,7 +16,7 @@ import (
 	"golang.org/x/net/http2"
 	"golang.org/x/net/http2/hpack"
 
-	"tilegate/internal/testenv"
+	"tilegate/internal/bubble"
 	"tilegate/proxy/wire"
 )
 
@@ -159,7 +159,7 @@ func TestHTTP2StreamsWaitForTheirTurn(t *testing.T) {
 							if f.StreamEnded() {
 								whole++
 							}
-							testenv.Advance(8 * time.Millisecond) // the link, by the bubble's clock
+							bubble.Advance(8 * time.Millisecond) // the link, by the bubble's clock
 							read += uint32(len(f.Data()))
 							if read >= 32<<10 { // as clients do: at half of the initial window
 								<-requested

@@ -1,4 +1,5 @@
-package testenv
+// Package bubble is what tests in a testing/synctest bubble need: time that passes, and a network that does not stop it.
+package bubble
 
 import "time"
 
@@ -6,7 +7,7 @@ import "time"
 // real time: a test waits for what it waits for, by a channel or by looking again and again.
 func Advance(d time.Duration) {
 	if time.Now().Year() > 2010 { // a bubble's clock begins with the year 2000
-		panic("testenv.Advance was called outside of a synctest bubble")
+		panic("bubble.Advance was called outside of a synctest bubble")
 	}
 	if d > 0 { // Go's race detector crashes in a bubble on two timers that are due when they are made (go.dev/issue/78156)
 		<-time.After(d)
