@@ -26,14 +26,10 @@ var besideCountries = []string{"maps/secret.pmtiles", "maps/countries.pmtiles.ba
 // vendingArchive is a configuration that hands out credentials for one archive of two.
 func vendingArchive(t *testing.T, endpoint string) (path string) {
 	t.Helper()
-	key, _, _ := command(t, "keygen")
-	return writeFile(t, "tilegate.yaml", fmt.Sprintf(`server: {listen: "127.0.0.1:0", admin_listen: ""}
-aws: {endpoint: %q, sts_endpoint: %q, path_style: true, role: {arn: %q}}
-auth: {signing_keys: [{file: %q}]}
-tilesets:
+	return vendingOf(t, endpoint, `
   countries: {vend: true, source: "s3://tiles/maps/countries.pmtiles"}
   secret: {source: "s3://tiles/maps/secret.pmtiles"}
-`, endpoint, endpoint, testRole, writeFile(t, "tilegate.key", key)))
+`)
 }
 
 // wantArchiveAlone wants credentials to read maps/countries.pmtiles by ranges, and to do nothing else in the bucket.

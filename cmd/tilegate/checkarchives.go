@@ -81,8 +81,11 @@ func (s *service) checkArchive(ctx context.Context, t configs.Tileset) (notes []
 func describeArchive(g *archive.Generation) string {
 	h := g.Header
 	tiles := "an unknown number of tiles"
-	if h.AddressedTiles > 0 {
-		tiles = fmt.Sprintf("%d tiles", h.AddressedTiles)
+	switch n := h.AddressedTiles; {
+	case n == 1:
+		tiles = "1 tile"
+	case n > 1:
+		tiles = fmt.Sprintf("%d tiles", n)
 	}
 	order := "clustered"
 	if !h.Clustered {

@@ -48,7 +48,7 @@ func TestCheckOnlineOfAnArchive(t *testing.T) {
 		{
 			name: "what is in it", body: roads,
 			want: []string{
-				"roads.pmtiles", "note: PMTiles version 3, mvt, zooms 2-2, bounds [-20, 10, 20, 50], 1 tiles, compression of tiles gzip, of directories zstd, clustered, ",
+				"roads.pmtiles", "note: PMTiles version 3, mvt, zooms 2-2, bounds [-20, 10, 20, 50], 1 tile, compression of tiles gzip, of directories zstd, clustered, ",
 				" bytes, its strong ETag tells one version from the next",
 			},
 			never: []string{"FAILED", "lie outside", "vector_layers"},

@@ -27,14 +27,10 @@ import (
 	"tilegate/internal/testenv"
 )
 
-// vending is a configuration that hands out credentials for two tilesets of three.
+// vending is a configuration that hands out credentials for some of its tilesets.
 func vending(t *testing.T, endpoint string) (path string) {
 	t.Helper()
-	key, _, _ := command(t, "keygen")
-	return writeFile(t, "tilegate.yaml", fmt.Sprintf(`server: {listen: "127.0.0.1:0", admin_listen: ""}
-aws: {endpoint: %q, sts_endpoint: %q, path_style: true, role: {arn: %q}}
-auth: {signing_keys: [{file: %q}]}
-tilesets:
+	return vendingOf(t, endpoint, `
   basemap: {vend: true, source: "s3://tiles/basemap/{z}/{x}/{y}.png"}
   roads: {vend: true, source: "s3://tiles/roads/{z}/{x}/{y}.png"}
   secret: {source: "s3://tiles/secret/{z}/{x}/{y}.png"}
@@ -42,7 +38,17 @@ tilesets:
   inner: {vend: true, source: "s3://mixed/base/inner/{z}/{x}/{y}.png"}
   open: {vend: true, source: "s3://mixed/{z}/open/{x}/{y}.png"}
   closed: {source: "s3://mixed/{z}/closed/{x}/{y}.png"}
-`, endpoint, endpoint, testRole, writeFile(t, "tilegate.key", key)))
+`)
+}
+
+// vendingOf is a configuration with these tilesets and all that vending needs.
+func vendingOf(t *testing.T, endpoint, tilesets string) (path string) {
+	t.Helper()
+	key, _, _ := command(t, "keygen")
+	return writeFile(t, "tilegate.yaml", fmt.Sprintf(`server: {listen: "127.0.0.1:0", admin_listen: ""}
+aws: {endpoint: %q, sts_endpoint: %q, path_style: true, role: {arn: %q}}
+auth: {signing_keys: [{file: %q}]}
+tilesets:%s`, endpoint, endpoint, testRole, writeFile(t, "tilegate.key", key), tilesets))
 }
 
 // mixedTiles are of those whose keys lie within and among each other.

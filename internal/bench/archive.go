@@ -219,21 +219,38 @@ func (l *lab) drain(ctx context.Context, client *http.Client, url string) error 
 	return errors.Join(err, answer.Body.Close())
 }
 
-// startCountingS3 is an S3 in this process, which counts what it is asked for.
-func startCountingS3(archive []byte) (*fakeaws.Server, error) {
-	s, err := fakeaws.Start(fakeaws.Options{})
-	if err != nil {
-		return nil, err
-	}
-	s.Put("tiles", archiveKey, fakeaws.Object{Body: archive, Checksum: "none"})
-	s.Put("tiles", "basemap/0/0/0.png", fakeaws.Object{Body: tileBody(1000)})
-	if err := addBenchUser(s); err != nil {
-		return nil, errors.Join(err, s.Close())
-	}
-	return s, nil
+// archiveLab is an archive in an S3 within this process, which counts what it is asked for, and tilegate in front of it.
+type archiveLab struct {
+	s3       *fakeaws.Server
+	tilegate *server
 }
 
-func gets(s *fakeaws.Server) int { return s.Count("GetObject", "tiles", archiveKey) }
+func (l *lab) startArchiveLab(ctx context.Context, archive []byte, memoryMiB int, fresh string) (a archiveLab, err error) {
+	if a.s3, err = fakeaws.Start(fakeaws.Options{}); err != nil {
+		return a, err
+	}
+	a.put(archive)
+	a.s3.Put("tiles", "basemap/0/0/0.png", fakeaws.Object{Body: tileBody(1000)})
+	if err = addBenchUser(a.s3); err == nil {
+		a.tilegate, err = l.startWithArchive(ctx, a.s3.URL(), memoryMiB, fresh)
+	}
+	if err != nil {
+		return a, errors.Join(err, a.s3.Close())
+	}
+	return a, nil
+}
+
+func (a archiveLab) stop() {
+	a.tilegate.stop()
+	_ = a.s3.Close()
+}
+
+func (a archiveLab) put(archive []byte) {
+	a.s3.Put("tiles", archiveKey, fakeaws.Object{Body: archive, Checksum: "none"})
+}
+
+// gets are the GETs of the archive since ResetRequests.
+func (a archiveLab) gets() int { return a.s3.Count("GetObject", "tiles", archiveKey) }
 
 // archiveHerd sends a thousand clients for one tile whose directories are held.
 func (l *lab) archiveHerd(ctx context.Context) error {
@@ -242,31 +259,26 @@ func (l *lab) archiveHerd(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	s3, err := startCountingS3(archive)
+	lab, err := l.startArchiveLab(ctx, archive, 256, "1h")
 	if err != nil {
 		return err
 	}
-	defer s3.Close()
+	defer lab.stop()
 	count := func(s *server, prefix string) (int, error) {
 		if err := l.drain(ctx, http.DefaultClient, s.url+tilePath(prefix, 1)); err != nil {
 			return 0, err
 		}
-		s3.ResetRequests()
+		lab.s3.ResetRequests()
 		_, err := l.slowest(ctx, s.url+tilePath(prefix, 2), clients)
-		return gets(s3), err
+		return lab.gets(), err
 	}
-	tilegate, err := l.startWithArchive(ctx, s3.URL(), 256, "1h")
-	if err != nil {
-		return err
-	}
-	defer tilegate.stop()
-	ours, err := count(tilegate, "/tiles/archive")
+	ours, err := count(lab.tilegate, "/tiles/archive")
 	if err != nil {
 		return err
 	}
 	what := fmt.Sprintf("%d clients, one cold tile of an archive: GETs", clients)
 	l.record(what, strconv.Itoa(ours), "1", ours == 1)
-	reference, err := l.startReference(ctx, s3.URL())
+	reference, err := l.startReference(ctx, lab.s3.URL())
 	if err != nil {
 		return err
 	}
@@ -290,20 +302,15 @@ func (l *lab) archivePan(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	s3, err := startCountingS3(archive)
+	lab, err := l.startArchiveLab(ctx, archive, 256, "1h")
 	if err != nil {
 		return err
 	}
-	defer s3.Close()
-	tilegate, err := l.startWithArchive(ctx, s3.URL(), 256, "1h")
-	if err != nil {
+	defer lab.stop()
+	if err := l.drain(ctx, http.DefaultClient, lab.tilegate.url+"/tiles/archive.json"); err != nil { // header and root
 		return err
 	}
-	defer tilegate.stop()
-	if err := l.drain(ctx, http.DefaultClient, tilegate.url+"/tiles/archive.json"); err != nil { // header and root
-		return err
-	}
-	s3.ResetRequests()
+	lab.s3.ResetRequests()
 	leaves := map[uint64]bool{}
 	var paths []string
 	for y := range uint32(side) {
@@ -313,10 +320,10 @@ func (l *lab) archivePan(ctx context.Context) error {
 			paths = append(paths, tilePath("/tiles/archive", id))
 		}
 	}
-	if err := l.drainAll(ctx, tilegate, paths); err != nil {
+	if err := l.drainAll(ctx, lab.tilegate, paths); err != nil {
 		return err
 	}
-	n, most := gets(s3), len(paths)+len(leaves)
+	n, most := lab.gets(), len(paths)+len(leaves)
 	l.record(fmt.Sprintf("GETs for a pan over %d tiles of an archive of %d, in %d of its leaves", len(paths), tiles, len(leaves)), strconv.Itoa(n), fmt.Sprintf("≤ %d", most), n <= most)
 	return nil
 }
@@ -363,16 +370,11 @@ func (l *lab) archiveReplaced(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	s3, err := startCountingS3(archive)
+	lab, err := l.startArchiveLab(ctx, archive, 64, "1s")
 	if err != nil {
 		return err
 	}
-	defer s3.Close()
-	tilegate, err := l.startWithArchive(ctx, s3.URL(), 64, "1s")
-	if err != nil {
-		return err
-	}
-	defer tilegate.stop()
+	defer lab.stop()
 	var answers, failures, mixtures atomic.Int64
 	var first atomic.Pointer[string] // what went wrong
 	wrong := func(counter *atomic.Int64, format string, args ...any) {
@@ -389,7 +391,7 @@ func (l *lab) archiveReplaced(ctx context.Context) error {
 		done.Go(func() {
 			for i := worker; loading.Err() == nil; i += clients + 1 {
 				id := i % upTo(zoom)
-				answer, err := l.fetch(ctx, client, tilegate.url+tilePath("/tiles/archive", id))
+				answer, err := l.fetch(ctx, client, lab.tilegate.url+tilePath("/tiles/archive", id))
 				if err != nil {
 					wrong(&failures, "%v", err)
 					continue
@@ -411,7 +413,7 @@ func (l *lab) archiveReplaced(ctx context.Context) error {
 			time.Sleep(time.Millisecond)
 		}
 		if archive, err = version(n); err == nil {
-			s3.Put("tiles", archiveKey, fakeaws.Object{Body: archive, Checksum: "none"})
+			lab.put(archive)
 		}
 	}
 	stop()

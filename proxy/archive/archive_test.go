@@ -702,6 +702,9 @@ func TestArchiveReplacedByWhatIsNone(t *testing.T) {
 		checkErr(t, "from then on", err, tile.ErrBadAnswer)
 		_, _, err = fetch(a, keyOfID(old.Generation, 1), tile.Condition{})
 		checkErr(t, "the old one's tiles", err, tile.ErrChanged)
+		if log := s.log.String(); strings.Count(log, "level=WARN") != 1 || !strings.Contains(log, "the new one cannot be read") {
+			t.Errorf("got %q", log)
+		}
 		s.put(roads(t, "second"))
 		bubble.Advance(time.Second)
 		current(t, a)

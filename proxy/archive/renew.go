@@ -130,13 +130,17 @@ func (a *Archive) settle(c *call, h *held, err error) {
 	case !errors.Is(err, errNobodyWaits):
 		a.failed = failure{err, now.Add(failurePause)}
 	}
-	if errors.Is(err, errSeenReplaced) {
+	replaced := errors.Is(err, errSeenReplaced)
+	if replaced {
 		a.held.Store(nil) // tiles of a version that is known to be gone must not be served
 	}
 	pause := min(maxRenewPause, minRenewPause<<min(a.failures, 10))
 	a.failures++
 	a.retryAt = now.Add(pause + rand.N(pause/4)) //nolint:gosec // jitter
-	if c.background {
+	switch {
+	case replaced:
+		a.o.Logger.Warn("the archive was replaced, and the new one cannot be read; its tiles are answered with an error until it can", "tileset", a.o.Tileset, "error", err)
+	case c.background:
 		a.o.Logger.Warn("an archive is served stale because it cannot be asked whether it has changed", "tileset", a.o.Tileset, "error", err)
 	}
 }

@@ -27,7 +27,8 @@ const (
 
 // store is an object in a bucket, and what it was asked.
 type store struct {
-	t testing.TB
+	t   testing.TB
+	log bytes.Buffer // what the archive logs, which is for one test to read when the archive rests
 
 	mu       sync.Mutex
 	body     []byte // nil: there is none
@@ -147,7 +148,7 @@ func newArchiveIn(t testing.TB, b []byte, o tilecache.Options) (*archive.Archive
 	s.put(b)
 	return archive.New(archive.Options{
 		Tileset: "roads", Read: s.read, Cache: cache, Fresh: fresh, Stale: stale, MissingFor: missingFor,
-		Logger: slog.New(slog.NewTextHandler(t.Output(), nil)),
+		Logger: slog.New(slog.NewTextHandler(io.MultiWriter(t.Output(), &s.log), nil)),
 	}), s
 }
 
