@@ -34,19 +34,36 @@ func newSealer(signingKeys [][]byte, purpose, prefix string) sealer {
 
 // seal seals a record so that it opens only where it belongs: in the feed, or under the name of a tile.
 func (s sealer) seal(record []byte, place string) []byte {
-	return s[0].Seal([]byte{format}, nil, record, append([]byte{format}, place...)) //nolint:gosec // it makes a random nonce itself
+	return s.sealInPlace(append(make([]byte, 1, 1+len(record)+sealOverhead), record...), place)
+}
+
+// sealOverhead is how many bytes longer a record gets, beside its first one: GCM's nonce and tag.
+const sealOverhead = 12 + 16
+
+// sealInPlace is seal for the record after the first byte of buf, which it overwrites.
+func (s sealer) sealInPlace(buf []byte, place string) []byte {
+	buf[0] = format
+	return s[0].Seal(buf[:1], nil, buf[1:], associated(place)) //nolint:gosec // it makes a random nonce itself
 }
 
 var errForeign = errors.New("a record was not sealed by this service")
 
+// open returns the record of what seal has returned, which it overwrites.
 func (s sealer) open(sealed []byte, place string) ([]byte, error) {
 	if len(sealed) == 0 || sealed[0] != format {
 		return nil, errForeign
 	}
-	for _, aead := range s {
-		if record, err := aead.Open(nil, nil, sealed[1:], append([]byte{format}, place...)); err == nil {
+	sealed = sealed[1:]
+	for i, aead := range s {
+		var into []byte
+		if i == len(s)-1 { // a key that does not fit leaves nothing for the next one to open
+			into = sealed[:0]
+		}
+		if record, err := aead.Open(into, nil, sealed, associated(place)); err == nil {
 			return record, nil
 		}
 	}
 	return nil, errForeign
 }
+
+func associated(place string) []byte { return append([]byte{format}, place...) }

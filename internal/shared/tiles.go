@@ -298,6 +298,9 @@ func (t *tiles) record(o *tile.Object, w write, now time.Time) {
 	w.stored = storedTile{
 		Validated: validated.UnixNano(), Outdated: w.stored.Outdated, Total: o.Total, ETag: o.ETag, LastModified: o.LastModified, Encoding: o.Encoding, Header: o.Header,
 	}
+	if o.Size > 0 {
+		w.body = make([]byte, 0, o.Size)
+	}
 	o.Body = &recorder{ReadCloser: o.Body, tiles: t, write: w, announced: o.Size}
 }
 
@@ -424,9 +427,9 @@ func (t *tiles) put(ctx context.Context, w *write) string {
 	if err != nil || len(head) > maxHead/2 {
 		return "failed" // a time of an odd year, or a header that no tile has
 	}
-	record := binary.AppendUvarint(make([]byte, 0, len(head)+len(w.body)+binary.MaxVarintLen64), uint64(len(head)))
-	record = append(append(record, head...), w.body...)
-	if err := t.c.redis.Set(ctx, w.name, t.seal.seal(record, w.name), w.ttl).Err(); err != nil {
+	record := make([]byte, 1, 1+binary.MaxVarintLen64+len(head)+len(w.body)+sealOverhead)
+	record = append(append(binary.AppendUvarint(record, uint64(len(head))), head...), w.body...)
+	if err := t.c.redis.Set(ctx, w.name, t.seal.sealInPlace(record, w.name), w.ttl).Err(); err != nil {
 		if _, refused := errors.AsType[redis.Error](err); !refused { // one that is full or read-only can still be asked
 			t.failed()
 		}
