@@ -291,6 +291,11 @@ func keepWhatNeedsRestart(before, next *configs.Config) (keys []string) {
 			given.Set(old)
 		}
 	}
+	// That another listener needs no token says nothing of the one that goes on.
+	if slices.Contains(keys, "server.admin_listen") && !next.Server.AdminToken.IsSet() && before.Server.AdminToken.IsSet() {
+		next.Server.AdminToken = before.Server.AdminToken
+		keys = append(keys, "server.admin_token")
+	}
 	return keys
 }
 

@@ -257,6 +257,33 @@ func TestReloadServesNothingOfTheConfigurationBefore(t *testing.T) {
 	}
 }
 
+// A configuration whose admin listener is on loopback needs no token. The listener that goes on until the restart is not, and does.
+func TestReloadOpensNoAdminListenerWithoutAToken(t *testing.T) {
+	r := startReloadable(t)
+	if status := r.terminate(t); status != 0 {
+		t.Fatal(status)
+	}
+	const secret = "a-token-for-the-admin-listener"
+	head := r.head
+	_, port, _ := strings.Cut(r.admin, ":")
+	r.head = strings.Replace(head, fmt.Sprintf("admin_listen: %q", r.admin), fmt.Sprintf("admin_listen: %q, admin_token: {env: ADMIN_TOKEN}", "0.0.0.0:"+port), 1)
+	r.write(t, fmt.Sprintf(reloadKeys, "one.key")+reloadTilesets)
+	r.program, _ = start(t, append(baseCredentials(testKey, testSecret), "ADMIN_TOKEN="+secret), "serve", "-c", r.path)
+	for name, next := range map[string]string{"another address": head, "none": strings.Replace(head, fmt.Sprintf("admin_listen: %q", r.admin), `admin_listen: ""`, 1)} {
+		r.head = next
+		r.write(t, fmt.Sprintf(reloadKeys, "one.key")+reloadTilesets)
+		for range 2 {
+			answer, body := send(t, http.MethodPost, "http://"+r.admin+"/admin/reload", "", "Authorization", "Bearer "+secret)
+			if answer.StatusCode != http.StatusOK || !strings.Contains(string(body), `"server.admin_token"`) {
+				t.Errorf("%s: got %s %s", name, answer.Status, body)
+			}
+		}
+		if answer, _ := get(t, "http://"+r.admin+"/admin/cache", "Host", "localhost"); answer.StatusCode != http.StatusUnauthorized {
+			t.Errorf("%s: the listener on all addresses answers %s without a token", name, answer.Status)
+		}
+	}
+}
+
 // A signing key that is taken away is of no use at once, on connections that were open before as well.
 func TestReloadRefusesAStolenKeyAtOnce(t *testing.T) {
 	r := startReloadable(t)
