@@ -25,6 +25,7 @@ type Authenticator struct {
 	madeSecret []byte
 
 	leeway, maxLifetime     time.Duration
+	renewalLifetime         time.Duration // 0: sessions are not renewed
 	sessionTTL, tokenWindow time.Duration
 	cookieName              string
 	sameSite                http.SameSite
@@ -80,6 +81,9 @@ func New(o Options) (*Authenticator, error) {
 	}
 	if o.Before != nil {
 		a.revoked = o.Before.revoked
+	}
+	if o.Renewals {
+		a.renewalLifetime = RenewalLifetime
 	}
 	if o.SecureCookie {
 		a.cookieName = "__Host-tilegate"

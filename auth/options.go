@@ -38,6 +38,7 @@ type Options struct {
 	SameSite     http.SameSite // of the cookie; default Lax. None needs SecureCookie
 	Partitioned  bool          // needs SameSite None
 	SecureCookie bool          // true: __Host-tilegate; false, for plain http on loopback: tilegate without Secure
+	Renewals     bool          // sessions are renewed (NewRenewal): revocations are kept for RenewalLifetime at least
 	CookieSuffix string        // appended to the name with a hyphen, so that instances on one host keep theirs apart; "": none
 
 	QueryParameter string // the query parameter that may carry an access token; "": none may

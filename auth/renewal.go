@@ -103,8 +103,12 @@ func (a *Authenticator) parseRenewal(text []byte) (*Renewal, error) {
 	return &Renewal{Subject: b.Subject, Identity: b.Identity, RefreshToken: b.Refresh, grant: g}, nil
 }
 
-// EndRenewal revokes r, and all copies of it, also those of before its last renewal.
-func (a *Authenticator) EndRenewal(r *Renewal) error { return a.EndSession(r.grant) }
+// EndRenewal revokes r, and all copies of it, whether they were made before its last renewal or were renewed since.
+func (a *Authenticator) EndRenewal(r *Renewal) error {
+	all := *r.grant
+	all.Expires = a.now().Add(RenewalLifetime + 2*a.leeway) // a copy may have been renewed just now, by an instance whose clock is ahead
+	return a.EndSession(&all)
+}
 
 // ClearRenewal returns the cookie that makes a browser forget its renewal.
 func (a *Authenticator) ClearRenewal() *http.Cookie { return a.renewalCookie("", -1) }

@@ -73,7 +73,8 @@ type record struct {
 // seen to run ahead of the one here, tokens with an iat within that much after the revocation are refused as well, since
 // they may have been issued before. Tokens without iat are refused: a subject whose tokens have none stays revoked.
 //
-// There is room for 65,536 records. When it is full, records older than MaxLifetime are dropped; if there
+// There is room for 65,536 records. When it is full, records older than MaxLifetime (or RenewalLifetime, if that is longer and
+// Options.Renewals is set) are dropped; if there
 // are none, or MaxLifetime is unlimited, Revoke returns ErrTooManyRevocations. A revoked token with an iat
 // has expired by the time its record may be dropped. One without iat may live longer: in its last
 // MaxLifetime it is accepted, and then only a record that has not been dropped refuses it.
@@ -81,7 +82,7 @@ func (a *Authenticator) Revoke(r Revocation) error {
 	now := a.now()
 	rec := record{at: now, issuedBy: now.Unix() + a.revoked.ahead.Load()}
 	if a.maxLifetime > 0 {
-		rec.until = now.Add(a.maxLifetime + 2*a.leeway) // iat may lie ahead by the leeway, and exp is given it
+		rec.until = now.Add(max(a.maxLifetime, a.renewalLifetime) + 2*a.leeway) // iat may lie ahead by the leeway, and exp is given it
 	}
 	if r.Subject != "" {
 		rec.name = Revocation{Subject: cutName(r.Subject)}

@@ -25,6 +25,7 @@ func (c *Config) AuthOptions() auth.Options {
 		CookieSuffix:   a.Session.CookieSuffix,
 		SecureCookie:   c.SecureCookie(),
 		QueryParameter: a.QueryParameter,
+		Renewals:       a.Login.Issuer != "",
 
 		Areas:             a.Areas.options(),
 		InsecureJWKSHosts: a.InsecureJWKSHosts,
