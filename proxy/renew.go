@@ -18,7 +18,8 @@ import (
 )
 
 const (
-	maxRenewals = 4096 // at once, and of those that are remembered
+	maxRenewals    = 4096 // at once, and of those that are remembered
+	maxOwnRenewals = 32   // of them, of one user
 	// renewalKept is how long the result of a renewal is given to those who come with the same cookie. A provider takes a second use
 	// of a refresh token for a theft, and ends it: two tabs of one browser must not do that.
 	renewalKept = 30 * time.Second
@@ -31,6 +32,7 @@ type renewals struct {
 }
 
 type renewalCall struct {
+	owner   string        // the identity that it renews
 	done    chan struct{} // closed once what follows is there
 	ended   time.Time
 	grant   *auth.Grant
@@ -44,19 +46,16 @@ var (
 )
 
 // do returns the result of exchange for a refresh token. It belongs to nobody: ctx ends the wait of this request alone.
-func (s *renewals) do(ctx context.Context, token string, now func() time.Time, exchange func(ctx context.Context) (*auth.Grant, string, error)) (*renewalCall, error) {
+func (s *renewals) do(ctx context.Context, owner, token string, now func() time.Time, exchange func(ctx context.Context) (*auth.Grant, string, error)) (*renewalCall, error) {
 	key := sha256.Sum256([]byte(token))
 	s.mu.Lock()
 	c := s.calls[key]
 	if c == nil {
-		if len(s.calls) >= maxRenewals {
-			s.sweep(now())
-		}
-		if len(s.calls) >= maxRenewals {
+		if !s.room(owner, now()) {
 			s.mu.Unlock()
 			return nil, errRenewalsFull
 		}
-		c = &renewalCall{done: make(chan struct{})}
+		c = &renewalCall{owner: owner, done: make(chan struct{})}
 		if s.calls == nil {
 			s.calls = map[[sha256.Size]byte]*renewalCall{}
 		}
@@ -65,7 +64,7 @@ func (s *renewals) do(ctx context.Context, token string, now func() time.Time, e
 	} else if !c.ended.IsZero() && now().Sub(c.ended) >= renewalKept {
 		delete(s.calls, key)
 		s.mu.Unlock()
-		return s.do(ctx, token, now, exchange)
+		return s.do(ctx, owner, token, now, exchange)
 	}
 	s.mu.Unlock()
 	select {
@@ -91,13 +90,32 @@ func (s *renewals) run(ctx context.Context, key [sha256.Size]byte, c *renewalCal
 	c.grant, c.refresh, err = exchange(ctx)
 }
 
-// sweep forgets results that nobody needs any more. s is locked.
-func (s *renewals) sweep(now time.Time) {
+// room forgets results that nobody needs any more, and reports whether there is room for one more renewal of owner. Whoever renews again
+// and again takes the room of his own results, not that of others. s is locked.
+func (s *renewals) room(owner string, now time.Time) bool {
+	own := 0
+	var oldest [sha256.Size]byte // of owner's results
 	for key, c := range s.calls {
-		if !c.ended.IsZero() && now.Sub(c.ended) >= renewalKept {
+		ended := !c.ended.IsZero()
+		if ended && now.Sub(c.ended) >= renewalKept {
 			delete(s.calls, key)
+			continue
+		}
+		if c.owner != owner {
+			continue
+		}
+		own++
+		if before := s.calls[oldest]; ended && (before == nil || c.ended.Before(before.ended)) {
+			oldest = key
 		}
 	}
+	if own >= maxOwnRenewals {
+		if s.calls[oldest] == nil {
+			return false // all are under way
+		}
+		delete(s.calls, oldest)
+	}
+	return len(s.calls) < maxRenewals
 }
 
 // renew is the grant of the tokens that the provider gives for the refresh token of the request's cookie, and the cookie of the next
@@ -121,7 +139,7 @@ func (p *Proxy) renew(x *exchange, r *http.Request) (grant *auth.Grant, cookieFo
 	if err != nil {
 		return nil, nil, err
 	}
-	c, err := p.login.renewals.do(r.Context(), renewal.RefreshToken, p.login.Clock, func(ctx context.Context) (*auth.Grant, string, error) {
+	c, err := p.login.renewals.do(r.Context(), renewal.Identity, renewal.RefreshToken, p.login.Clock, func(ctx context.Context) (*auth.Grant, string, error) {
 		return p.exchangeRefresh(ctx, base, renewal)
 	})
 	if errors.Is(err, errRenewalEnded) {
