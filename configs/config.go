@@ -360,9 +360,13 @@ type Presign struct {
 
 // CallerLimits bound what a caller may ask for: the subject of a credential, else a client's address.
 type CallerLimits struct {
-	Requests   RequestLimit `yaml:"requests"`
-	OnExceeded string       `yaml:"on_exceeded" default:"reject"` // reject or log
+	Requests      RequestLimit  `yaml:"requests"`
+	DistinctTiles DistinctTiles `yaml:"distinct_tiles"`
+	OnExceeded    string        `yaml:"on_exceeded" default:"reject"` // reject, slow or log
 }
+
+// DistinctTiles is how many different tiles of a tileset a caller may be sent within a window of that length.
+type DistinctTiles map[time.Duration]int
 
 // RequestLimit bounds the requests of a caller.
 type RequestLimit struct {

@@ -62,6 +62,9 @@ func (d *decoder) value(n *yaml.Node, key string, into reflect.Value) {
 	case *Names:
 		d.names(n, key, p)
 		return
+	case *DistinctTiles:
+		d.distinctTiles(n, key, p)
+		return
 	}
 	if parse := scalarParser(into.Addr().Interface()); parse != nil {
 		d.scalar(n, key, parse)
@@ -255,6 +258,44 @@ func (d *decoder) box(n *yaml.Node, key string, into *tile.Box) {
 	for i, v := range n.Content {
 		d.setPosition(element(key, i), v)
 		d.value(v, element(key, i), reflect.ValueOf(degrees[i]).Elem())
+	}
+}
+
+const (
+	maxWindows  = 4
+	maxWindow   = 7 * 24 * time.Hour
+	maxDistinct = 1_000_000 // tiles in a window
+)
+
+// distinctTiles reads a mapping from windows to numbers: {1h: 20000, 24h: 100000}.
+func (d *decoder) distinctTiles(n *yaml.Node, key string, into *DistinctTiles) {
+	const hint = "write {1h: 20000, 24h: 100000}"
+	*into = DistinctTiles{}
+	var names []string
+	values := d.entries(n, key, func(name string) bool {
+		names = append(names, name)
+		return true
+	})
+	for _, name := range names {
+		path := child(key, name)
+		window, err := parseDuration(name)
+		switch _, twice := (*into)[window]; {
+		case err != nil || window < time.Minute || window > maxWindow || window%time.Minute != 0:
+			d.addUnread(path, "is not a window of whole minutes, 1m to 168h", hint)
+			continue
+		case twice:
+			d.addUnread(path, "is a window that is there already", "keep one of them")
+			continue
+		}
+		var tiles int
+		d.value(values[name], path, reflect.ValueOf(&tiles).Elem())
+		if tiles < 1 || tiles > maxDistinct {
+			d.fault(path, "must be 1 to 1000000 tiles", hint)
+		}
+		(*into)[window] = tiles
+	}
+	if len(*into) > maxWindows {
+		d.fault(key, fmt.Sprintf("has more than %d windows", maxWindows), "an hour and a day will do")
 	}
 }
 

@@ -141,7 +141,15 @@ func TestFaults(t *testing.T) {
 		{"rate of nothing", minimal + "limits: {requests: {rate: 0/s}} # !", "limits.requests.rate", "is not a rate"},
 		{"rate above all", minimal + "limits: {requests: {rate: 100001/s}} # !", "limits.requests.rate", "at most 100000/s"},
 		{"no burst", minimal + "limits: {requests: {burst: 0}} # !", "limits.requests.burst", "must be 1 to 1000000"},
-		{"what to do over a limit", minimal + "limits: {on_exceeded: rejct} # !", "limits.on_exceeded", "is none of reject, log; did you mean reject?"},
+		{"window of seconds", minimal + "limits: {distinct_tiles: {90s: 5}} # !", "limits.distinct_tiles.90s", "is not a window of whole minutes, 1m to 168h"},
+		{"window of no time", minimal + "limits: {distinct_tiles: {0: 5}} # !", "limits.distinct_tiles.0", "is not a window"},
+		{"window of a month", minimal + "limits: {distinct_tiles: {720h: 5}} # !", "limits.distinct_tiles.720h", "is not a window"},
+		{"window of days", minimal + "limits: {distinct_tiles: {1d: 5}} # !", "limits.distinct_tiles.1d", "is not a window"},
+		{"window that is there twice", minimal + "limits: {distinct_tiles: {24h: 5, 1440m: 6}} # !", "limits.distinct_tiles.1440m", "is a window that is there already"},
+		{"no tiles in a window", minimal + "limits: {distinct_tiles: {1h: 0}} # !", "limits.distinct_tiles.1h", "must be 1 to 1000000 tiles"},
+		{"tiles without a window", minimal + "limits: {distinct_tiles: 500} # !", "limits.distinct_tiles", "must hold keys"},
+		{"five windows", minimal + "limits: {distinct_tiles: {1m: 1, 2m: 2, 3m: 3, 4m: 4, 5m: 5}} # !", "limits.distinct_tiles", "has more than 4 windows"},
+		{"what to do over a limit", minimal + "limits: {on_exceeded: rejct} # !", "limits.on_exceeded", "is none of reject, slow, log; did you mean reject?"},
 
 		// aws.
 		{"region", minimal + "aws: {region: Frankfurt} # !", "aws.region", "is not a region"},

@@ -250,6 +250,30 @@ func TestSecureCookie(t *testing.T) {
 	}
 }
 
+func TestNotesOfWhatLimitsCannotCount(t *testing.T) {
+	const limited = "limits: {distinct_tiles: {1h: 100}}\n"
+	vending := strings.Replace(minimal, "    source:", "    vend: true\n    role: {arn: \"arn:aws:iam::123456789012:role/reader\"}\n    source:", 1)
+	if vending == minimal {
+		t.Fatal("the minimal configuration has no source on a line of its own")
+	}
+	for text, want := range map[string]string{
+		vending + limited: "vend: true",
+		minimal + limited + "cdn: {edge_authorizes: true, tilesets: [basemap], origin_secrets: [{env: SECRET}]}\n": "CDN",
+		minimal + limited: "",
+		vending:           "",
+	} {
+		var got []string
+		for _, n := range parse(t, text, "SECRET=0123456789abcdef0123456789abcdef").Notes {
+			if n.Key == "limits.distinct_tiles" {
+				got = append(got, n.Text)
+			}
+		}
+		if said := strings.Join(got, "; "); (want == "") != (said == "") || !strings.Contains(said, want) {
+			t.Errorf("%s\ngot %q, want %q", text, got, want)
+		}
+	}
+}
+
 // TestNotes: what is valid and still worth telling, with its line.
 func TestNotes(t *testing.T) {
 	c := parse(t, `server:

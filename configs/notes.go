@@ -48,6 +48,16 @@ func (v *validator) notes() []Note {
 			add(key, "allows every program that serves pages on a visitor's own machine; for development only")
 		}
 	}
+	if len(v.Limits.DistinctTiles) > 0 {
+		for _, t := range v.Tilesets {
+			if t.Vend {
+				add("limits.distinct_tiles", "cannot count what is read with the credentials of "+t.ID+", which has vend: true")
+			}
+		}
+		if v.CDN.EdgeAuthorizes || v.CDN.CloudFront.KeyPairID != "" {
+			add("limits.distinct_tiles", "cannot count what viewers get from the CDN, which authorizes them itself")
+		}
+	}
 	if len(v.Auth.Issuers) > 0 && len(v.Auth.SigningKeys) == 0 {
 		add("auth.signing_keys", "none: sessions and path tokens end with this process, and no other instance accepts them")
 	}

@@ -56,7 +56,7 @@ func (v *validator) shared() {
 }
 
 func (v *validator) limits() {
-	v.oneOf("limits.on_exceeded", v.Limits.OnExceeded, "reject", "log")
+	v.oneOf("limits.on_exceeded", v.Limits.OnExceeded, "reject", "slow", "log")
 	if v.Limits.Requests.Rate > 3600*maxRate {
 		v.fault("limits.requests.rate", "must be at most 100000/s", "")
 	}

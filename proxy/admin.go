@@ -14,7 +14,7 @@ import (
 	"strings"
 )
 
-// Admin is the handler of the admin listener: metrics, profiles, the cache, purge, revocations, reload. token guards all but the
+// Admin is the handler of the admin listener: metrics, profiles, the cache, usage, purge, revocations, reload. token guards all but the
 // metrics. It is nil where the listener is on loopback and needs none.
 //
 // Requests of web pages are refused, with or without the token. On loopback a request is refused as well
@@ -38,6 +38,8 @@ func (p *Proxy) Admin(metrics http.Handler, token []byte) http.Handler {
 	guarded.HandleFunc("/admin/revocations", refuseAdmin(methodNotAllowed("GET, HEAD, DELETE")))
 	guarded.HandleFunc("GET /admin/cache", adminHandler(p.cacheUsage))
 	guarded.HandleFunc("/admin/cache", refuseAdmin(methodNotAllowed("GET, HEAD")))
+	guarded.HandleFunc("GET /admin/usage", adminHandler(p.usage))
+	guarded.HandleFunc("/admin/usage", refuseAdmin(methodNotAllowed("GET, HEAD")))
 	guarded.HandleFunc("/", refuseAdmin(errNotFound))
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header()["Cache-Control"] = noStore

@@ -70,7 +70,7 @@ func busy(t testing.TB, more ...func(*setup)) (*world, *http.Request) {
 		s.auth.Clock, s.cache.Clock = nil, nil
 		log := proxy.NewLogBuffer(io.Discard, dropReport)
 		t.Cleanup(func() { log.Close(context.Background()) })
-		s.proxy.AccessLog = log
+		s.proxy.AccessLog, s.proxy.Usage = log, proxy.NewUsage()
 		s.proxy.CORS.Origins = []string{"https://app.example.com"}
 		s.proxy.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}
 	})...)
@@ -156,6 +156,21 @@ func BenchmarkHitOfAnArchive(b *testing.B) {
 // A hit: the token is known, the tile is held.
 func BenchmarkHit(b *testing.B) {
 	w, r := busy(b)
+	s := &sink{header: http.Header{}}
+	serveOnce(b, w, s, r, 200)
+	b.ReportAllocs()
+	for b.Loop() {
+		serveOnce(b, w, s, r, 200)
+	}
+}
+
+// The same of a caller with limits.
+func BenchmarkHitWithLimits(b *testing.B) {
+	w, r := busy(b, func(s *setup) {
+		s.proxy.Limiter = proxy.NewLimiter(proxy.Limits{Hourly: 3600 * 100_000, Burst: 1_000_000, Distinct: []proxy.DistinctLimit{
+			{Window: time.Hour, Tiles: 20_000}, {Window: 24 * time.Hour, Tiles: 100_000},
+		}}, s.proxy.Logger)
+	})
 	s := &sink{header: http.Header{}}
 	serveOnce(b, w, s, r, 200)
 	b.ReportAllocs()

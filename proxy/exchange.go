@@ -23,13 +23,21 @@ type exchange struct {
 	outcome        outcome
 	grant          *auth.Grant // of the credential, where one was verified
 	requestID      string
-	err            error   // why the request failed; for the log alone
-	clientGone     bool    // the client left before its answer
-	probe          bool    // it asks how tilegate is; the log leaves it out
-	refused        bool    // there were too many; the log names the client once a minute
-	counted        bool    // it has been counted for its caller
-	tagged         bool    // a CDN has been told the tile's tags
-	timing         *timing // nil unless Server-Timing is on
+	err            error         // why the request failed; for the log alone
+	clientGone     bool          // the client left before its answer
+	probe          bool          // it asks how tilegate is; the log leaves it out
+	refused        bool          // there were too many; the log names the client once a minute
+	caller         caller        // whom it counts for; set by callerOf
+	counted        bool          // it has been counted for its caller
+	advance        bool          // it was counted in advance, since it may end in a 304
+	overdrawn      time.Duration // with advance: the budget was used up, for that long
+	overTiles      bool          // its caller is over distinct_tiles
+	delayed        bool          // it has waited since its caller is over a limit
+	allowed        bool          // it may be answered with what a tileset holds
+	contents       contents      // the tiles that it asks for
+	sent           bool          // it is answered with them
+	tagged         bool          // a CDN has been told the tile's tags
+	timing         *timing       // nil unless Server-Timing is on
 }
 
 var exchanges = sync.Pool{New: func() any { return new(exchange) }}

@@ -24,19 +24,42 @@ const (
 	maxTold = 4096
 )
 
-// Limits say how many requests for tiles, archives and presigned URLs a caller may send.
+// Limits say how much a caller may ask for.
 type Limits struct {
-	Hourly  int64 // the rate in requests an hour; 0: unlimited
-	Burst   int   // how many requests a caller who has sent none for a while may send at once; at least 1
-	LogOnly bool  // the log and the metric tell who is over the limit; nobody is refused
+	Hourly   int64           // the rate of requests for tiles, archives and presigned URLs, in requests an hour; 0: unlimited
+	Burst    int             // how many requests a caller who has sent none for a while may send at once; at least 1
+	Distinct []DistinctLimit // of different tiles, each for another window
+	Action   Action
 }
+
+// Action is what becomes of the requests of a caller who is over a limit.
+type Action uint8
+
+// The actions.
+const (
+	Reject  Action = iota // 429
+	Slow                  // the answer is delayed by up to a second
+	LogOnly               // nothing; the log and the metric tell
+)
+
+var actionNames = [...]string{"reject", "slow", "log"}
 
 // interval is the time in which a caller earns one request, and capacity that of a whole burst.
 func (l *Limits) interval() time.Duration { return time.Hour / time.Duration(l.Hourly) }
 func (l *Limits) capacity() time.Duration { return l.interval() * time.Duration(l.Burst) }
 
-// Limiter counts the requests of each caller: of the subject of the credential, else of the client's address. It outlives
-// the limits that it is given, so that new ones do not give anybody a new budget.
+// overdraft is the budget of conditional requests of a caller who has no other left, until it is known whether they end in a 304.
+func (l *Limits) overdraft() *Limits {
+	return &Limits{Hourly: l.Hourly, Burst: max(l.Burst, minOverdraft)}
+}
+
+// overdraftOf is the id of that budget.
+func overdraftOf(id uint64) uint64 { return mix(id) }
+
+const minOverdraft = 64 // requests
+
+// Limiter counts what each caller asks for: the subject of the credential, else the client's address. It outlives the limits
+// that it is given, so that new ones do not give anybody a new budget.
 type Limiter struct {
 	limits   atomic.Pointer[Limits]
 	logger   *slog.Logger
@@ -44,12 +67,23 @@ type Limiter struct {
 	begun    time.Time
 	subjects callers
 	clients  callers // apart, so that made-up addresses take no room from subjects
-	exceeded [2]atomic.Uint64
+	waiting  waiting
+	exceeded [len(limitNames)][len(actionNames)]atomic.Uint64
 }
+
+// The limits, for the log and the metric.
+const (
+	requestLimit = iota
+	distinctLimit
+)
+
+var limitNames = [...]string{"requests", "distinct_tiles"}
 
 // NewLimiter makes a Limiter.
 func NewLimiter(limits Limits, logger *slog.Logger) *Limiter {
 	l := &Limiter{logger: logger, seed: maphash.MakeSeed(), begun: time.Now()}
+	l.subjects.distinct.room.max = maxDistinctBytes
+	l.clients.distinct.room.max = maxDistinctBytes
 	l.SetLimits(limits)
 	return l
 }
@@ -60,12 +94,45 @@ func (l *Limiter) SetLimits(limits Limits) {
 	l.limits.Store(&limits)
 }
 
+// caller is whoever a request counts for.
+type caller struct {
+	kind    *callers // nil: not known yet
+	id      uint64
+	subject string     // "": the address counts
+	client  netip.Addr // an IPv6 one stands for its network
+}
+
+func (l *Limiter) caller(subject string, client netip.Addr) caller {
+	if subject != "" {
+		return caller{&l.subjects, maphash.String(l.seed, subject), subject, netip.Addr{}}
+	}
+	client = network(client)
+	return caller{&l.clients, maphash.Comparable(l.seed, client), "", client}
+}
+
+// callerOf returns whom a request that has been authorized counts for.
+func (p *Proxy) callerOf(x *exchange, r *http.Request) *caller {
+	if x.caller.kind == nil {
+		subject, client := "", netip.Addr{}
+		if x.grant != nil {
+			subject = x.grant.Subject
+		}
+		if subject == "" {
+			client = p.client(r)
+		}
+		x.caller = p.opt.Limiter.caller(subject, client)
+	}
+	return &x.caller
+}
+
 // callers are the budgets of one kind of caller, by the hash of who it is.
 type callers struct {
 	shards [limiterShards]callerShard
 	mu     sync.Mutex
 	told   map[uint64]time.Duration // when the log last named a caller
 	swept  time.Duration            // when told was last looked through
+
+	distinct distinctTiles
 }
 
 // callerShard holds for each caller when its budget will be whole again. One whose budget is whole needs no entry.
@@ -76,8 +143,28 @@ type callerShard struct {
 	shared [sharedBudgets]time.Duration
 }
 
-// take takes one request from a caller's budget. Where there is none left, wait is the time until there is.
-func (c *callers) take(id uint64, now time.Duration, limits *Limits) (wait time.Duration) {
+// take takes one request from a caller's budget. Where there is none left, wait is the time until there is. The request is taken
+// nevertheless if that is no longer than ahead.
+func (c *callers) take(id uint64, now time.Duration, limits *Limits, ahead time.Duration) (wait time.Duration) {
+	interval, capacity := limits.interval(), limits.capacity()
+	c.change(id, now, func(whole time.Duration) time.Duration {
+		// A debt is never larger than what the limits of now allow; those of before may have allowed more.
+		used := min(max(whole-now, 0), capacity+ahead)
+		if wait = max(used+interval-capacity, 0); wait <= ahead {
+			used += interval
+		}
+		return now + used
+	})
+	return wait
+}
+
+// giveBack gives back a request that has been taken.
+func (c *callers) giveBack(id uint64, now time.Duration, limits *Limits) {
+	c.change(id, now, func(whole time.Duration) time.Duration { return whole - limits.interval() })
+}
+
+// change changes the time when a caller's budget will be whole again.
+func (c *callers) change(id uint64, now time.Duration, to func(whole time.Duration) time.Duration) {
 	s := &c.shards[id%limiterShards]
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -85,26 +172,15 @@ func (c *callers) take(id uint64, now time.Duration, limits *Limits) (wait time.
 	if !known && len(s.whole) >= callersInShard {
 		s.sweep(now)
 	}
-	other := &s.shared[id/limiterShards%sharedBudgets]
-	full := !known && len(s.whole) >= callersInShard
-	if full {
-		whole = *other
-	}
-	// A debt is never larger than what the limits of now allow; those of before may have allowed more.
-	used := min(max(whole-now, 0), limits.capacity())
-	whole = now + used
-	if wait = max(used+limits.interval()-limits.capacity(), 0); wait == 0 {
-		whole += limits.interval()
-	}
 	switch {
-	case full:
-		*other = whole
+	case !known && len(s.whole) >= callersInShard:
+		other := &s.shared[id/limiterShards%sharedBudgets]
+		*other = to(*other)
 	case s.whole == nil:
-		s.whole = map[uint64]time.Duration{id: whole}
+		s.whole = map[uint64]time.Duration{id: to(0)}
 	default:
-		s.whole[id] = whole
+		s.whole[id] = to(whole)
 	}
-	return wait
 }
 
 // sweep forgets those whose budget is whole, once a second at most.
@@ -148,33 +224,49 @@ func (c *callers) tell(id uint64, now time.Duration) bool {
 	return true
 }
 
-// limitedError refuses a caller who has used up its budget.
-type limitedError struct{ wait time.Duration }
+// limitedError refuses a caller who has used up its budget, or has it wait.
+type limitedError struct {
+	limit int
+	wait  time.Duration
+	delay bool // the request is answered after that, by Slow
+}
 
-func (e *limitedError) Error() string { return "over limits.requests" }
+func (e *limitedError) Error() string { return "over limits." + limitNames[e.limit] }
 
 // retryAfter is the wait in whole seconds, at least one.
-func (e *limitedError) retryAfter() int { return int((e.wait + time.Second - 1) / time.Second) }
+func (e *limitedError) retryAfter() int { return max(1, int((e.wait+time.Second-1)/time.Second)) }
 
 // limit counts a request that has been authorized. Its error says that the caller is over its limit.
 func (p *Proxy) limit(x *exchange, r *http.Request) error {
 	l := p.opt.Limiter
-	if l == nil || x.counted {
+	if l == nil || x.delayed {
 		return nil
 	}
 	limits := l.limits.Load()
-	if limits.Hourly == 0 {
+	if x.advance {
+		x.advance = false
+		if x.overdrawn == 0 {
+			return nil
+		}
+		return l.exceed(r.Context(), requestLimit, &x.caller, "", x.overdrawn, limits, x.start.Sub(l.begun))
+	}
+	if x.counted || limits.Hourly == 0 {
 		return nil
 	}
 	x.counted = true
-	subject, client := "", netip.Addr{}
-	if x.grant != nil {
-		subject = x.grant.Subject
+	return l.count(r.Context(), limits, p.callerOf(x, r), x.start.Sub(l.begun))
+}
+
+func (l *Limiter) count(ctx context.Context, limits *Limits, c *caller, now time.Duration) error {
+	ahead := time.Duration(0)
+	if limits.Action == Slow {
+		ahead = maxDelay
 	}
-	if subject == "" {
-		client = p.client(r)
+	wait := c.kind.take(c.id, now, limits, ahead)
+	if wait == 0 {
+		return nil
 	}
-	return l.count(r.Context(), limits, subject, client, x.start.Sub(l.begun))
+	return l.exceed(ctx, requestLimit, c, "", wait, limits, now)
 }
 
 // limitViewer is limit unless a CDN asks that authorizes its viewers itself.
@@ -185,44 +277,74 @@ func (p *Proxy) limitViewer(x *exchange, r *http.Request, edge bool) error {
 	return p.limit(x, r)
 }
 
-// limitFirst is limit for a request that cannot end in a 304. One that can is counted when it does not.
+// limitFirst is limit before anything is asked for. A request that can end in a 304 is counted in advance, even where the budget is used
+// up, and given back if it does: with made-up conditions a caller cannot have S3 asked without end.
 func (p *Proxy) limitFirst(x *exchange, r *http.Request) error {
-	if r.Header["If-None-Match"] != nil || r.Header["If-Modified-Since"] != nil {
+	if !conditional(r) {
+		return p.limit(x, r)
+	}
+	l := p.opt.Limiter
+	if l == nil || x.counted || x.delayed {
 		return nil
 	}
-	return p.limit(x, r)
+	limits := l.limits.Load()
+	if limits.Hourly == 0 || limits.Action == LogOnly {
+		return nil // counted where it is known that it is no 304
+	}
+	x.counted = true
+	c, now := p.callerOf(x, r), x.start.Sub(l.begun)
+	wait := c.kind.take(c.id, now, limits, 0)
+	if wait > 0 && c.kind.take(overdraftOf(c.id), now, limits.overdraft(), 0) > 0 {
+		return l.exceed(r.Context(), requestLimit, c, "", wait, limits, now)
+	}
+	x.advance, x.overdrawn = true, wait
+	return nil
 }
 
-func (l *Limiter) count(ctx context.Context, limits *Limits, subject string, client netip.Addr, now time.Duration) error {
-	kind, id := &l.subjects, uint64(0)
-	if subject != "" {
-		id = maphash.String(l.seed, subject)
-	} else {
-		kind, id = &l.clients, maphash.Comparable(l.seed, network(client))
-	}
-	wait := kind.take(id, now, limits)
-	if wait == 0 {
-		return nil
-	}
-	action := 0
-	if limits.LogOnly {
-		action = 1
-	}
-	l.exceeded[action].Add(1)
-	if kind.tell(id, now) {
-		who := slog.String("subject", subject)
-		if subject == "" {
-			who = slog.String("client", network(client).String())
+func conditional(r *http.Request) bool {
+	return r.Header["If-None-Match"] != nil || r.Header["If-Modified-Since"] != nil
+}
+
+// notModified answers 304, for which nobody pays.
+func (p *Proxy) notModified(x *exchange) {
+	if x.advance {
+		x.advance = false
+		if limits := p.opt.Limiter.limits.Load(); limits.Hourly > 0 {
+			id := x.caller.id
+			if x.overdrawn > 0 {
+				id = overdraftOf(id)
+			}
+			x.caller.kind.giveBack(id, x.start.Sub(p.opt.Limiter.begun), limits)
 		}
-		l.logger.LogAttrs(ctx, slog.LevelWarn, "caller is over its limit", who, slog.String("limit", "limits.requests"), slog.String("action", limitActions[action]))
 	}
-	if limits.LogOnly {
-		return nil
-	}
-	return &limitedError{wait}
+	x.WriteHeader(http.StatusNotModified)
 }
 
-var limitActions = [2]string{"reject", "log"}
+// exceed tells that a caller is over a limit, and returns what becomes of its request. tileset is that of distinct_tiles.
+func (l *Limiter) exceed(ctx context.Context, limit int, c *caller, tileset string, wait time.Duration, limits *Limits, now time.Duration) error {
+	l.exceeded[limit][limits.Action].Add(1)
+	told := c.id
+	if limit == distinctLimit {
+		told ^= maphash.String(l.seed, tileset)
+	}
+	if c.kind.tell(told, now) {
+		attrs := make([]slog.Attr, 0, 4)
+		if c.subject != "" {
+			attrs = append(attrs, slog.String("subject", c.subject))
+		} else {
+			attrs = append(attrs, slog.String("client", c.client.String()))
+		}
+		if limit == distinctLimit {
+			attrs = append(attrs, slog.String("tileset", tileset))
+		}
+		attrs = append(attrs, slog.String("limit", "limits."+limitNames[limit]), slog.String("action", actionNames[limits.Action]))
+		l.logger.LogAttrs(ctx, slog.LevelWarn, "caller is over its limit", attrs...)
+	}
+	if limits.Action == LogOnly {
+		return nil
+	}
+	return &limitedError{limit, wait, limits.Action == Slow}
+}
 
 // network is what an address counts as: of IPv6 the /64, which one client has for itself.
 func network(client netip.Addr) netip.Addr {
@@ -242,8 +364,10 @@ func (l *Limiter) Describe(d chan<- *prometheus.Desc) { d <- limitsExceeded }
 
 // Collect implements prometheus.Collector.
 func (l *Limiter) Collect(out chan<- prometheus.Metric) {
-	for i, action := range limitActions {
-		out <- prometheus.MustNewConstMetric(limitsExceeded, prometheus.CounterValue, float64(l.exceeded[i].Load()), "requests", action)
+	for limit, name := range limitNames {
+		for action, done := range actionNames {
+			out <- prometheus.MustNewConstMetric(limitsExceeded, prometheus.CounterValue, float64(l.exceeded[limit][action].Load()), name, done)
+		}
 	}
 }
 
@@ -253,5 +377,9 @@ func overLimit(err error) (failure, bool) {
 	if !ok {
 		return failure{}, false
 	}
-	return failure{status: http.StatusTooManyRequests, detail: "You have sent more requests than you may. Send fewer.", retryAfter: e.retryAfter()}, true
+	detail := "You have sent more requests than you may. Send fewer."
+	if e.limit == distinctLimit {
+		detail = "You have been sent as many different tiles of this tileset as you may have. Those that you were sent already, you may have again."
+	}
+	return failure{status: http.StatusTooManyRequests, detail: detail, retryAfter: e.retryAfter()}, true
 }

@@ -16,7 +16,8 @@ func (l *Limiter) over(t *testing.T, subject, client string, now time.Duration, 
 		address = netip.MustParseAddr(client)
 	}
 	for range n {
-		if err := l.count(t.Context(), l.limits.Load(), subject, address, now); err != nil {
+		c := l.caller(subject, address)
+		if err := l.count(t.Context(), l.limits.Load(), &c, now); err != nil {
 			if _, ok := errors.AsType[*limitedError](err); !ok {
 				t.Fatal(err)
 			}
@@ -82,7 +83,8 @@ func TestMadeUpCallersEvictNobody(t *testing.T) {
 	limits, refused := l.limits.Load(), 0
 	for range 4 * limiterShards * callersInShard {
 		for _, subject := range []string{"", address.String()} {
-			if l.count(t.Context(), limits, subject, address, time.Second) != nil {
+			c := l.caller(subject, address)
+			if l.count(t.Context(), limits, &c, time.Second) != nil {
 				refused++
 			}
 		}
@@ -116,7 +118,8 @@ func TestCountingAllocatesNothing(t *testing.T) {
 	l.over(t, "alice", "2001:db8::1", 0, 1)
 	l.over(t, "", "2001:db8::1", 0, 1)
 	for _, subject := range []string{"alice", ""} {
-		if got := testing.AllocsPerRun(1000, func() { _ = l.count(t.Context(), l.limits.Load(), subject, client, 0) }); got > 0 {
+		c := l.caller(subject, client)
+		if got := testing.AllocsPerRun(1000, func() { _ = l.count(t.Context(), l.limits.Load(), &c, 0) }); got > 0 {
 			t.Errorf("subject %q: %v allocations", subject, got)
 		}
 	}

@@ -59,7 +59,7 @@ func TestCallerOverItsLimitIsRefusedAndToldOnce(t *testing.T) {
 }
 
 func TestLogOnlyRefusesNobody(t *testing.T) {
-	w := start(t, budget(1, func(l *proxy.Limits) { l.LogOnly = true }))
+	w := start(t, budget(1, func(l *proxy.Limits) { l.Action = proxy.LogOnly }))
 	w.origin.put("basemap", 3, 4, 2, tilePNG)
 	for range 3 {
 		w.wantStatus(200, limitedTile, w.bearer()...)

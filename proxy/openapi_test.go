@@ -221,6 +221,7 @@ func fits(documented, path string) bool {
 func exampleWorld(t *testing.T, r *apiRequest) *world {
 	t.Helper()
 	viewed := func(s *setup) {
+		s.proxy.Usage = proxy.NewUsage()
 		s.proxy.PublicURL = "https://tiles.example.com"
 		s.proxy.CORS.Origins = []string{"https://app.example.com"}
 		s.proxy.Vend = (&vendor{}).Vend
@@ -321,6 +322,9 @@ func (r *apiRequest) ask(t *testing.T, method string) reply {
 		credentials = append(credentials, "$CODE", callback.RawQuery, "$ATTEMPT", b.cookies["__Host-tilegate-login"])
 	}
 	fill := strings.NewReplacer(credentials...)
+	if r.Path == "/admin/usage" {
+		w.wantStatus(200, "/tiles/basemap/7/66/44.png", "Authorization", "Bearer "+access)
+	}
 	if r.Admin {
 		var secret []byte
 		if r.Locked {

@@ -32,6 +32,7 @@ func (p *Proxy) presignTile(x *exchange, r *http.Request, rest string) error {
 	if err := p.authorizeViewer(x, r, ts, want, ""); err != nil {
 		return err
 	}
+	x.allowed = true
 	if err := p.limit(x, r); err != nil {
 		return err
 	}
@@ -40,6 +41,10 @@ func (p *Proxy) presignTile(x *exchange, r *http.Request, rest string) error {
 	}
 	if !ts.covers(want.z, want.x, want.y) {
 		return tile.ErrMissing
+	}
+	x.contents = contentOf(want)
+	if err := p.send(x, r, ts, false); err != nil {
+		return err
 	}
 	signed, err := ts.Presign(r.Context(), ts.key(want))
 	if err != nil {

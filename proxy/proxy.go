@@ -45,6 +45,7 @@ type Options struct {
 	Viewer          Viewer        // the map page and /tilegate.js; nil: none
 	Clients         *wire.Clients // of the listener; nil: requests are not limited
 	Limiter         *Limiter      // of callers; nil: they are not limited
+	Usage           *Usage        // nil: /admin/usage answers 404
 	Readiness       []Readiness   // what /ready asks about
 	ReadBody        time.Duration // how long a request's body may take; 0: 10 s
 	WriteStall      time.Duration // how long one write may wait for its client; 0: 30 s
@@ -216,6 +217,9 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if err == nil {
 		err = p.route(x, r)
 	}
+	if e, ok := mustWait(err); ok {
+		err = p.afterDelay(x, r, e)
+	}
 	if err != nil {
 		p.fail(x, r, err)
 	}
@@ -233,6 +237,9 @@ func (p *Proxy) finish(x *exchange, r *http.Request) {
 		} else {
 			panicked = http.ErrAbortHandler
 		}
+	}
+	if x.allowed && p.opt.Usage != nil {
+		p.opt.Usage.observe(x) // before the end of the answer is written: whoever has that finds it counted
 	}
 	aborted := panicked != nil
 	if !aborted && !x.refused { // a refusal is not worth the wait for its client

@@ -37,6 +37,7 @@ func (p *Proxy) rawArchive(x *exchange, r *http.Request, id, pathToken string) e
 	if err != nil {
 		return err
 	}
+	x.allowed = true
 	if err := p.limitFirst(x, r); err != nil {
 		return err
 	}
@@ -105,7 +106,7 @@ func (p *Proxy) streamArchive(x *exchange, r *http.Request, ts *tileset, g *arch
 		return refuse(http.StatusPreconditionFailed, "The archive has changed: it no longer meets the request's conditions.")
 	}
 	if have.notModified(r.Header) {
-		x.WriteHeader(http.StatusNotModified)
+		p.notModified(x)
 		return nil
 	}
 	if err := p.limit(x, r); err != nil {
@@ -120,6 +121,10 @@ func (p *Proxy) streamArchive(x *exchange, r *http.Request, ts *tileset, g *arch
 		if ranged {
 			code, part = http.StatusPartialContent, given
 		}
+	}
+	x.contents = contentsOf(g.Header, part)
+	if err := p.send(x, r, ts, false); err != nil {
+		return err
 	}
 	var body io.ReadCloser = http.NoBody
 	if r.Method == http.MethodGet {

@@ -37,6 +37,7 @@ func (p *Proxy) tile(x *exchange, r *http.Request, path, pathToken string) error
 	if err != nil {
 		return err
 	}
+	x.allowed = true
 	if !edge {
 		if err := p.limitFirst(x, r); err != nil {
 			return err
@@ -61,6 +62,13 @@ func (p *Proxy) serveTile(x *exchange, r *http.Request, ts *tileset, want tilePa
 			return err
 		}
 		return p.writeMissing(x, r, ts, edge)
+	}
+
+	x.contents = contentOf(want)
+	if !edge && !conditional(r) {
+		if err := p.limitTiles(x, r, ts, false); err != nil {
+			return err
+		}
 	}
 
 	t, status, err := p.opt.Cache.Get(r.Context(), ts.key(want), fresh, ts.fetcher)
@@ -128,10 +136,13 @@ func (p *Proxy) writeTile(x *exchange, r *http.Request, ts *tileset, edge bool, 
 		return refuse(http.StatusPreconditionFailed, "The tile has changed: it no longer meets the request's conditions.")
 	}
 	if have.notModified(r.Header) {
-		x.WriteHeader(http.StatusNotModified)
+		p.notModified(x)
 		return nil
 	}
 	if err := p.limitViewer(x, r, edge); err != nil {
+		return err
+	}
+	if err := p.send(x, r, ts, edge); err != nil {
 		return err
 	}
 	if ts.contentType != nil {

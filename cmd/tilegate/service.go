@@ -8,8 +8,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/url"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -42,6 +44,7 @@ type instance struct {
 	cdnPurges *prometheus.CounterVec
 	requests  *proxy.Metrics
 	limiter   *proxy.Limiter
+	usage     *proxy.Usage
 	upstream  *originMetrics
 	reloads   *reloads
 	registry  *prometheus.Registry
@@ -70,7 +73,7 @@ type extras struct {
 
 // newService makes a service of a configuration, and the instance that it runs in. It asks neither S3 nor STS nor an issuer.
 func newService(ctx context.Context, c *configs.Config, log *serviceLog, more extras) (*service, error) {
-	in := &instance{logger: log.logger, log: log, registry: prometheus.NewRegistry(), decoders: archive.NewDecoders(), requests: proxy.NewMetrics(), more: more}
+	in := &instance{logger: log.logger, log: log, registry: prometheus.NewRegistry(), decoders: archive.NewDecoders(), usage: proxy.NewUsage(), requests: proxy.NewMetrics(), more: more}
 	in.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	in.upstream = newOriginMetrics(in.registry)
 	registerLogMetrics(in.registry, log)
@@ -110,7 +113,14 @@ func newService(ctx context.Context, c *configs.Config, log *serviceLog, more ex
 }
 
 func limitsOf(c *configs.Config) proxy.Limits {
-	return proxy.Limits{Hourly: int64(c.Limits.Requests.Rate), Burst: c.Limits.Requests.Burst, LogOnly: c.Limits.OnExceeded == "log"}
+	l := proxy.Limits{
+		Hourly: int64(c.Limits.Requests.Rate), Burst: c.Limits.Requests.Burst,
+		Action: map[string]proxy.Action{"reject": proxy.Reject, "slow": proxy.Slow, "log": proxy.LogOnly}[c.Limits.OnExceeded],
+	}
+	for _, window := range slices.Sorted(maps.Keys(c.Limits.DistinctTiles)) {
+		l.Distinct = append(l.Distinct, proxy.DistinctLimit{Window: window, Tiles: c.Limits.DistinctTiles[window]})
+	}
+	return l
 }
 
 // configure makes a service of a configuration in an instance, which may have had another one before.
@@ -168,6 +178,7 @@ func (in *instance) configure(ctx context.Context, c *configs.Config) (*service,
 		Metrics:         in.requests,
 		Clients:         s.clients,
 		Limiter:         in.limiter,
+		Usage:           in.usage,
 		Readiness: []proxy.Readiness{
 			{Name: "origin", Missing: s.origins.NotReady, Degraded: s.origins.Degraded},
 			{Name: "keys", Missing: s.auth.NotReady, Degraded: s.auth.Degraded},

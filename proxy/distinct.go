@@ -1,0 +1,234 @@
+package proxy
+
+import (
+	"math"
+	"net/http"
+	"sync"
+	"time"
+
+	"tilegate/internal/pmtiles"
+)
+
+// A caller who copies a map asks for tile after tile, each once; one who looks at it comes back to the same ones. A DistinctLimit therefore
+// bounds how many different tiles of a tileset a caller is sent. Those that it has been sent already it is always sent again.
+
+// DistinctLimit is how many different tiles of a tileset a caller may be sent within a window.
+type DistinctLimit struct {
+	Window time.Duration // windows are aligned: those of 24h begin at midnight, UTC
+	Tiles  int
+}
+
+const (
+	distinctShards = 16
+	// maxDistinctBytes bounds what is remembered of subjects, and of addresses: some six million tiles each.
+	maxDistinctBytes = 32 << 20
+	// untoldBlock is what a tile of an archive is taken to have in bytes, where the archive does not say how many there are.
+	untoldBlock = 8 << 10
+)
+
+// contents are tiles of a tileset that a request asks for: one, or those in a range of an archive. They are told apart by numbers.
+type contents struct {
+	kind  uint64 // numbers of different kinds are different tiles
+	first uint64
+	n     uint64 // 0: none
+}
+
+// contentOf numbers a tile.
+func contentOf(want tilePath) contents {
+	return contents{uint64(want.z)<<8 | uint64(want.scale), uint64(want.x)<<30 | uint64(want.y), 1}
+}
+
+// contentsOf numbers the tiles in a range of an archive. Only its directories know where one ends, so that each part of the size of the mean
+// tile counts as one. The header, directories and metadata hold none.
+func contentsOf(h *pmtiles.Header, part byteRange) contents {
+	block := uint64(untoldBlock)
+	for _, n := range []uint64{h.TileContents, h.TileEntries, h.AddressedTiles} {
+		if n > 0 {
+			block = max(1, uint64(h.Tiles.Length)/n)
+			break
+		}
+	}
+	begin, end := max(part.offset, h.Tiles.Offset), min(part.offset+part.length, h.Tiles.Offset+h.Tiles.Length)
+	if begin >= end {
+		return contents{}
+	}
+	first, last := uint64(begin-h.Tiles.Offset)/block, uint64(end-1-h.Tiles.Offset)/block
+	return contents{math.MaxUint64, first, last - first + 1}
+}
+
+// hash returns a number for the i-th of the contents that looks like a random one.
+func (c *contents) hash(i uint64) uint64 { return mix(mix(c.kind) ^ (c.first + i)) }
+
+// mix is the finalizer of SplitMix64 (Steele, Lea and Flood, Fast splittable pseudorandom number generators, 2014).
+func mix(h uint64) uint64 {
+	h += 0x9e3779b97f4a7c15
+	h = (h ^ h>>30) * 0xbf58476d1ce4e5b9
+	h = (h ^ h>>27) * 0x94d049bb133111eb
+	return h ^ h>>31
+}
+
+// distinctTiles remembers what callers of one kind have been sent.
+type distinctTiles struct {
+	room   room
+	shards [distinctShards]distinctShard
+}
+
+type distinctShard struct {
+	mu    sync.Mutex
+	sent  map[sentKey]*sent
+	swept time.Time
+}
+
+type sentKey struct {
+	caller  uint64
+	tileset string
+	window  time.Duration
+}
+
+// sent are the tiles that a caller was sent within a window.
+type sent struct {
+	period int64 // number of the window since 1970
+	tiles  tileSet
+}
+
+// look returns the limit that a caller would exceed with contents, and how long its window lasts; ok if there is none. With take they
+// count from now on.
+func (d *distinctTiles) look(id uint64, tileset string, limits []DistinctLimit, what *contents, now time.Time, take bool) (wait time.Duration, ok bool) {
+	s := &d.shards[id%distinctShards]
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.sweep(d, now)
+	for i := range limits {
+		l := &limits[i]
+		if c := s.current(d, sentKey{id, tileset, l.Window}, now, false); !c.fits(what, l.Tiles) {
+			wait = max(wait, l.Window-time.Duration(now.UnixNano()%int64(l.Window)))
+		}
+	}
+	if wait > 0 || !take {
+		return wait, wait == 0
+	}
+	for i := range limits {
+		key := sentKey{id, tileset, limits[i].Window}
+		c := s.current(d, key, now, true)
+		for n := range what.n {
+			if c == nil || !s.add(d, key, c, uint32(what.hash(n)>>32)) {
+				break // no room for more: nobody is refused for that
+			}
+		}
+	}
+	return 0, true
+}
+
+// current returns what a caller was sent in the window of now; nil if nothing, unless it is to be made and there is room.
+func (s *distinctShard) current(d *distinctTiles, key sentKey, now time.Time, make bool) *sent {
+	c, period := s.sent[key], now.UnixNano()/int64(key.window)
+	if c == nil && make && s.room(d, key, 0, sentCost) {
+		if s.sent == nil {
+			s.sent = map[sentKey]*sent{}
+		}
+		c = &sent{period: period}
+		s.sent[key] = c
+	}
+	if c != nil && c.period < period { // a clock that is set back begins no new window
+		c.period = period
+		d.room.used.Add(-c.tiles.bytes())
+		c.tiles = tileSet{}
+	}
+	return c
+}
+
+const sentCost = 256 // bytes for an entry in the map, about
+
+// fits reports whether contents are few enough, and those that were sent already always are.
+func (c *sent) fits(what *contents, most int) bool {
+	left := most
+	if c != nil {
+		left -= c.tiles.n
+	}
+	if what.n > uint64(most) {
+		return false
+	}
+	for n := range what.n {
+		if c != nil && c.tiles.has(uint32(what.hash(n)>>32)) {
+			continue
+		}
+		if left--; left < 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// add adds a tile, and reports whether there was room for it.
+func (s *distinctShard) add(d *distinctTiles, key sentKey, c *sent, tile uint32) bool {
+	ok := s.room(d, key, c.tiles.n, c.tiles.growth())
+	if ok {
+		c.tiles.add(tile)
+	}
+	return ok
+}
+
+// room takes memory for a caller who has been sent n tiles. Where none is left, callers of the shard are forgotten who have been sent the
+// fewest: they are the farthest from their limits. Nobody gets rid of a large count by making small ones.
+func (s *distinctShard) room(d *distinctTiles, key sentKey, n int, bytes int64) bool {
+	const few = 64 // tiles that a caller may be ahead of a newcomer and still make room for it
+	for !d.room.take(bytes) {
+		least, of := n+few, sentKey{}
+		for k, other := range s.sent {
+			if k != key && other.tiles.n <= least {
+				least, of = other.tiles.n, k
+			}
+		}
+		if of.window == 0 {
+			return false
+		}
+		s.forget(d, of)
+	}
+	return true
+}
+
+func (s *distinctShard) forget(d *distinctTiles, key sentKey) {
+	d.room.used.Add(-s.sent[key].tiles.bytes() - sentCost)
+	delete(s.sent, key)
+}
+
+// sweep forgets windows that are over, once a minute.
+func (s *distinctShard) sweep(d *distinctTiles, now time.Time) {
+	if now.Sub(s.swept) < time.Minute {
+		return
+	}
+	s.swept = now
+	for key, c := range s.sent {
+		if c.period < now.UnixNano()/int64(key.window) {
+			s.forget(d, key)
+		}
+	}
+}
+
+// limitTiles looks whether a caller may be sent the contents of an exchange; with take they are about to be sent.
+func (p *Proxy) limitTiles(x *exchange, r *http.Request, ts *tileset, take bool) error {
+	l := p.opt.Limiter
+	if l == nil || x.delayed || x.contents.n == 0 || r.Method != http.MethodGet {
+		return nil
+	}
+	limits := l.limits.Load()
+	if len(limits.Distinct) == 0 {
+		return nil
+	}
+	c := p.callerOf(x, r)
+	wait, ok := c.kind.distinct.look(c.id, ts.ID, limits.Distinct, &x.contents, x.start, take)
+	if ok || x.overTiles && limits.Action == LogOnly { // in the latter case it was told before the tile was asked for
+		return nil
+	}
+	x.overTiles = true
+	return l.exceed(r.Context(), distinctLimit, c, ts.ID, wait, limits, x.start.Sub(l.begun))
+}
+
+// send notes that the contents of an exchange are about to be sent, unless the caller may not have them. HEAD is sent none.
+func (p *Proxy) send(x *exchange, r *http.Request, ts *tileset, edge bool) error {
+	x.sent = r.Method == http.MethodGet
+	if edge {
+		return nil
+	}
+	return p.limitTiles(x, r, ts, true)
+}
