@@ -10,10 +10,11 @@ import (
 
 // Client is an instance's part in what all instances know. Its methods may be called from any goroutine.
 type Client struct {
-	opt   Options
-	redis redis.UniversalClient
-	feeds []*feed
-	tiles *tiles // nil: there is no second level
+	opt    Options
+	redis  redis.UniversalClient
+	feeds  []*feed
+	tiles  *tiles  // nil: there is no second level
+	counts *counts // nil: each instance counts by itself
 
 	mu      sync.Mutex
 	failing map[string]bool // the feeds whose latest turn failed
@@ -35,19 +36,25 @@ func New(o Options) (*Client, error) {
 	if o.Tiles != nil {
 		c.tiles = newTiles(c, *o.Tiles)
 	}
+	if o.Counts != nil {
+		c.counts = newCounts(c, *o.Counts)
+	}
 	return c, nil
 }
 
 // Run shares until ctx ends.
 func (c *Client) Run(ctx context.Context) {
-	var feeds sync.WaitGroup
+	var running sync.WaitGroup
 	for _, f := range c.feeds {
-		feeds.Go(func() { f.run(ctx) })
+		running.Go(func() { f.run(ctx) })
 	}
 	if c.tiles != nil {
-		feeds.Go(func() { c.tiles.run(ctx) })
+		running.Go(func() { c.tiles.run(ctx) })
 	}
-	feeds.Wait()
+	if c.counts != nil {
+		running.Go(func() { c.counts.run(ctx) })
+	}
+	running.Wait()
 	if err := c.redis.Close(); err != nil {
 		c.opt.Logger.Debug("closing the connections to Redis failed", "error", err)
 	}

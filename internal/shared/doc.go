@@ -13,6 +13,10 @@
 // sealed together with its name, which is a hash, so that no other tile can stand in its place. What does not open
 // is a miss. A look-up has a short deadline, and after one that failed there is none for a second.
 //
+// Client.AddRequests and Client.AddTiles count what callers use at all instances: sums, and HyperLogLogs of distinct tiles. Their names, and
+// which tiles are in them, are hidden by keys that follow from the signing key. Redis itself counts, so that the counts cannot be
+// authenticated.
+//
 // Nothing here may fail a request. Besides those look-ups, goroutines of Client.Run do all that talks to Redis, with bounded waits
 // and queues.
 package shared

@@ -33,7 +33,8 @@ type Options struct {
 	// SigningKeys are those of the service, one at least. The first seals, all of them open.
 	SigningKeys [][]byte
 	Feeds       []Feed
-	Tiles       *TileOptions // nil: there is no second level of tiles
+	Tiles       *TileOptions  // nil: there is no second level of tiles
+	Counts      *CountOptions // nil: each instance counts by itself what callers use
 
 	Logger    *slog.Logger      // default: none
 	OnFailure func(feed string) // called when Redis has failed a feed; it must not block

@@ -30,7 +30,7 @@ func TestCluster(t *testing.T) {
 	}
 	for _, node := range nodes { // the least that docs/operations.md asks for
 		if got := node.Do(t, "ACL", "SETUSER", "tiles", "on", ">secret-of-tiles", "~tilegate:*",
-			"+xadd", "+xrange", "+xdel", "+xinfo|stream", "+set", "+getrange", "+del", "+cluster|slots", "+command"); got != "+OK" {
+			"+xadd", "+xrange", "+xdel", "+xinfo|stream", "+set", "+getrange", "+del", "+pfadd", "+pfcount", "+incrby", "+expireat", "+cluster|slots", "+command"); got != "+OK" {
 			t.Fatal(got)
 		}
 	}
@@ -41,6 +41,7 @@ func TestCluster(t *testing.T) {
 	b.learn("two")
 	a.waitFor(t, "two")
 	sharesTiles(t, "", cluster)
+	countsTogether(t, "", cluster)
 }
 
 // After a failover to a replica, which may lack the latest records, everything goes on by itself.

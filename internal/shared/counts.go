@@ -1,0 +1,340 @@
+package shared
+
+import (
+	"context"
+	"crypto/aes"
+	"crypto/cipher"
+	"crypto/hkdf"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/maphash"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"tilegate/internal/tile"
+)
+
+// What callers use at one instance is told to Redis in batches, and Redis' answer says what they have used at all of them. Sums are
+// numbers, and distinct tiles are HyperLogLogs. Both end with their window. Neither can be sealed, as Redis itself counts: who can write to
+// Redis can change counts, but cannot tell whose they are.
+
+// CountOptions says who learns what all instances have counted. The functions are called by one goroutine and must not block.
+type CountOptions struct {
+	// OnDistinct tells how many distinct tiles all instances have counted, with a standard error of 0.81 %, and how many of those this
+	// instance had counted by then, as it said itself.
+	OnDistinct func(counter tile.Counter, all, own int64)
+	// OnSum tells what the others have counted since the instance last learned of a counter. With first it has not learned of
+	// it before: since is the beginning of the window, and others may include what was counted here.
+	OnSum func(counter tile.Counter, others int64, since time.Time, first bool)
+	// OnCount counts what happens: told, failed, dropped.
+	OnCount func(outcome string)
+}
+
+const (
+	countEvery      = 250 * time.Millisecond // between two batches
+	countShards     = 16
+	countersInShard = 2048    // that wait to be told; of subjects and of addresses 32,768 each, some 16 MiB in all
+	maxCountedTiles = 1 << 18 // that wait to be told, of subjects and of addresses each; 4 bytes apiece
+	maxKnownSums    = 1 << 17 // sums of which it is known what was learned before
+	countersInCall  = 256     // that one exchange tells
+	tilesInCall     = 1 << 13 // or a few more
+	tilesInCommand  = 1 << 10
+	countGrace      = time.Minute // that a counter is kept after its window, for clocks that differ
+	refusalsEvery   = time.Hour   // between two log lines that Redis refuses to count
+)
+
+// counts tells Redis what this instance counts.
+type counts struct {
+	CountOptions
+	c     *Client
+	names []byte       // the key of the names
+	tiles cipher.Block // hides which tiles were sent
+	seed  maphash.Seed
+	kinds [2]countKind // of subjects and of addresses: made-up addresses take no room from subjects
+
+	// These belong to the goroutine of run.
+	brokenUntil time.Time
+	refused     time.Time // when the log last said so
+	sums        map[tile.Counter]learned
+	swept       time.Time
+}
+
+type countKind struct {
+	tiles  atomic.Int64 // that wait
+	shards [countShards]countShard
+}
+
+// countShard holds what waits to be told.
+type countShard struct {
+	mu             sync.Mutex
+	pending, spare map[tile.Counter]news
+}
+
+// news is what a counter has to tell.
+type news struct {
+	sum   int64
+	tiles []uint32
+	own   int64 // how many tiles this instance has counted
+}
+
+// learned is what Redis last said of a sum.
+type learned struct {
+	total int64
+	at    time.Time
+}
+
+func newCounts(c *Client, o CountOptions) *counts {
+	key, err := hkdf.Key(sha256.New, c.opt.SigningKeys[0], nil, "tilegate v1 shared counters\x00"+c.opt.Prefix, sha256.Size+32)
+	if err != nil {
+		panic(err) // it does not refuse 64 bytes
+	}
+	block, err := aes.NewCipher(key[sha256.Size:])
+	if err != nil {
+		panic(err) // nor this 32
+	}
+	return &counts{CountOptions: o, c: c, names: key[:sha256.Size], tiles: block, seed: maphash.MakeSeed(), sums: map[tile.Counter]learned{}}
+}
+
+// AddRequests has n more requests counted, or fewer if n is negative. It does not wait.
+func (c *Client) AddRequests(counter tile.Counter, n int64) {
+	if c.counts != nil {
+		c.counts.add(counter, n, nil, 0)
+	}
+}
+
+// AddTiles has tiles counted, each by a number that is the same at all instances. own is how many the instance has counted with them. It
+// does not wait, and does not keep tiles.
+func (c *Client) AddTiles(counter tile.Counter, tiles []uint32, own int) {
+	if c.counts != nil {
+		c.counts.add(counter, 0, tiles, int64(own))
+	}
+}
+
+func (s *counts) add(counter tile.Counter, n int64, tiles []uint32, own int64) {
+	kind := &s.kinds[0]
+	if counter.Subject == "" {
+		kind = &s.kinds[1]
+	}
+	shard := &kind.shards[maphash.Comparable(s.seed, counter)%countShards]
+	shard.mu.Lock()
+	defer shard.mu.Unlock()
+	waiting, known := shard.pending[counter]
+	switch more := int64(len(tiles)); {
+	case !known && len(shard.pending) >= countersInShard:
+		s.OnCount("dropped")
+		return
+	case kind.tiles.Add(more) > maxCountedTiles:
+		kind.tiles.Add(-more)
+		s.OnCount("dropped")
+		return
+	case shard.pending == nil:
+		shard.pending = map[tile.Counter]news{}
+	}
+	waiting.sum += n
+	waiting.tiles = append(waiting.tiles, tiles...)
+	waiting.own = max(waiting.own, own)
+	shard.pending[counter] = waiting
+}
+
+// run tells until ctx ends.
+func (s *counts) run(ctx context.Context) {
+	ticker := time.NewTicker(countEvery)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+			s.turn(ctx)
+		}
+	}
+}
+
+// turn tells all that waits. While Redis does not answer, it goes on waiting, within its bounds.
+func (s *counts) turn(ctx context.Context) {
+	var b batch
+	for k := range s.kinds {
+		kind := &s.kinds[k]
+		for i := range kind.shards {
+			if time.Now().Before(s.brokenUntil) {
+				return
+			}
+			shard := &kind.shards[i]
+			shard.mu.Lock()
+			pending := shard.pending
+			shard.pending, shard.spare = shard.spare, nil
+			shard.mu.Unlock()
+			for counter, n := range pending {
+				b.add(counter, n)
+				if len(b.entries) >= countersInCall || b.tiles >= tilesInCall {
+					s.tell(ctx, &b)
+				}
+			}
+			s.tell(ctx, &b)
+			for _, n := range pending {
+				kind.tiles.Add(-int64(len(n.tiles)))
+			}
+			clear(pending)
+			shard.mu.Lock()
+			shard.spare = pending
+			shard.mu.Unlock()
+		}
+	}
+	s.sweep()
+}
+
+// batch is what one exchange tells.
+type batch struct {
+	entries []entry
+	tiles   int
+}
+
+type entry struct {
+	counter tile.Counter
+	news
+	total, distinct *redis.IntCmd
+	added           []*redis.IntCmd
+}
+
+func (b *batch) add(counter tile.Counter, n news) {
+	b.entries = append(b.entries, entry{counter: counter, news: n})
+	b.tiles += len(n.tiles)
+}
+
+// tell tells a batch, has learned what Redis answers, and empties the batch.
+func (s *counts) tell(ctx context.Context, b *batch) {
+	defer func() {
+		clear(b.entries)
+		b.entries, b.tiles = b.entries[:0], 0
+	}()
+	now := time.Now()
+	if len(b.entries) == 0 {
+		return
+	}
+	if now.Before(s.brokenUntil) {
+		for range b.entries {
+			s.OnCount("dropped")
+		}
+		return
+	}
+	calling, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	_, err := s.c.redis.Pipelined(calling, func(p redis.Pipeliner) error {
+		for i := range b.entries {
+			s.ask(calling, p, &b.entries[i], now)
+		}
+		return nil
+	})
+	if ctx.Err() != nil {
+		return
+	}
+	if _, refused := errors.AsType[redis.Error](err); err != nil && !refused {
+		s.brokenUntil = time.Now().Add(breakFor)
+	} else if refused && now.Sub(s.refused) >= refusalsEvery {
+		s.refused = now
+		s.c.opt.Logger.Warn("Redis refuses to count what callers use: this instance's own counts hold; further refusals are told in an hour", "error", err)
+	}
+	for i := range b.entries {
+		s.learn(&b.entries[i], time.Now())
+	}
+}
+
+// ask adds the commands of one counter to an exchange.
+func (s *counts) ask(ctx context.Context, p redis.Pipeliner, e *entry, now time.Time) {
+	end := time.Unix(e.counter.End, 0).Add(countGrace)
+	if !now.Before(end) {
+		return // its window is over
+	}
+	name, tweak := s.name(&e.counter)
+	if e.counter.Tileset == "" {
+		e.total = p.IncrBy(ctx, name, e.sum)
+		p.ExpireAt(ctx, name, end)
+		return
+	}
+	for rest := e.tiles; len(rest) > 0; {
+		some := rest[:min(len(rest), tilesInCommand)]
+		rest = rest[len(some):]
+		elements := make([]any, len(some))
+		for i, t := range some {
+			elements[i] = s.element(t, tweak)
+		}
+		e.added = append(e.added, p.PFAdd(ctx, name, elements...))
+	}
+	p.ExpireAt(ctx, name, end)
+	e.distinct = p.PFCount(ctx, name)
+}
+
+// learn passes on what Redis has answered about one counter.
+func (s *counts) learn(e *entry, now time.Time) {
+	asked := []*redis.IntCmd{e.total, e.distinct}
+	for _, c := range append(asked, e.added...) {
+		if c != nil && c.Err() != nil {
+			delete(s.sums, e.counter) // whether it has counted is not known
+			s.OnCount("failed")
+			return
+		}
+	}
+	switch {
+	case e.distinct != nil:
+		s.OnDistinct(e.counter, e.distinct.Val(), e.own)
+	case e.total != nil:
+		total := e.total.Val()
+		before, known := s.sums[e.counter]
+		if known || len(s.sums) < maxKnownSums {
+			s.sums[e.counter] = learned{total, now}
+		}
+		since := time.Unix(e.counter.Begin, 0)
+		if known {
+			since = before.at
+		}
+		// A total that is smaller than before has been lost in Redis.
+		if others := total - before.total - e.sum; others > 0 {
+			s.OnSum(e.counter, others, since, !known)
+		}
+	default:
+		return
+	}
+	s.OnCount("told")
+}
+
+// sweep forgets sums whose window is over, once a minute, and those that nobody adds to when there are many.
+func (s *counts) sweep() {
+	now := time.Now()
+	if now.Sub(s.swept) < time.Minute {
+		return
+	}
+	s.swept = now
+	for counter, l := range s.sums {
+		if now.Unix() >= counter.End || len(s.sums) > maxKnownSums/2 && now.Sub(l.at) > time.Minute {
+			delete(s.sums, counter)
+		}
+	}
+}
+
+// name hides whose counter it is, and what it counts. tweak tells the counters' elements apart.
+func (s *counts) name(c *tile.Counter) (name string, tweak [8]byte) {
+	client := ""
+	if c.Subject == "" {
+		client = c.Client.String()
+	}
+	mac := hmac.New(sha256.New, s.names)
+	_, _ = fmt.Fprintf(mac, "%d %q %q %q %d %d", format, c.Subject, client, c.Tileset, c.Begin, c.End)
+	sum := mac.Sum(nil)
+	return s.c.opt.Prefix + "count:{" + base64.RawURLEncoding.EncodeToString(sum[:18]) + "}", [8]byte(sum[24:])
+}
+
+// element is a tile under a cipher: who reads the counters cannot ask whether a tile is in one.
+func (s *counts) element(t uint32, tweak [8]byte) string {
+	var b [aes.BlockSize]byte
+	copy(b[:], tweak[:])
+	binary.BigEndian.PutUint32(b[8:], t)
+	s.tiles.Encrypt(b[:], b[:])
+	return string(b[:])
+}
