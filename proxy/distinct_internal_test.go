@@ -1,6 +1,8 @@
 package proxy
 
 import (
+	"math"
+	"math/rand/v2"
 	"net/netip"
 	"testing"
 	"time"
@@ -94,6 +96,54 @@ func TestDistinctTilesAreCountedExactly(t *testing.T) {
 	}
 	if allowed < most || allowed > most+most/1000 {
 		t.Errorf("%d different tiles were allowed, want %d", allowed, most)
+	}
+}
+
+// usualLimits are those that the documentation advises.
+var usualLimits = []DistinctLimit{{Window: time.Hour, Tiles: 20_000}, {Window: 24 * time.Hour, Tiles: 100_000}}
+
+// Somebody looks at one city for an hour, and moves or zooms every two seconds.
+func TestPersonWhoLooksAtACityNeverMeetsTheLimit(t *testing.T) {
+	for seed := range uint64(20) {
+		d := &distinctTiles{room: room{max: maxDistinctBytes}}
+		r := rand.New(rand.NewPCG(seed, 1))
+		begin := time.Date(2026, 11, 27, 12, 0, 0, 0, time.UTC)
+		const wide, high = 8, 5 // tiles in a view
+		x, y, z := 0.5368, 0.3279, 12.0
+		for move := range 1800 {
+			if r.IntN(4) == 0 {
+				z = min(max(z+float64(r.IntN(3)-1), 10), 18)
+			}
+			view := 1 / math.Exp2(z)
+			x = min(max(x+(r.Float64()-0.5)*view*wide/2, 0.536), 0.538)
+			y = min(max(y+(r.Float64()-0.5)*view*high/2, 0.327), 0.329)
+			for i := range uint32(wide * high) {
+				want := tilePath{z: uint8(z), scale: 1, x: uint32(x/view) + i%wide, y: uint32(y/view) + i/wide}
+				what := contentOf(want)
+				if _, ok := d.look(1, "basemap", usualLimits, &what, begin.Add(time.Duration(move)*2*time.Second), true); !ok {
+					t.Fatalf("seed %d: refused after %d moves", seed, move)
+				}
+			}
+		}
+	}
+}
+
+// Somebody else copies the map, from zoom 0 on.
+func TestScraperIsStoppedAtTheLimit(t *testing.T) {
+	d := &distinctTiles{room: room{max: maxDistinctBytes}}
+	now, sent := time.Date(2026, 11, 27, 12, 0, 0, 0, time.UTC), 0
+	for z := range uint8(13) {
+		for x := range min(uint32(1)<<z, 200) {
+			for y := range min(uint32(1)<<z, 200) {
+				what := contentOf(tilePath{z: z, scale: 1, x: x, y: y})
+				if _, ok := d.look(1, "basemap", usualLimits, &what, now, true); ok {
+					sent++
+				}
+			}
+		}
+	}
+	if sent < 20_000 || sent > 20_000+20 { // some tiles are taken for others
+		t.Errorf("%d tiles were sent, want 20000", sent)
 	}
 }
 
