@@ -1,3 +1,5 @@
+//go:build unix
+
 package main
 
 import (
@@ -76,6 +78,11 @@ func TestStylesPageIsTrue(t *testing.T) {
 			t.Errorf("%s: got %s %.100s, want %d", path, answer.Status, body, want)
 		}
 	}
+	commands := regexp.MustCompile(`(?m)^(TOKEN=|curl ).*$`).FindAllString(stylesPage(t), -1)
+	if len(commands) != 2 {
+		t.Fatalf("docs/styles.md has the commands %q", commands)
+	}
+	paste(t, filepath.Dir(config), strings.ReplaceAll(strings.Join(commands, "\n"), "https://maps.example.com", server.url))
 	if answer, _ := get(t, server.url+"/assets/cartography/style.json", "Authorization", "Bearer "+mintToken(t, config, "--tilesets", "other")); answer.StatusCode != 403 {
 		t.Errorf("who may not see roads: got %s", answer.Status)
 	}
