@@ -89,11 +89,22 @@ type sentKey struct {
 type sent struct {
 	period int64 // number of the window since 1970
 	tiles  tileSet
+	others int   // how many more the other instances have sent, as far as it is known
+	retold int64 // when the latest telling of all tiles began, in seconds since 1970
+	untold int   // how many slots are left of it
 }
 
+// newSent counts as told a minute ago, so that what is lost soon is told again at once.
+func newSent(period int64, now time.Time) *sent {
+	return &sent{period: period, retold: now.Unix() - retellLostEvery}
+}
+
+// n is how many tiles all instances have sent.
+func (c *sent) n() int { return c.tiles.n + c.others }
+
 // look returns the limit that a caller would exceed with contents, and how long its window lasts; ok if there is none. With take they
-// count from now on.
-func (d *distinctTiles) look(id uint64, tileset string, limits []DistinctLimit, what *contents, now time.Time, take bool) (wait time.Duration, ok bool) {
+// count from now on, and news, unless it is nil, gets those that did not yet. Of a limit that is exceeded it gets what it has counted.
+func (d *distinctTiles) look(id uint64, tileset string, limits []DistinctLimit, what *contents, now time.Time, take bool, news *[]newTiles) (wait time.Duration, ok bool) {
 	s := &d.shards[id%distinctShards]
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -102,6 +113,9 @@ func (d *distinctTiles) look(id uint64, tileset string, limits []DistinctLimit, 
 		l := &limits[i]
 		if c := s.current(d, sentKey{id, tileset, l.Window}, now, false); !c.fits(what, l.Tiles) {
 			wait = max(wait, l.Window-time.Duration(now.UnixNano()%int64(l.Window)))
+			if news != nil && c != nil {
+				*news = append(*news, newTiles{window: l.Window, period: c.period, own: c.tiles.n})
+			}
 		}
 	}
 	if wait > 0 || !take {
@@ -110,14 +124,67 @@ func (d *distinctTiles) look(id uint64, tileset string, limits []DistinctLimit, 
 	for i := range limits {
 		key := sentKey{id, tileset, limits[i].Window}
 		c := s.current(d, key, now, true)
+		if c == nil {
+			continue // there is no room: nobody is refused for that
+		}
+		before := c.tiles.n
+		var added []uint32
 		for n := range what.n {
-			if c == nil || !s.add(d, key, c, uint32(what.hash(n)>>32)) {
-				break // no room for more: nobody is refused for that
+			tile, had := uint32(what.hash(n)>>32), c.tiles.n
+			if !s.add(d, key, c, tile) {
+				break // nor for this
 			}
+			if news != nil && c.tiles.n > had {
+				added = append(added, tile)
+			}
+		}
+		if news != nil && c.tiles.n > before {
+			*news = append(*news, newTiles{key.window, c.period, added, c.tiles.n})
 		}
 	}
 	return 0, true
 }
+
+// newTiles are tiles that a caller is sent for the first time in a window.
+type newTiles struct {
+	window time.Duration
+	period int64
+	tiles  []uint32
+	own    int // how many it has been sent by this instance, with these
+}
+
+// learn notes that all instances have sent a caller so many tiles in a window, own of which this one had sent. It returns tiles that are to be
+// told again, as Redis may have lost them.
+func (d *distinctTiles) learn(id uint64, tileset string, window time.Duration, period, all, own int64, now time.Time) (again newTiles) {
+	s := &d.shards[id%distinctShards]
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c := s.sent[sentKey{id, tileset, window}]
+	if c == nil || c.period != period {
+		return newTiles{}
+	}
+	lost := all < own-own/10 // far more than the estimate is off
+	if !lost {
+		c.others = int(min(max(all-own, 0), math.MaxInt32))
+	}
+	if since := now.Unix() - c.retold; since >= retellEvery || lost && since >= retellLostEvery {
+		c.retold, c.untold = now.Unix(), len(c.tiles.slots)
+	}
+	again = newTiles{window: window, period: period, own: c.tiles.n}
+	for c.untold = min(c.untold, len(c.tiles.slots)); c.untold > 0 && len(again.tiles) < maxRetold; c.untold-- {
+		if tile := c.tiles.slots[c.untold-1]; tile != 0 {
+			again.tiles = append(again.tiles, tile)
+		}
+	}
+	return again
+}
+
+// All tiles are told again now and then, as long as the caller comes: what Redis has lost does not show where others tell as many.
+const (
+	retellEvery     = 600     // seconds
+	retellLostEvery = 60      // seconds, where it shows
+	maxRetold       = 1 << 14 // tiles at once; the next ones follow when Redis has answered
+)
 
 // current returns what a caller was sent in the window of now; nil if nothing, unless it is to be made and there is room.
 func (s *distinctShard) current(d *distinctTiles, key sentKey, now time.Time, make bool) *sent {
@@ -126,13 +193,12 @@ func (s *distinctShard) current(d *distinctTiles, key sentKey, now time.Time, ma
 		if s.sent == nil {
 			s.sent = map[sentKey]*sent{}
 		}
-		c = &sent{period: period}
+		c = newSent(period, now)
 		s.sent[key] = c
 	}
 	if c != nil && c.period < period { // a clock that is set back begins no new window
-		c.period = period
 		d.room.used.Add(-c.tiles.bytes())
-		c.tiles = tileSet{}
+		*c = *newSent(period, now)
 	}
 	return c
 }
@@ -143,7 +209,7 @@ const sentCost = 256 // bytes for an entry in the map, about
 func (c *sent) fits(what *contents, most int) bool {
 	left := most
 	if c != nil {
-		left -= c.tiles.n
+		left -= c.n()
 	}
 	if what.n > uint64(most) {
 		return false
@@ -161,7 +227,7 @@ func (c *sent) fits(what *contents, most int) bool {
 
 // add adds a tile, and reports whether there was room for it.
 func (s *distinctShard) add(d *distinctTiles, key sentKey, c *sent, tile uint32) bool {
-	ok := s.room(d, key, c.tiles.n, c.tiles.growth())
+	ok := s.room(d, key, c.n(), c.tiles.growth())
 	if ok {
 		c.tiles.add(tile)
 	}
@@ -175,8 +241,8 @@ func (s *distinctShard) room(d *distinctTiles, key sentKey, n int, bytes int64) 
 	for !d.room.take(bytes) {
 		least, of := n+few, sentKey{}
 		for k, other := range s.sent {
-			if k != key && other.tiles.n <= least {
-				least, of = other.tiles.n, k
+			if k != key && other.n() <= least {
+				least, of = other.n(), k
 			}
 		}
 		if of.window == 0 {
@@ -216,7 +282,13 @@ func (p *Proxy) limitTiles(x *exchange, r *http.Request, ts *tileset, take bool)
 		return nil
 	}
 	c := p.callerOf(x, r)
-	wait, ok := c.kind.distinct.look(c.id, ts.ID, limits.Distinct, &x.contents, x.start, take)
+	var news []newTiles
+	collect := &news
+	if l.fleet == nil {
+		collect = nil
+	}
+	wait, ok := c.kind.distinct.look(c.id, ts.ID, limits.Distinct, &x.contents, x.start, take, collect)
+	l.tellTiles(c, ts.ID, news)
 	if ok || x.overTiles && limits.Action == LogOnly { // in the latter case it was told before the tile was asked for
 		return nil
 	}

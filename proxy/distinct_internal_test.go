@@ -34,7 +34,7 @@ func TestWindowsAreAligned(t *testing.T) {
 		{"a clock that is set back", 4, noon, 11*time.Hour + 45*time.Minute},
 		{"the next day", 4, noon.Add(12 * time.Hour), 0},
 	} {
-		wait, ok := d.look(1, "basemap", limits, tileNumber(step.tile), step.at, true)
+		wait, ok := d.look(1, "basemap", limits, tileNumber(step.tile), step.at, true, nil)
 		if wait != step.wait || ok != (step.wait == 0) {
 			t.Errorf("%s: got %v, %v, want a wait of %v", step.what, wait, ok, step.wait)
 		}
@@ -45,7 +45,7 @@ func TestWindowsAreAligned(t *testing.T) {
 func TestLookingIsNotTaking(t *testing.T) {
 	d := &distinctTiles{room: room{max: maxDistinctBytes}}
 	for n := range uint64(10) {
-		if _, ok := d.look(1, "basemap", day, tileNumber(n), time.Unix(0, 0), false); !ok {
+		if _, ok := d.look(1, "basemap", day, tileNumber(n), time.Unix(0, 0), false, nil); !ok {
 			t.Fatalf("tile %d is refused", n)
 		}
 	}
@@ -59,14 +59,14 @@ func TestMadeUpCallersForgetNobodysTiles(t *testing.T) {
 	d := &distinctTiles{room: room{max: 1 << 20}}
 	limits := []DistinctLimit{{Window: 24 * time.Hour, Tiles: 10_000}}
 	now := time.Date(2026, 11, 27, 12, 0, 0, 0, time.UTC)
-	d.look(0, "basemap", limits, &contents{kind: 10, n: 10_000}, now, true)
+	d.look(0, "basemap", limits, &contents{kind: 10, n: 10_000}, now, true, nil)
 	for id := range uint64(20_000) {
-		d.look(id*distinctShards, "other", limits, &contents{kind: 10, n: 5}, now, true)
+		d.look(id*distinctShards, "other", limits, &contents{kind: 10, n: 5}, now, true, nil)
 	}
 	if used := d.room.used.Load(); used > d.room.max {
 		t.Errorf("%d bytes are held, over %d", used, d.room.max)
 	}
-	if _, ok := d.look(0, "basemap", limits, tileNumber(10_001), now, true); ok {
+	if _, ok := d.look(0, "basemap", limits, tileNumber(10_001), now, true, nil); ok {
 		t.Error("the count of a caller was forgotten")
 	}
 	held := int64(0)
@@ -78,7 +78,7 @@ func TestMadeUpCallersForgetNobodysTiles(t *testing.T) {
 	if held != d.room.used.Load() {
 		t.Errorf("%d bytes are held, %d are counted", held, d.room.used.Load())
 	}
-	d.look(0, "basemap", limits, tileNumber(1), now.Add(25*time.Hour), true)
+	d.look(0, "basemap", limits, tileNumber(1), now.Add(25*time.Hour), true, nil)
 	if used := d.room.used.Load(); used > 4096 {
 		t.Errorf("%d bytes are held of a day that is over", used)
 	}
@@ -90,7 +90,7 @@ func TestDistinctTilesAreCountedExactly(t *testing.T) {
 	limits := []DistinctLimit{{Window: 24 * time.Hour, Tiles: most}}
 	allowed := 0
 	for n := range uint64(most + 2000) {
-		if _, ok := d.look(1, "basemap", limits, tileNumber(n), time.Unix(0, 0), true); ok {
+		if _, ok := d.look(1, "basemap", limits, tileNumber(n), time.Unix(0, 0), true, nil); ok {
 			allowed++
 		}
 	}
@@ -120,7 +120,7 @@ func TestPersonWhoLooksAtACityNeverMeetsTheLimit(t *testing.T) {
 			for i := range uint32(wide * high) {
 				want := tilePath{z: uint8(z), scale: 1, x: uint32(x/view) + i%wide, y: uint32(y/view) + i/wide}
 				what := contentOf(want)
-				if _, ok := d.look(1, "basemap", usualLimits, &what, begin.Add(time.Duration(move)*2*time.Second), true); !ok {
+				if _, ok := d.look(1, "basemap", usualLimits, &what, begin.Add(time.Duration(move)*2*time.Second), true, nil); !ok {
 					t.Fatalf("seed %d: refused after %d moves", seed, move)
 				}
 			}
@@ -136,7 +136,7 @@ func TestScraperIsStoppedAtTheLimit(t *testing.T) {
 		for x := range min(uint32(1)<<z, 200) {
 			for y := range min(uint32(1)<<z, 200) {
 				what := contentOf(tilePath{z: z, scale: 1, x: x, y: y})
-				if _, ok := d.look(1, "basemap", usualLimits, &what, now, true); ok {
+				if _, ok := d.look(1, "basemap", usualLimits, &what, now, true, nil); ok {
 					sent++
 				}
 			}
@@ -151,8 +151,8 @@ func TestSeenTilesCostNoAllocation(t *testing.T) {
 	l := testLimiter(Limits{Distinct: day})
 	c := l.caller("alice", netip.Addr{})
 	tile, now := tileNumber(1), time.Now()
-	c.kind.distinct.look(c.id, "basemap", day, tile, now, true)
-	if got := testing.AllocsPerRun(1000, func() { c.kind.distinct.look(c.id, "basemap", day, tile, now, true) }); got > 0 {
+	c.kind.distinct.look(c.id, "basemap", day, tile, now, true, nil)
+	if got := testing.AllocsPerRun(1000, func() { c.kind.distinct.look(c.id, "basemap", day, tile, now, true, nil) }); got > 0 {
 		t.Errorf("%v allocations", got)
 	}
 	u := NewUsage()

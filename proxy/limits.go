@@ -68,6 +68,7 @@ type Limiter struct {
 	subjects callers
 	clients  callers // apart, so that made-up addresses take no room from subjects
 	waiting  waiting
+	fleet    Fleet // nil: this instance counts by itself
 	exceeded [len(limitNames)][len(actionNames)]atomic.Uint64
 }
 
@@ -133,6 +134,8 @@ type callers struct {
 	swept  time.Duration            // when told was last looked through
 
 	distinct distinctTiles
+
+	shared bool // requests at other instances are charged as well
 }
 
 // callerShard holds for each caller when its budget will be whole again. One whose budget is whole needs no entry.
@@ -149,7 +152,7 @@ func (c *callers) take(id uint64, now time.Duration, limits *Limits, ahead time.
 	interval, capacity := limits.interval(), limits.capacity()
 	c.change(id, now, func(whole time.Duration) time.Duration {
 		// A debt is never larger than what the limits of now allow; those of before may have allowed more.
-		used := min(max(whole-now, 0), capacity+ahead)
+		used := min(max(whole-now, 0), capacity+max(ahead, c.owed(limits)))
 		if wait = max(used+interval-capacity, 0); wait <= ahead {
 			used += interval
 		}
@@ -263,6 +266,9 @@ func (l *Limiter) count(ctx context.Context, limits *Limits, c *caller, now time
 		ahead = maxDelay
 	}
 	wait := c.kind.take(c.id, now, limits, ahead)
+	if wait <= ahead {
+		l.tellRequests(c, 1)
+	}
 	if wait == 0 {
 		return nil
 	}
@@ -294,7 +300,9 @@ func (p *Proxy) limitFirst(x *exchange, r *http.Request) error {
 	x.counted = true
 	c, now := p.callerOf(x, r), x.start.Sub(l.begun)
 	wait := c.kind.take(c.id, now, limits, 0)
-	if wait > 0 && c.kind.take(overdraftOf(c.id), now, limits.overdraft(), 0) > 0 {
+	if wait == 0 {
+		l.tellRequests(c, 1)
+	} else if c.kind.take(overdraftOf(c.id), now, limits.overdraft(), 0) > 0 {
 		return l.exceed(r.Context(), requestLimit, c, "", wait, limits, now)
 	}
 	x.advance, x.overdrawn = true, wait
@@ -313,6 +321,8 @@ func (p *Proxy) notModified(x *exchange) {
 			id := x.caller.id
 			if x.overdrawn > 0 {
 				id = overdraftOf(id)
+			} else {
+				p.opt.Limiter.tellRequests(&x.caller, -1)
 			}
 			x.caller.kind.giveBack(id, x.start.Sub(p.opt.Limiter.begun), limits)
 		}

@@ -101,6 +101,9 @@ func newService(ctx context.Context, c *configs.Config, log *serviceLog, more ex
 	})
 	in.memory.counts = in.clients.Counts
 	in.limiter = proxy.NewLimiter(limitsOf(c), in.logger)
+	if in.sharing.client != nil {
+		in.limiter.Share(in.sharing.client)
+	}
 	in.registry.MustRegister(in.limiter)
 	s, err := in.configure(ctx, c)
 	if err != nil {

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"strings"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -27,6 +28,7 @@ type sharing struct {
 	failures *prometheus.CounterVec
 	lookups  *prometheus.CounterVec
 	writes   *prometheus.CounterVec
+	counts   *prometheus.CounterVec
 }
 
 func newSharing(r prometheus.Registerer) *sharing {
@@ -46,7 +48,8 @@ func newSharing(r prometheus.Registerer) *sharing {
 	}
 	s.lookups = outcomes("tilegate_shared_lookups_total", "Look-ups of tiles in Redis.", "hit", "joined", "miss", "failed", "skipped")
 	s.writes = outcomes("tilegate_shared_writes_total", "Tiles for Redis.", "written", "failed", "dropped")
-	r.MustRegister(s.failures, s.lookups, s.writes, prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+	s.counts = outcomes("tilegate_shared_counts_total", "Counts of what callers use, for Redis.", "told", "failed", "dropped")
+	r.MustRegister(s.failures, s.lookups, s.writes, s.counts, prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "tilegate_shared_degraded",
 		Help: "1 while Redis does not answer, or refuses; 0 otherwise, and where none is configured.",
 	}, func() float64 {
@@ -92,6 +95,14 @@ func (in *instance) share(c *configs.Config) error {
 			{Name: revocationsFeed, Apply: take, Known: func() [][]byte { return current().RevocationRecords() }},
 			{Name: logoutsFeed, Apply: take, Known: func() [][]byte { return current().LogoutRecords() }},
 			{Name: purgesFeed, Apply: in.sharing.purges.Apply, Known: in.sharing.purges.Known},
+		},
+		// The limiter is made after the client, and before it runs.
+		Counts: &shared.CountOptions{
+			OnDistinct: func(counter tile.Counter, all, own int64) { in.limiter.LearnTiles(counter, all, own) },
+			OnSum: func(counter tile.Counter, n, waiting int64, since time.Time) time.Time {
+				return in.limiter.LearnRequests(counter, n, waiting, since)
+			},
+			OnCount: func(outcome string) { in.sharing.counts.WithLabelValues(outcome).Inc() },
 		},
 		Logger:    in.logger,
 		OnFailure: func(feed string) { in.sharing.failures.WithLabelValues(feed).Inc() },

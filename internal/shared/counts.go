@@ -30,9 +30,9 @@ type CountOptions struct {
 	// OnDistinct tells how many distinct tiles all instances have counted, with a standard error of 0.81 %, and how many of those this
 	// instance had counted by then, as it said itself.
 	OnDistinct func(counter tile.Counter, all, own int64)
-	// OnSum tells what the others have counted since the instance last learned of a counter. With first it has not learned of
-	// it before: since is the beginning of the window, and others may include what was counted here.
-	OnSum func(counter tile.Counter, others int64, since time.Time, first bool)
+	// OnSum tells what all instances, this one included, have counted since a time: what OnSum returned before, or the
+	// beginning of the window. It does not include waiting, which this one has counted and not told yet.
+	OnSum func(counter tile.Counter, n, waiting int64, since time.Time) (until time.Time)
 	// OnCount counts what happens: told, failed, dropped.
 	OnCount func(outcome string)
 }
@@ -87,6 +87,7 @@ type news struct {
 // learned is what Redis last said of a sum.
 type learned struct {
 	total int64
+	until time.Time // what OnSum returned
 	at    time.Time
 }
 
@@ -109,8 +110,8 @@ func (c *Client) AddRequests(counter tile.Counter, n int64) {
 	}
 }
 
-// AddTiles has tiles counted, each by a number that is the same at all instances. own is how many the instance has counted with them. It
-// does not wait, and does not keep tiles.
+// AddTiles has tiles counted, each by a number that is the same at all instances. own is how many the instance has counted with them.
+// Without tiles it asks how many there are. It does not wait, and does not keep tiles.
 func (c *Client) AddTiles(counter tile.Counter, tiles []uint32, own int) {
 	if c.counts != nil {
 		c.counts.add(counter, 0, tiles, int64(own))
@@ -118,11 +119,7 @@ func (c *Client) AddTiles(counter tile.Counter, tiles []uint32, own int) {
 }
 
 func (s *counts) add(counter tile.Counter, n int64, tiles []uint32, own int64) {
-	kind := &s.kinds[0]
-	if counter.Subject == "" {
-		kind = &s.kinds[1]
-	}
-	shard := &kind.shards[maphash.Comparable(s.seed, counter)%countShards]
+	kind, shard := s.shard(counter)
 	shard.mu.Lock()
 	defer shard.mu.Unlock()
 	waiting, known := shard.pending[counter]
@@ -141,6 +138,23 @@ func (s *counts) add(counter tile.Counter, n int64, tiles []uint32, own int64) {
 	waiting.tiles = append(waiting.tiles, tiles...)
 	waiting.own = max(waiting.own, own)
 	shard.pending[counter] = waiting
+}
+
+// shard returns where a counter waits to be told.
+func (s *counts) shard(counter tile.Counter) (*countKind, *countShard) {
+	kind := &s.kinds[0]
+	if counter.Subject == "" {
+		kind = &s.kinds[1]
+	}
+	return kind, &kind.shards[maphash.Comparable(s.seed, counter)%countShards]
+}
+
+// waiting is how much of a sum waits to be told.
+func (s *counts) waiting(counter tile.Counter) int64 {
+	_, shard := s.shard(counter)
+	shard.mu.Lock()
+	defer shard.mu.Unlock()
+	return shard.pending[counter].sum
 }
 
 // run tells until ctx ends.
@@ -219,8 +233,8 @@ func (s *counts) tell(ctx context.Context, b *batch) {
 		return
 	}
 	if now.Before(s.brokenUntil) {
-		for range b.entries {
-			s.OnCount("dropped")
+		for i := range b.entries {
+			s.add(b.entries[i].counter, b.entries[i].sum, b.entries[i].tiles, b.entries[i].own)
 		}
 		return
 	}
@@ -235,14 +249,25 @@ func (s *counts) tell(ctx context.Context, b *batch) {
 	if ctx.Err() != nil {
 		return
 	}
-	if _, refused := errors.AsType[redis.Error](err); err != nil && !refused {
-		s.brokenUntil = time.Now().Add(breakFor)
-	} else if refused && now.Sub(s.refused) >= refusalsEvery {
+	now = time.Now()
+	if _, refused := errors.AsType[redis.Error](err); refused && now.Sub(s.refused) >= refusalsEvery {
 		s.refused = now
-		s.c.opt.Logger.Warn("Redis refuses to count what callers use: this instance's own counts hold; further refusals are told in an hour", "error", err)
+		s.c.opt.Logger.Warn("Redis refuses to count what callers use: this instance's own counts hold; further refusals are told in an hour",
+			"error", err)
 	}
 	for i := range b.entries {
-		s.learn(&b.entries[i], time.Now())
+		e := &b.entries[i]
+		switch err := s.learn(e, now); {
+		case err == nil || redis.HasErrorPrefix(err, "WRONGTYPE") || redis.HasErrorPrefix(err, "NOPERM"):
+			continue
+		case e.total == nil:
+			s.add(e.counter, 0, e.tiles, e.own) // tiles may be told twice
+		default:
+			if _, refused := errors.AsType[redis.Error](err); refused { // else Redis may have counted the requests
+				s.add(e.counter, e.sum, nil, 0)
+			}
+		}
+		s.brokenUntil = now.Add(breakFor)
 	}
 }
 
@@ -271,14 +296,14 @@ func (s *counts) ask(ctx context.Context, p redis.Pipeliner, e *entry, now time.
 	e.distinct = p.PFCount(ctx, name)
 }
 
-// learn passes on what Redis has answered about one counter.
-func (s *counts) learn(e *entry, now time.Time) {
+// learn passes on what Redis has answered about one counter. An error says that it has not, or has refused.
+func (s *counts) learn(e *entry, now time.Time) error {
 	asked := []*redis.IntCmd{e.total, e.distinct}
 	for _, c := range append(asked, e.added...) {
 		if c != nil && c.Err() != nil {
 			delete(s.sums, e.counter) // whether it has counted is not known
 			s.OnCount("failed")
-			return
+			return c.Err()
 		}
 	}
 	switch {
@@ -287,21 +312,18 @@ func (s *counts) learn(e *entry, now time.Time) {
 	case e.total != nil:
 		total := e.total.Val()
 		before, known := s.sums[e.counter]
+		if !known {
+			before.until = time.Unix(e.counter.Begin, 0)
+		}
+		until := s.OnSum(e.counter, total-before.total, s.waiting(e.counter), before.until)
 		if known || len(s.sums) < maxKnownSums {
-			s.sums[e.counter] = learned{total, now}
-		}
-		since := time.Unix(e.counter.Begin, 0)
-		if known {
-			since = before.at
-		}
-		// A total that is smaller than before has been lost in Redis.
-		if others := total - before.total - e.sum; others > 0 {
-			s.OnSum(e.counter, others, since, !known)
+			s.sums[e.counter] = learned{total, until, now}
 		}
 	default:
-		return
+		return nil // its window is over
 	}
 	s.OnCount("told")
+	return nil
 }
 
 // sweep forgets sums whose window is over, once a minute, and those that nobody adds to when there are many.

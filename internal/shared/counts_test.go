@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -28,10 +29,12 @@ type counter struct {
 // sum is what OnSum tells.
 type sum struct {
 	counter tile.Counter
-	others  int64
+	n       int64
 	since   time.Time
-	first   bool
 }
+
+// untilOf is what OnSum returns when it is called for the n-th time.
+func untilOf(n int) time.Time { return time.Unix(int64(n), 0) }
 
 func beginCounter(t *testing.T, address string, change func(*shared.Options)) *counter {
 	t.Helper()
@@ -52,10 +55,11 @@ func (c *counter) options() *shared.CountOptions {
 			defer c.mu.Unlock()
 			c.all[what], c.own[what] = all, own
 		},
-		OnSum: func(what tile.Counter, others int64, since time.Time, first bool) {
+		OnSum: func(what tile.Counter, n, _ int64, since time.Time) time.Time {
 			c.mu.Lock()
 			defer c.mu.Unlock()
-			c.sums = append(c.sums, sum{what, others, since, first})
+			c.sums = append(c.sums, sum{what, n, since})
+			return untilOf(len(c.sums))
 		},
 		OnCount: func(outcome string) {
 			c.mu.Lock()
@@ -93,7 +97,7 @@ func (c *counter) add(t *testing.T, what tile.Counter, n int64) {
 	until(t, "the requests are told", func() bool { return c.outcome("told") > before })
 }
 
-// learned returns what was learned of the requests at others.
+// learned returns what was learned of requests.
 func (c *counter) learned() []sum {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -157,27 +161,21 @@ func TestRequestsAreCountedTogether(t *testing.T) {
 	a, b := beginCounter(t, redis.Address, nil), beginCounter(t, redis.Address, nil)
 	eve := window("eve", "")
 	a.add(t, eve, 10)
-	if got := a.learned(); len(got) != 0 {
-		t.Errorf("alone: learned of %v", got)
-	}
 	b.add(t, eve, 1)
 	a.add(t, eve, 5)
 	a.add(t, eve, -2) // given back
 	b.add(t, eve, 1)
-	got, want := b.learned(), []int64{10, 3}
-	if len(got) != len(want) {
-		t.Fatalf("learned %d times of the other's requests, want %d", len(got), len(want))
-	}
-	for i, l := range got {
-		if l.counter != eve || l.others != want[i] || l.first != (i == 0) {
-			t.Errorf("learned of %+v, want %d", l, want[i])
+	begin := time.Unix(eve.Begin, 0)
+	for i, c := range []struct {
+		instance *counter
+		want     []sum
+	}{
+		{a, []sum{{eve, 10, begin}, {eve, 6, untilOf(1)}, {eve, -2, untilOf(2)}}},
+		{b, []sum{{eve, 11, begin}, {eve, 4, untilOf(1)}}},
+	} {
+		if got := c.instance.learned(); !slices.Equal(got, c.want) {
+			t.Errorf("instance %d learned %+v, want %+v", i, got, c.want)
 		}
-	}
-	if got[0].since.Unix() != eve.Begin || !got[1].since.After(got[0].since) {
-		t.Errorf("the others' requests are of %v and %v, want the window's begin and what was learned last", got[0].since, got[1].since)
-	}
-	if got := a.learned(); len(got) != 1 || got[0].others != 1 || got[0].first {
-		t.Errorf("the first learned of %+v, want 1 request", got)
 	}
 }
 
@@ -261,14 +259,10 @@ func TestRedisKilledCountsGoOn(t *testing.T) {
 	if got := a.distinct(t, tiles, nil, 10); got != 9 {
 		t.Errorf("got %d tiles after the restart, want 9", got)
 	}
-	before := len(b.learned())
-	b.add(t, eve, 1)
-	b.add(t, eve, 1)
-	for _, l := range b.learned()[before:] {
-		if l.others > 41 {
-			t.Errorf("the other learns of %d requests, of which there were 41 at most", l.others)
-		}
-	}
+	until(t, "the requests of meanwhile are told", func() bool {
+		got := a.learned()
+		return len(got) == 2 && got[1].n == 40 && got[1].since.Unix() == eve.Begin // Redis has lost the others
+	})
 }
 
 // A server that is paused takes the connection and does not answer.
@@ -317,8 +311,8 @@ func TestForeignCountersAreIgnored(t *testing.T) {
 	a.AddRequests(eve, 1)
 	a.AddTiles(tiles, numbers(3, 1), 4)
 	until(t, "both have failed", func() bool { return a.outcome("failed") >= before+2 })
-	if got := a.learned(); len(got) != 0 {
-		t.Errorf("learned of %+v", got)
+	if got := a.learned(); len(got) != 1 {
+		t.Errorf("learned of %+v", got[1:])
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -375,5 +369,27 @@ func TestAddingARequestAllocatesNothing(t *testing.T) {
 	client.AddRequests(eve, 1)
 	if n := testing.AllocsPerRun(100, func() { client.AddRequests(eve, 1) }); n != 0 {
 		t.Errorf("%v allocations", n)
+	}
+}
+
+// What a Redis refuses that is full, or still loads, is told when it takes it.
+func TestRedisIsFullCountsAreToldLater(t *testing.T) {
+	redis := testenv.Redis(t, "--maxmemory-policy", "noeviction")
+	a := beginCounter(t, redis.Address, nil)
+	until(t, "it is ready", a.ready)
+	redis.Do(t, "CONFIG", "SET", "maxmemory", "1")
+	eve, tiles := window("eve", ""), window("eve", "basemap")
+	a.AddRequests(eve, 7)
+	a.AddTiles(tiles, numbers(0, 3), 3)
+	until(t, "both have been refused", func() bool { return a.outcome("failed") >= 2 })
+	redis.Do(t, "CONFIG", "SET", "maxmemory", "0")
+	until(t, "both are told", func() bool { return a.outcome("told") >= 2 })
+	if got := a.learned(); len(got) != 1 || got[0].n != 7 {
+		t.Errorf("learned %+v, want 7 requests", got)
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.all[tiles] != 3 {
+		t.Errorf("got %d tiles, want 3", a.all[tiles])
 	}
 }

@@ -260,7 +260,7 @@ func TestWrongPassword(t *testing.T) {
 func TestACLUser(t *testing.T) {
 	redis := testenv.Redis(t)
 	// The least that docs/operations.md asks for.
-	if got := redis.Do(t, "ACL", "SETUSER", "tiles", "on", ">secret-of-tiles", "~tilegate:*", "+xadd", "+xrange", "+xdel", "+xinfo|stream", "+set", "+getrange", "+del"); got != "+OK" {
+	if got := redis.Do(t, "ACL", "SETUSER", "tiles", "on", ">secret-of-tiles", "~tilegate:*", "+xadd", "+xrange", "+xdel", "+xinfo|stream", "+set", "+getrange", "+del", "+pfadd", "+pfcount", "+incrby", "+expireat"); got != "+OK" {
 		t.Fatal(got)
 	}
 	user := func(o *shared.Options) { o.Username, o.Password = "tiles", "secret-of-tiles" }
