@@ -156,8 +156,8 @@ func TestSeenTilesCostNoAllocation(t *testing.T) {
 		t.Errorf("%v allocations", got)
 	}
 	u := NewUsage()
-	u.add("alice", "basemap", 1, tile, now)
-	if got := testing.AllocsPerRun(1000, func() { u.add("alice", "basemap", 1, tile, now) }); got > 0 {
+	u.add("alice", "basemap", 1, 1, tile, now)
+	if got := testing.AllocsPerRun(1000, func() { u.add("alice", "basemap", 1, 1, tile, now) }); got > 0 {
 		t.Errorf("usage: %v allocations", got)
 	}
 }

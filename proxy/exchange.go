@@ -33,7 +33,9 @@ type exchange struct {
 	overdrawn      time.Duration // with advance: the budget was used up, for that long
 	overTiles      bool          // its caller is over distinct_tiles
 	delayed        bool          // it has waited since its caller is over a limit
-	allowed        bool          // it may be answered with what a tileset holds
+	usage          *Usage        // where it counts, once it may be answered with what a tileset holds
+	metered        bool          // it has been counted there, with
+	announced      int64         // bytes
 	contents       contents      // the tiles that it asks for
 	sent           bool          // it is answered with them
 	tagged         bool          // a CDN has been told the tile's tags
@@ -58,6 +60,7 @@ func (x *exchange) WriteHeader(status int) {
 			policy = x.tileset.resourcePolicy
 		}
 		x.Set("Cross-Origin-Resource-Policy", policy)
+		x.meter(status)
 	}
 	x.Writer.WriteHeader(status)
 }

@@ -114,10 +114,7 @@ func (l *Limiter) caller(subject string, client netip.Addr) caller {
 // callerOf returns whom a request that has been authorized counts for.
 func (p *Proxy) callerOf(x *exchange, r *http.Request) *caller {
 	if x.caller.kind == nil {
-		subject, client := "", netip.Addr{}
-		if x.grant != nil {
-			subject = x.grant.Subject
-		}
+		subject, client := x.subject(), netip.Addr{}
 		if subject == "" {
 			client = p.client(r)
 		}

@@ -32,7 +32,7 @@ func (p *Proxy) presignTile(x *exchange, r *http.Request, rest string) error {
 	if err := p.authorizeViewer(x, r, ts, want, ""); err != nil {
 		return err
 	}
-	x.allowed = true
+	x.usage = p.opt.Usage
 	if err := p.limit(x, r); err != nil {
 		return err
 	}

@@ -238,9 +238,6 @@ func (p *Proxy) finish(x *exchange, r *http.Request) {
 			panicked = http.ErrAbortHandler
 		}
 	}
-	if x.allowed && p.opt.Usage != nil {
-		p.opt.Usage.observe(x) // before the end of the answer is written: whoever has that finds it counted
-	}
 	aborted := panicked != nil
 	if !aborted && !x.refused { // a refusal is not worth the wait for its client
 		aborted = x.Finish() != nil
@@ -249,6 +246,7 @@ func (p *Proxy) finish(x *exchange, r *http.Request) {
 	if x.Status() != 0 || !x.refused {
 		p.opt.Metrics.observe(x, took)
 	}
+	x.meterRest()
 	if p.accessLog != nil && !x.refused && (!x.probe || p.opt.LogProbes) {
 		p.accessLog.line(p, x, r, took, aborted)
 	}

@@ -37,7 +37,7 @@ func (p *Proxy) rawArchive(x *exchange, r *http.Request, id, pathToken string) e
 	if err != nil {
 		return err
 	}
-	x.allowed = true
+	x.usage = p.opt.Usage
 	if err := p.limitFirst(x, r); err != nil {
 		return err
 	}

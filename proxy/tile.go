@@ -37,7 +37,7 @@ func (p *Proxy) tile(x *exchange, r *http.Request, path, pathToken string) error
 	if err != nil {
 		return err
 	}
-	x.allowed = true
+	x.usage = p.opt.Usage
 	if !edge {
 		if err := p.limitFirst(x, r); err != nil {
 			return err

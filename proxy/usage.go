@@ -5,6 +5,7 @@ import (
 	"hash/maphash"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -37,7 +38,7 @@ type usageShard struct {
 type usageKey struct{ subject, tileset string }
 
 type used struct {
-	requests, bytes uint64
+	requests, bytes int64
 	tiles           tileCount
 }
 
@@ -48,20 +49,39 @@ func NewUsage() *Usage {
 	return u
 }
 
-// observe counts a request that was allowed.
-func (u *Usage) observe(x *exchange) {
-	subject, sent := "", contents{}
-	if x.grant != nil {
-		subject = x.grant.Subject
+// meter counts a request right before it is answered, so that whoever has the answer finds it counted.
+func (x *exchange) meter(status int) {
+	if x.usage == nil || x.metered {
+		return
 	}
-	if x.sent {
+	x.metered = true
+	sent := contents{}
+	if x.sent && status < http.StatusBadRequest {
 		sent = x.contents
+		if length := x.Get("Content-Length"); length != nil {
+			x.announced, _ = strconv.ParseInt(length[0], 10, 64)
+		}
 	}
-	u.add(subject, x.tileset.ID, uint64(x.Bytes()), &sent, x.start)
+	x.usage.add(x.subject(), x.tileset.ID, 1, x.announced, &sent, x.start)
 }
 
-// add counts a request.
-func (u *Usage) add(subject, tileset string, bytes uint64, sent *contents, now time.Time) {
+// meterRest counts what was not known before the answer: how many bytes it had.
+func (x *exchange) meterRest() {
+	x.meter(x.Status())
+	if x.usage != nil && x.Bytes() != x.announced {
+		x.usage.add(x.subject(), x.tileset.ID, 0, x.Bytes()-x.announced, &contents{}, x.start)
+	}
+}
+
+func (x *exchange) subject() string {
+	if x.grant == nil {
+		return ""
+	}
+	return x.grant.Subject
+}
+
+// add counts requests and bytes; the latter may be negative, to correct what was announced.
+func (u *Usage) add(subject, tileset string, requests, bytes int64, sent *contents, now time.Time) {
 	key := usageKey{subject, tileset}
 	s := &u.shards[maphash.String(u.seed, subject)%usageShards]
 	s.mu.Lock()
@@ -80,7 +100,7 @@ func (u *Usage) add(subject, tileset string, bytes uint64, sent *contents, now t
 		key.subject = strings.Clone(subject) // it may be a part of a token
 		s.days[0][key] = e
 	}
-	e.requests++
+	e.requests += requests
 	e.bytes += bytes
 	for i := range min(sent.n, maxUsageTiles) {
 		growth := e.tiles.growth()
@@ -140,8 +160,8 @@ type usageAnswer struct {
 type usageLine struct {
 	Subject       string `json:"subject"` // "": requests without one, for public tilesets
 	Tileset       string `json:"tileset"`
-	Requests      uint64 `json:"requests"`
-	Bytes         uint64 `json:"bytes"`
+	Requests      int64  `json:"requests"`
+	Bytes         int64  `json:"bytes"`
 	DistinctTiles int    `json:"distinct_tiles"`
 }
 

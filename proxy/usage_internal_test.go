@@ -10,11 +10,11 @@ func TestUsageIsOfTodayAndYesterday(t *testing.T) {
 	u := NewUsage()
 	monday := time.Date(2026, 11, 23, 23, 59, 59, 0, time.UTC)
 	for n := range uint64(3) {
-		u.add("alice", "basemap", 100, tileNumber(n%2), monday)
+		u.add("alice", "basemap", 1, 100, tileNumber(n%2), monday)
 	}
-	u.add("alice", "roads", 7, &contents{}, monday)
-	u.add("", "open", 5, tileNumber(1), monday)
-	u.add("bob", "basemap", 50, tileNumber(1), monday.Add(time.Second))
+	u.add("alice", "roads", 1, 7, &contents{}, monday)
+	u.add("", "open", 1, 5, tileNumber(1), monday)
+	u.add("bob", "basemap", 1, 50, tileNumber(1), monday.Add(time.Second))
 	days := u.list(monday.Add(time.Second))
 	if got, want := fmt.Sprint(days[1]), "[{alice basemap 3 300 2} {alice roads 1 7 0} { open 1 5 1}]"; got != want {
 		t.Errorf("yesterday: got %s, want %s", got, want)
@@ -37,10 +37,10 @@ func TestUsageIsBoundedAndKeepsTheLargest(t *testing.T) {
 	u.room.max = 8 << 20
 	now := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
 	for range 100 {
-		u.add("largest", "basemap", 1, &contents{}, now)
+		u.add("largest", "basemap", 1, 1, &contents{}, now)
 	}
 	for n := range 100_000 {
-		u.add(fmt.Sprint("subject", n), "basemap", 1, &contents{kind: 1, first: uint64(n), n: 40}, now)
+		u.add(fmt.Sprint("subject", n), "basemap", 1, 1, &contents{kind: 1, first: uint64(n), n: 40}, now)
 	}
 	days := u.list(now)
 	if len(days[0]) > maxUsage || len(days[0]) == 0 || days[0][0].Subject != "largest" || days[0][0].Requests != 100 {
