@@ -258,7 +258,7 @@ func (s *service) tileset(t configs.Tileset) proxy.Tileset {
 // archive makes the reader of a tileset's archive.
 func (s *service) archive(t configs.Tileset, source *origin.S3) *archive.Archive {
 	return archive.New(archive.Options{
-		Tileset: t.ID,
+		Tileset: t.ID, Source: t.Source.String(),
 		Read: func(ctx context.Context, first, length int64, cond tile.Condition) (*tile.Object, error) {
 			return source.FetchPart(ctx, tile.Key{Tileset: t.ID}, first, length, cond)
 		},

@@ -22,6 +22,7 @@ type Read func(ctx context.Context, first, length int64, cond tile.Condition) (*
 // Options configure an Archive. Tileset, Read and Cache are required.
 type Options struct {
 	Tileset    string // as in tile.Key
+	Source     string // where the archive is, for the log
 	Read       Read
 	Cache      *tilecache.Cache // holds directories and metadata
 	Decoders   *Decoders        // shared with other archives; default: its own

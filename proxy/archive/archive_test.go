@@ -315,6 +315,9 @@ func TestArchiveThatIsNotThere(t *testing.T) {
 		bubble.Advance(missingFor)
 		s.put(roads(t, "second"))
 		check(t, "it is back", current(t, a).ID != g.ID, true)
+		if log := s.log.String(); !strings.Contains(log, "source=s3://tiles/roads.pmtiles") || !strings.Contains(log, "upload it") {
+			t.Errorf("the log does not tell which object is missing, and what to do:\n%s", log)
+		}
 	})
 }
 

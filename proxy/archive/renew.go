@@ -122,7 +122,8 @@ func (a *Archive) settle(c *call, h *held, err error) {
 		return
 	case errors.Is(err, tile.ErrMissing):
 		if a.held.Load() != nil || !errors.Is(a.failed.err, tile.ErrMissing) {
-			a.o.Logger.Warn("there is no archive where the configuration says; its tiles and its TileJSON are answered with 404", "tileset", a.o.Tileset)
+			a.o.Logger.Warn("there is no archive where the configuration says; its tiles and its TileJSON are answered with 404", "tileset", a.o.Tileset,
+				"source", a.o.Source, "hint", "upload it, or correct source of the tileset")
 		}
 		a.held.Store(nil)
 		a.failed = failure{err, now.Add(a.o.MissingFor)}

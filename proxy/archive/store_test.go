@@ -147,7 +147,7 @@ func newArchiveIn(t testing.TB, b []byte, o tilecache.Options) (*archive.Archive
 	s := &store{t: t}
 	s.put(b)
 	return archive.New(archive.Options{
-		Tileset: "roads", Read: s.read, Cache: cache, Fresh: fresh, Stale: stale, MissingFor: missingFor,
+		Tileset: "roads", Source: "s3://tiles/roads.pmtiles", Read: s.read, Cache: cache, Fresh: fresh, Stale: stale, MissingFor: missingFor,
 		Logger: slog.New(slog.NewTextHandler(io.MultiWriter(t.Output(), &s.log), nil)),
 	}), s
 }
