@@ -122,6 +122,7 @@ var forged = []attack{
 	}, "base64url"},
 	{"line break inside", func(s signer) string { return strings.Replace(s.token(claims(nil)), ".", "\n.", 1) }, "base64url"},
 	{"space inside", func(s signer) string { return strings.Replace(s.token(claims(nil)), ".", " .", 1) }, "base64url"},
+	{"nothing", func(signer) string { return "" }, "it is empty"},
 	{"two segments", func(s signer) string { return raw(s.header(), asJSON(claims(nil))) }, "three segments"},
 	{"four segments", func(s signer) string { return s.token(claims(nil)) + ".AAAA" }, "three segments"},
 	{"five segments, a JWE", func(s signer) string { return s.token(claims(nil)) + ".AAAA.AAAA" }, "three segments"},

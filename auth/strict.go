@@ -32,6 +32,9 @@ func parseJWS(token string, limit int) (*jws, error) {
 	if len(token) > limit {
 		return nil, tooLong(limit)
 	}
+	if token == "" {
+		return nil, malformed("it is empty")
+	}
 	if strings.Count(token, ".") != 2 {
 		return nil, malformed("not three segments")
 	}

@@ -190,7 +190,11 @@ func mustDuration(text string) time.Duration {
 // entries returns the values of a mapping by key, and notes where each key stands.
 func (d *decoder) entries(n *yaml.Node, key string, known func(name string) bool) map[string]*yaml.Node {
 	if n.Kind != yaml.MappingNode {
-		d.addUnread(key, "must hold keys, each with a colon and a value", "")
+		hint := ""
+		if strings.HasPrefix(n.Value, "arn:") {
+			hint = "write {arn: arn:…}"
+		}
+		d.addUnread(key, "must hold keys, each with a colon and a value", hint)
 		return nil
 	}
 	values := make(map[string]*yaml.Node, len(n.Content)/2)

@@ -56,6 +56,7 @@ func TestFaults(t *testing.T) {
 		{"tag", minimal + "logging:\n  format: !!str json # !", "logging.format", "tags are not read"},
 
 		// Values.
+		{"an ARN for a role", minimal + "aws:\n  role: arn:aws:iam::123456789012:role/tiles # !", "aws.role", "must hold keys, each with a colon and a value; write {arn: arn:…}"},
 		{"scalar for a section", minimal + "cache: 512MiB # !", "cache", "must hold keys"},
 		{"scalar for a list", minimal + "server:\n  trusted_proxies: 10.0.0.0/8 # !", "server.trusted_proxies", "must be a list; write [a, b]"},
 		{"list for a scalar", minimal + "aws:\n  region: [eu-central-1] # !", "aws.region", "must be a single value"},

@@ -138,7 +138,11 @@ func (c *cors) apply(x *exchange, r *http.Request) {
 func (c *cors) preflight(x *exchange, r *http.Request) error {
 	x.Set("Cache-Control", privateNoStore)
 	x.Set("Allow", []string{allMethods})
-	if _, asks := r.Header["Access-Control-Request-Method"]; asks && x.Get("Access-Control-Allow-Origin") != nil {
+	_, asks := r.Header["Access-Control-Request-Method"]
+	if origin := r.Header.Get("Origin"); asks && !c.allows(origin) {
+		x.err = fmt.Errorf("a page of %.200q may not read this: server.cors.origins does not list it", origin) // the browser tells only the page
+	}
+	if asks && x.Get("Access-Control-Allow-Origin") != nil {
 		x.Set("Access-Control-Allow-Methods", allowedMethods)
 		x.Set("Access-Control-Allow-Headers", c.allowedHeaders)
 		x.Set("Access-Control-Max-Age", c.maxAge)

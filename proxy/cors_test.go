@@ -208,6 +208,9 @@ func TestPreflightFromElsewhere(t *testing.T) {
 		if got.status != http.StatusNoContent || got.header.Get("Access-Control-Allow-Origin") != "" || got.header.Get("Access-Control-Allow-Methods") != "" {
 			t.Errorf("%s: got %d %v", name, got.status, got.header)
 		}
+		if l := parseLine(t, w.access.waitFor(1)[0]); !strings.Contains(l.Error, "server.cors.origins") || !strings.Contains(l.Error, "https://evil.example") {
+			t.Errorf("%s: the log does not tell why the browser refuses: %+v", name, l)
+		}
 	}
 }
 

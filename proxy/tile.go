@@ -52,7 +52,7 @@ func (p *Proxy) tile(x *exchange, r *http.Request, path, pathToken string) error
 // serveTile answers with a tile that the caller may see.
 func (p *Proxy) serveTile(x *exchange, r *http.Request, ts *tileset, want tilePath, edge bool, fresh tilecache.Policy) error {
 	if !ts.offers(want) {
-		return errNotFound
+		return ts.otherTiles()
 	}
 	if edge {
 		ts.setTags(x, want)

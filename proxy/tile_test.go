@@ -111,6 +111,17 @@ func TestScale(t *testing.T) {
 	}
 }
 
+func TestWrongExtensionTellsTheRightOne(t *testing.T) {
+	w := start(t)
+	if got := w.get("/tiles/basemap/1/0/0.jpg", w.bearer()...); got.status != http.StatusNotFound || !strings.Contains(got.body, "/tiles/basemap/{z}/{x}/{y}.png.") {
+		t.Errorf("got %d %s", got.status, got.body)
+	}
+	none := w.token("secret")
+	if got := w.get("/tiles/basemap/1/0/0.jpg", "Authorization", "Bearer "+none); strings.Contains(got.body, ".png") {
+		t.Errorf("without a grant: got %s", got.body)
+	}
+}
+
 func TestTileThatTheSourceCannotHave(t *testing.T) {
 	w := start(t)
 	none := w.token("secret")

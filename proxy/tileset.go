@@ -284,6 +284,14 @@ func (ts *tileset) offers(want tilePath) bool {
 	return (want.ext == "" || ts.format.HasExtension(want.ext)) && (want.scale == 1 || ts.Scalable)
 }
 
+// otherTiles is the answer to a request for a tile that is not offered, from somebody who may see the tileset.
+func (ts *tileset) otherTiles() error {
+	if ts.format == nil {
+		return errNotFound
+	}
+	return refuse(http.StatusNotFound, "The tiles of this tileset are at /tiles/"+ts.ID+"/{z}/{x}/{y}"+ts.format.Extension()+".")
+}
+
 // covers reports whether a tile lies within the tileset's zooms and shares area with its bounds.
 // Outside them absence is proven without asking.
 func (ts *tileset) covers(z uint8, x, y uint32) bool {

@@ -3,6 +3,7 @@ package main
 import (
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"strings"
 	"testing"
 
@@ -78,6 +79,17 @@ func useTestCredentials(t *testing.T) {
 	} {
 		t.Setenv(name, value)
 	}
+}
+
+// Without AWS credentials, check --online tells to its end what to do about a role that cannot be assumed.
+func TestCheckOnlineWithoutAWSCredentials(t *testing.T) {
+	config, _ := tenLines(t, privateBucket(t).URL(), testRole)
+	useTestCredentials(t)
+	t.Setenv("AWS_CONFIG_FILE", os.DevNull)
+	t.Setenv("AWS_SHARED_CREDENTIALS_FILE", os.DevNull)
+	t.Setenv("AWS_ACCESS_KEY_ID", "")
+	t.Setenv("AWS_SECRET_ACCESS_KEY", "")
+	checkOnline(t, config, 1, []string{"give the machine or pod a role; a public bucket needs anonymous: true"}, []string{": no valid origin credentials"})
 }
 
 // What check --online reads is a tile by its key and by its bytes, and what the bucket says against the configuration is noted.

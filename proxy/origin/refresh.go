@@ -5,10 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"strings"
 	"sync/atomic"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/credentials/ec2rolecreds"
+
+	"tilegate/internal/tile"
 )
 
 const (
@@ -141,7 +144,8 @@ func errorDetail(err error) string {
 	if errors.As(err, &f) {
 		return f.detail()
 	}
-	return sanitize(err.Error(), nil)
+	// A role's credentials fail with those that it is assumed with, whose text has been sanitized and ends with what to do.
+	return sanitizeTo(strings.TrimPrefix(err.Error(), tile.ErrNoCredentials.Error()+": "), 2*maxCauses)
 }
 
 // expiry is the end of the credentials' life, for the log.
