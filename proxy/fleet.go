@@ -11,8 +11,8 @@ import (
 type Fleet interface {
 	// AddRequests has n more requests counted, or fewer if n is negative.
 	AddRequests(counter tile.Counter, n int64)
-	// AddTiles has tiles counted that are new to this instance, own with those that it has had counted before. Without tiles it
-	// asks how many all instances have counted.
+	// AddTiles has tiles counted that are new to this instance, own with those that it has had counted before. Without
+	// tiles it asks how many all instances have counted.
 	AddTiles(counter tile.Counter, tiles []uint32, own int)
 }
 
@@ -22,7 +22,8 @@ func (l *Limiter) Share(f Fleet) {
 	l.subjects.shared, l.clients.shared = true, true
 }
 
-// requestsWindow is how long requests of one counter are added up. It has nothing to do with the rate: what matters is how the sum grows.
+// requestsWindow is how long requests of one counter are added up. It has nothing to do with the rate: what matters is
+// how the sum grows.
 const requestsWindow = time.Hour
 
 // tellRequests counts requests that a caller's budget has paid for.
@@ -33,7 +34,8 @@ func (l *Limiter) tellRequests(c *caller, n int64) {
 	l.fleet.AddRequests(c.counter("", requestsWindow, time.Now().UnixNano()/int64(requestsWindow)), n)
 }
 
-// tellTiles counts tiles that a caller is sent for the first time. For one who is over its limit it asks whether Redis still has them.
+// tellTiles counts tiles that a caller is sent for the first time. For one who is over its limit it asks whether Redis
+// still has them.
 func (l *Limiter) tellTiles(c *caller, tileset string, news []newTiles) {
 	for _, n := range news {
 		l.fleet.AddTiles(c.counter(tileset, n.window, n.period), n.tiles, n.own)
@@ -46,8 +48,8 @@ func (c *caller) counter(tileset string, window time.Duration, period int64) til
 	return tile.Counter{Subject: c.subject, Client: c.client, Tileset: tileset, Begin: period * seconds, End: (period + 1) * seconds}
 }
 
-// LearnTiles takes in that all instances have sent a caller so many different tiles, own of which this one had sent. What Redis
-// may have lost meanwhile this one tells again.
+// LearnTiles takes in that all instances have sent a caller so many different tiles, own of which this one had sent.
+// What Redis may have lost meanwhile this one tells again.
 func (l *Limiter) LearnTiles(counter tile.Counter, all, own int64) {
 	c := l.caller(counter.Subject, counter.Client)
 	window := time.Duration(counter.End-counter.Begin) * time.Second
@@ -57,11 +59,12 @@ func (l *Limiter) LearnTiles(counter tile.Counter, all, own int64) {
 	}
 }
 
-// LearnRequests charges a caller for what all instances have counted since a time: the beginning of the counter's window, or what
-// LearnRequests returned before, which is until when its budget was spent. waiting is what this one has counted beside that.
+// LearnRequests charges a caller for what all instances have counted since a time: the beginning of the counter's
+// window, or what LearnRequests returned before, which is until when its budget was spent. waiting is what this one has
+// counted beside that.
 //
-// When exactly the others answered is not known. Their requests count as if it was at the beginning of that time, so that nobody is
-// refused who keeps to the rate.
+// When exactly the others answered is not known. Their requests count as if it was at the beginning of that time, so
+// that nobody is refused who keeps to the rate.
 func (l *Limiter) LearnRequests(counter tile.Counter, n, waiting int64, since time.Time) (until time.Time) {
 	limits := l.limits.Load()
 	now := time.Since(l.begun)
@@ -85,8 +88,8 @@ func (c *callers) charge(id uint64, now, until time.Duration, n int64, limits *L
 	return whole
 }
 
-// owed is how far a caller may be over its limit by what it has used at other instances, before they knew of each other. What it owes it
-// has to wait for, so that it gets no more in the long run than its rate.
+// owed is how far a caller may be over its limit by what it has used at other instances, before they knew of each
+// other. What it owes it has to wait for, so that it gets no more in the long run than its rate.
 func (c *callers) owed(limits *Limits) time.Duration {
 	if !c.shared {
 		return 0

@@ -213,7 +213,8 @@ func upTo(first, n uint64) []uint64 {
 	return all
 }
 
-// A scraper that walks a map by all instances gets the tiles of one budget, and still has those that an instance has sent it.
+// A scraper that walks a map by all instances gets the tiles of one budget, and still has those that an instance has
+// sent it.
 func TestScraperOfAllInstancesGetsOneBudgetOfTiles(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFleet()
@@ -260,7 +261,8 @@ func TestSameTilesAtAllInstancesCountOnce(t *testing.T) {
 	})
 }
 
-// What Redis has lost, or was not told while it was away, is told again, once a minute; until then what the others have sent is not forgotten.
+// What Redis has lost, or was not told while it was away, is told again, once a minute; until then what the others have
+// sent is not forgotten.
 func TestTilesThatRedisLostAreToldAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFleet()

@@ -59,8 +59,8 @@ func (m *member) told(t *testing.T, n int) {
 	})
 }
 
-// counted waits until Redis has counted n tiles (PFCOUNT) or requests (GET) for the only caller, and does something before each look. What
-// an instance has just counted may need more than one batch.
+// counted waits until Redis has counted n tiles (PFCOUNT) or requests (GET) for the only caller, and does something
+// before each look. What an instance has just counted may need more than one batch.
 func counted(t *testing.T, redis *testenv.RedisServer, command string, n int, before func()) {
 	t.Helper()
 	least := n

@@ -21,14 +21,15 @@ import (
 	"tilegate/internal/tile"
 )
 
-// What callers use at one instance is told to Redis in batches, and Redis' answer says what they have used at all of them. Sums are
-// numbers, and distinct tiles are HyperLogLogs. Both end with their window. Neither can be sealed, as Redis itself counts: who can write to
-// Redis can change counts, but cannot tell whose they are.
+// What callers use at one instance is told to Redis in batches, and Redis' answer says what they have used at all of
+// them. Sums are numbers, and distinct tiles are HyperLogLogs. Both end with their window. Neither can be sealed, as
+// Redis itself counts: who can write to Redis can change counts, but cannot tell whose they are.
 
-// CountOptions says who learns what all instances have counted. The functions are called by one goroutine and must not block.
+// CountOptions says who learns what all instances have counted. The functions are called by one goroutine and must not
+// block.
 type CountOptions struct {
-	// OnDistinct tells how many distinct tiles all instances have counted, with a standard error of 0.81 %, and how many of those this
-	// instance had counted by then, as it said itself.
+	// OnDistinct tells how many distinct tiles all instances have counted, with a standard error of 0.81 %, and how
+	// many of those this instance had counted by then, as it said itself.
 	OnDistinct func(counter tile.Counter, all, own int64)
 	// OnSum tells what all instances, this one included, have counted since a time: what OnSum returned before, or the
 	// beginning of the window. It does not include waiting, which this one has counted and not told yet.
@@ -110,8 +111,8 @@ func (c *Client) AddRequests(counter tile.Counter, n int64) {
 	}
 }
 
-// AddTiles has tiles counted, each by a number that is the same at all instances. own is how many the instance has counted with them.
-// Without tiles it asks how many there are. It does not wait, and does not keep tiles.
+// AddTiles has tiles counted, each by a number that is the same at all instances. own is how many the instance has
+// counted with them. Without tiles it asks how many there are. It does not wait, and does not keep tiles.
 func (c *Client) AddTiles(counter tile.Counter, tiles []uint32, own int) {
 	if c.counts != nil {
 		c.counts.add(counter, 0, tiles, int64(own))

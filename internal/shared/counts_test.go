@@ -75,7 +75,8 @@ func (c *counter) outcome(what string) int {
 	return c.outcomes[what]
 }
 
-// distinct waits until what an instance has just added is counted, and returns how many tiles there are at all instances.
+// distinct waits until what an instance has just added is counted, and returns how many tiles there are at all
+// instances.
 func (c *counter) distinct(t *testing.T, what tile.Counter, tiles []uint32, own int) int64 {
 	t.Helper()
 	c.AddTiles(what, tiles, own)
@@ -179,8 +180,8 @@ func TestRequestsAreCountedTogether(t *testing.T) {
 	}
 }
 
-// Who reads Redis, or the connection to it, learns neither who was sent tiles nor which ones, and cannot ask whether somebody was
-// sent one.
+// Who reads Redis, or the connection to it, learns neither who was sent tiles nor which ones, and cannot ask whether
+// somebody was sent one.
 func TestCountersNameNobodyAndNoTile(t *testing.T) {
 	redis := testenv.Redis(t)
 	seen := &lockedBuffer{}
