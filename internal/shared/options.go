@@ -68,6 +68,11 @@ func (o *Options) connect() (redis.UniversalClient, error) {
 			}
 		}
 	}
+	replyBytes := int64(minReplyBytes)
+	if o.Tiles != nil {
+		replyBytes = max(replyBytes, o.Tiles.MaxObject+2*maxHead)
+	}
+	u.Dialer = dial(u.TLSConfig, replyBytes)
 	return redis.NewUniversalClient(u), nil
 }
 
