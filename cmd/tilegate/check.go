@@ -101,6 +101,7 @@ func (s *service) checkOnline(ctx context.Context, out io.Writer) error {
 		t.beneath(set.faults)
 		t.note(set.ignored)
 	}
+	checkShared(ctx, s.config, &t)
 	if err := t.print(out); err != nil {
 		return err
 	}

@@ -86,27 +86,22 @@ func (in *instance) share(c *configs.Config) error {
 	current := func() *auth.Authenticator { return in.current.Load().auth }
 	take := func(record []byte) (bool, error) { return current().TakeRevocation(record) }
 	in.sharing.purges.Forget = func(p tile.Purge) { in.current.Load().proxy.Forget(p) }
-	o := shared.Options{
-		Cluster: c.Shared.Cluster, Master: c.Shared.Sentinel.Master,
-		Username: c.Shared.Username, Password: string(c.Shared.Password.Bytes()),
-		SentinelUsername: c.Shared.Sentinel.Username, SentinelPassword: string(c.Shared.Sentinel.Password.Bytes()),
-		CAPEM: c.Shared.TLS.CAFile.Bytes(), Prefix: c.Shared.Prefix,
-		Feeds: []shared.Feed{
-			{Name: revocationsFeed, Apply: take, Known: func() [][]byte { return current().RevocationRecords() }},
-			{Name: logoutsFeed, Apply: take, Known: func() [][]byte { return current().LogoutRecords() }},
-			{Name: purgesFeed, Apply: in.sharing.purges.Apply, Known: in.sharing.purges.Known},
-		},
-		// The limiter is made after the client, and before it runs.
-		Counts: &shared.CountOptions{
-			OnDistinct: func(counter tile.Counter, all, own int64) { in.limiter.LearnTiles(counter, all, own) },
-			OnSum: func(counter tile.Counter, n, waiting int64, since time.Time) time.Time {
-				return in.limiter.LearnRequests(counter, n, waiting, since)
-			},
-			OnCount: func(outcome string) { in.sharing.counts.WithLabelValues(outcome).Inc() },
-		},
-		Logger:    in.logger,
-		OnFailure: func(feed string) { in.sharing.failures.WithLabelValues(feed).Inc() },
+	o := redisOptions(c)
+	o.Feeds = []shared.Feed{
+		{Name: revocationsFeed, Apply: take, Known: func() [][]byte { return current().RevocationRecords() }},
+		{Name: logoutsFeed, Apply: take, Known: func() [][]byte { return current().LogoutRecords() }},
+		{Name: purgesFeed, Apply: in.sharing.purges.Apply, Known: in.sharing.purges.Known},
 	}
+	// The limiter is made after the client, and before it runs.
+	o.Counts = &shared.CountOptions{
+		OnDistinct: func(counter tile.Counter, all, own int64) { in.limiter.LearnTiles(counter, all, own) },
+		OnSum: func(counter tile.Counter, n, waiting int64, since time.Time) time.Time {
+			return in.limiter.LearnRequests(counter, n, waiting, since)
+		},
+		OnCount: func(outcome string) { in.sharing.counts.WithLabelValues(outcome).Inc() },
+	}
+	o.Logger = in.logger
+	o.OnFailure = func(feed string) { in.sharing.failures.WithLabelValues(feed).Inc() }
 	if c.Shared.Tiles {
 		o.Tiles = &shared.TileOptions{
 			Timeout: c.Shared.Timeout, MaxObject: int64(c.Shared.MaxObject),
@@ -114,13 +109,41 @@ func (in *instance) share(c *configs.Config) error {
 			OnWrite:  func(outcome string) { in.sharing.writes.WithLabelValues(outcome).Inc() },
 		}
 	}
+	var err error
+	in.sharing.client, err = shared.New(o)
+	return err
+}
+
+// redisOptions are how to reach Redis, and the keys of what is in it.
+func redisOptions(c *configs.Config) shared.Options {
+	o := shared.Options{
+		Cluster: c.Shared.Cluster, Master: c.Shared.Sentinel.Master,
+		Username: c.Shared.Username, Password: string(c.Shared.Password.Bytes()),
+		SentinelUsername: c.Shared.Sentinel.Username, SentinelPassword: string(c.Shared.Sentinel.Password.Bytes()),
+		CAPEM: c.Shared.TLS.CAFile.Bytes(), Prefix: c.Shared.Prefix,
+	}
 	o.Addresses, o.DB, o.TLS = c.Shared.Servers()
 	for _, key := range c.Auth.SigningKeys {
 		o.SigningKeys = append(o.SigningKeys, key.Bytes())
 	}
-	var err error
-	in.sharing.client, err = shared.New(o)
-	return err
+	return o
+}
+
+// checkShared asks Redis as serve does, and adds what it answers to the table of check.
+func checkShared(ctx context.Context, c *configs.Config, t *table) {
+	if !c.Shared.Enabled() {
+		return
+	}
+	var faults []string
+	o := redisOptions(c)
+	o.Feeds = []shared.Feed{{Name: purgesFeed}}
+	if err := shared.Check(ctx, o); err != nil {
+		faults = []string{err.Error()}
+	}
+	t.row()
+	t.row("SHARED", "RESULT")
+	t.row(strings.Join(o.Addresses, " "), okOrFailed(faults))
+	t.beneath(faults)
 }
 
 // behind returns the level of cache between the memory and S3 for what comes from a source, nil where there is none. kind is what

@@ -2,6 +2,7 @@ package shared
 
 import (
 	"context"
+	"fmt"
 	"sync"
 	"sync/atomic"
 
@@ -40,6 +41,32 @@ func New(o Options) (*Client, error) {
 		c.counts = newCounts(c, *o.Counts)
 	}
 	return c, nil
+}
+
+// Check asks Redis once, as an instance with these options does at its start. Its error says what is wrong, and what to look at.
+func Check(ctx context.Context, o Options) error {
+	o.Tiles, o.Counts = nil, nil
+	c, err := New(o)
+	if err != nil {
+		return err
+	}
+	for _, f := range c.feeds {
+		if _, _, err = f.state(ctx); err != nil {
+			break
+		}
+	}
+	if closing := c.redis.Close(); err == nil {
+		err = closing
+	}
+	switch {
+	case err == nil:
+		return nil
+	case redis.IsAuthError(err):
+		return fmt.Errorf("%w: look at shared.username and shared.password", err)
+	case redis.IsPermissionError(err):
+		return fmt.Errorf("%w: the ACL of the user lacks a permission; docs/operations.md lists them", err)
+	}
+	return fmt.Errorf("%w: look at shared.url, and at whether Redis runs", err)
 }
 
 // Run shares until ctx ends.
