@@ -12,6 +12,8 @@ import (
 	"errors"
 	"fmt"
 	"hash/maphash"
+	"slices"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -47,8 +49,10 @@ const (
 	countersInCall  = 256     // that one exchange tells
 	tilesInCall     = 1 << 13 // or a few more
 	tilesInCommand  = 1 << 10
-	countGrace      = time.Minute // that a counter is kept after its window, for clocks that differ
-	refusalsEvery   = time.Hour   // between two log lines that Redis refuses to count
+	// distinctParts are the HyperLogLogs of a counter. One of Redis' has a standard error of 0.81 %, and the sum of eight 0.29 %.
+	distinctParts = 8
+	countGrace    = time.Minute // that a counter is kept after its window, for clocks that differ
+	refusalsEvery = time.Hour   // between two log lines that Redis refuses to count
 )
 
 // counts tells Redis what this instance counts.
@@ -214,8 +218,8 @@ type batch struct {
 type entry struct {
 	counter tile.Counter
 	news
-	total, distinct *redis.IntCmd
-	added           []*redis.IntCmd
+	total           *redis.IntCmd
+	added, distinct []*redis.IntCmd
 }
 
 func (b *batch) add(counter tile.Counter, n news) {
@@ -284,23 +288,26 @@ func (s *counts) ask(ctx context.Context, p redis.Pipeliner, e *entry, now time.
 		p.ExpireAt(ctx, name, end)
 		return
 	}
-	for rest := e.tiles; len(rest) > 0; {
-		some := rest[:min(len(rest), tilesInCommand)]
-		rest = rest[len(some):]
-		elements := make([]any, len(some))
-		for i, t := range some {
-			elements[i] = s.element(t, tweak)
-		}
-		e.added = append(e.added, p.PFAdd(ctx, name, elements...))
+	var parts [distinctParts][]any
+	for _, t := range e.tiles {
+		part := &parts[t%distinctParts]
+		*part = append(*part, s.element(t, tweak))
 	}
-	p.ExpireAt(ctx, name, end)
-	e.distinct = p.PFCount(ctx, name)
+	for i, elements := range parts {
+		name := name + ":" + strconv.Itoa(i)
+		for some := range slices.Chunk(elements, tilesInCommand) {
+			e.added = append(e.added, p.PFAdd(ctx, name, some...))
+		}
+		if len(elements) > 0 {
+			p.ExpireAt(ctx, name, end)
+		}
+		e.distinct = append(e.distinct, p.PFCount(ctx, name))
+	}
 }
 
 // learn passes on what Redis has answered about one counter. An error says that it has not, or has refused.
 func (s *counts) learn(e *entry, now time.Time) error {
-	asked := []*redis.IntCmd{e.total, e.distinct}
-	for _, c := range append(asked, e.added...) {
+	for _, c := range slices.Concat([]*redis.IntCmd{e.total}, e.added, e.distinct) {
 		if c != nil && c.Err() != nil {
 			delete(s.sums, e.counter) // whether it has counted is not known
 			s.OnCount("failed")
@@ -309,7 +316,11 @@ func (s *counts) learn(e *entry, now time.Time) error {
 	}
 	switch {
 	case e.distinct != nil:
-		s.OnDistinct(e.counter, e.distinct.Val(), e.own)
+		all := int64(0)
+		for _, part := range e.distinct {
+			all += part.Val()
+		}
+		s.OnDistinct(e.counter, all, e.own)
 	case e.total != nil:
 		total := e.total.Val()
 		before, known := s.sums[e.counter]
