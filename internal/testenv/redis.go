@@ -162,24 +162,31 @@ func (s *RedisServer) signal(t testing.TB, which syscall.Signal) {
 // Do sends one command and returns the first line of its reply.
 func (s *RedisServer) Do(t testing.TB, words ...string) string {
 	t.Helper()
-	conn, err := (&net.Dialer{Timeout: startTimeout}).DialContext(t.Context(), "tcp", s.Address)
+	answer, err := s.Try(t, words...)
 	if err != nil {
 		t.Fatal(err)
 	}
+	return answer
+}
+
+// Try is Do for a server that may end the connection: a sentinel has all of them ended where it makes a replica the master.
+func (s *RedisServer) Try(t testing.TB, words ...string) (string, error) {
+	t.Helper()
+	conn, err := (&net.Dialer{Timeout: startTimeout}).DialContext(t.Context(), "tcp", s.Address)
+	if err != nil {
+		return "", err
+	}
 	defer func() { _ = conn.Close() }()
 	if err := conn.SetDeadline(time.Now().Add(startTimeout)); err != nil {
-		t.Fatal(err)
+		return "", err
 	}
 	command := fmt.Sprintf("*%d\r\n", len(words))
 	for _, word := range words {
 		command += fmt.Sprintf("$%d\r\n%s\r\n", len(word), word)
 	}
 	if _, err := io.WriteString(conn, command); err != nil {
-		t.Fatal(err)
+		return "", err
 	}
 	line, err := bufio.NewReader(conn).ReadString('\n')
-	if err != nil {
-		t.Fatal(err)
-	}
-	return strings.TrimSpace(line)
+	return strings.TrimSpace(line), err
 }
