@@ -69,22 +69,26 @@ func TestStalledLogReaderBlocksNobody(t *testing.T) {
 	}
 
 	lines := bufio.NewReader(r)
-	read, reported := 0, uint64(0)
-	for reported == 0 {
+	// A report stands where the lines are missing that it tells of. There is more than one if the buffer's own goroutine comes late.
+	reported := uint64(0)
+	for next := 0; next < written; {
 		line, err := lines.ReadString('\n')
 		if err != nil {
 			t.Fatal(err)
 		}
-		if n, _ := fmt.Sscanf(line, "dropped %d\n", &reported); n == 1 {
-			break
+		var dropped uint64
+		if n, _ := fmt.Sscanf(line, "dropped %d\n", &dropped); n == 1 {
+			reported += dropped
+			next += int(dropped)
+			continue
 		}
-		if line != string(numbered(read)) {
-			t.Fatalf("line %d is %q", read, line)
+		if line != string(numbered(next)) {
+			t.Fatalf("line %d is %q", next, line)
 		}
-		read++
+		next++
 	}
-	if uint64(read)+reported != written || reported != b.Dropped() {
-		t.Errorf("%d lines were written: %d came, %d were reported as dropped, %d counted", written, read, reported, b.Dropped())
+	if reported == 0 || reported != b.Dropped() {
+		t.Errorf("%d lines were written: %d were reported as dropped, %d counted", written, reported, b.Dropped())
 	}
 	writeLines(t, b, []byte("after\n"))
 	if line, err := lines.ReadString('\n'); line != "after\n" {
