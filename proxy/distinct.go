@@ -20,7 +20,7 @@ type DistinctLimit struct {
 
 const (
 	distinctShards = 16
-	// maxDistinctBytes bounds what is remembered of subjects, and of addresses: some six million tiles each.
+	// maxDistinctBytes bounds what is remembered of subjects, and of addresses: three to six million tiles each.
 	maxDistinctBytes = 32 << 20
 	// untoldBlock is what a tile of an archive is taken to have in bytes, where the archive does not say how many there are.
 	untoldBlock = 8 << 10
@@ -139,7 +139,7 @@ func (d *distinctTiles) look(id uint64, tileset string, limits []DistinctLimit, 
 			}
 		}
 		if news != nil && c.tiles.n > before {
-			*news = append(*news, newTiles{key.window, c.period, added, c.tiles.n})
+			*news = append(*news, newTiles{key.window, c.period, added, c.tiles.n, c.n() >= limits[i].Tiles/10*9})
 		}
 	}
 	return 0, true
@@ -150,7 +150,8 @@ type newTiles struct {
 	window time.Duration
 	period int64
 	tiles  []uint32
-	own    int // how many it has been sent by this instance, with these
+	own    int  // how many it has been sent by this instance, with these
+	near   bool // it is close to its limit
 }
 
 // learn notes that all instances have sent a caller so many tiles in a window, own of which this one had sent. It returns tiles that are to be

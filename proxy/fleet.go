@@ -12,8 +12,8 @@ type Fleet interface {
 	// AddRequests has n more requests counted, or fewer if n is negative.
 	AddRequests(counter tile.Counter, n int64)
 	// AddTiles has tiles counted that are new to this instance, own with those that it has had counted before. Without
-	// tiles it asks how many all instances have counted.
-	AddTiles(counter tile.Counter, tiles []uint32, own int)
+	// tiles it asks how many all instances have counted. soon is for a caller who is close to a limit.
+	AddTiles(counter tile.Counter, tiles []uint32, own int, soon bool)
 }
 
 // Share has the limits hold for all instances together. It is called before the first request.
@@ -38,7 +38,7 @@ func (l *Limiter) tellRequests(c *caller, n int64) {
 // still has them.
 func (l *Limiter) tellTiles(c *caller, tileset string, news []newTiles) {
 	for _, n := range news {
-		l.fleet.AddTiles(c.counter(tileset, n.window, n.period), n.tiles, n.own)
+		l.fleet.AddTiles(c.counter(tileset, n.window, n.period), n.tiles, n.own, n.near)
 	}
 }
 
@@ -55,7 +55,7 @@ func (l *Limiter) LearnTiles(counter tile.Counter, all, own int64) {
 	window := time.Duration(counter.End-counter.Begin) * time.Second
 	again := c.kind.distinct.learn(c.id, counter.Tileset, window, counter.Begin/(counter.End-counter.Begin), all, own, time.Now())
 	if len(again.tiles) > 0 {
-		l.fleet.AddTiles(counter, again.tiles, again.own)
+		l.fleet.AddTiles(counter, again.tiles, again.own, false)
 	}
 }
 

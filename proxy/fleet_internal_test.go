@@ -46,7 +46,7 @@ func (f *fleet) member(limits Limits) *member {
 
 func (m *member) AddRequests(counter tile.Counter, n int64) { m.n[counter] += n }
 
-func (m *member) AddTiles(counter tile.Counter, tiles []uint32, own int) {
+func (m *member) AddTiles(counter tile.Counter, tiles []uint32, own int, _ bool) {
 	m.tiles[counter] = append(m.tiles[counter], tiles...)
 	m.own[counter] = own
 }

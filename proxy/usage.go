@@ -158,7 +158,7 @@ type usageAnswer struct {
 
 // usageLine is what a subject asked for of a tileset in a day.
 type usageLine struct {
-	Subject       string `json:"subject"` // "": requests without one, for public tilesets
+	Subject       string `json:"subject"` // "": requests without one: for public tilesets, and of a CDN that authorizes
 	Tileset       string `json:"tileset"`
 	Requests      int64  `json:"requests"`
 	Bytes         int64  `json:"bytes"`

@@ -3,6 +3,8 @@
 package main
 
 import (
+	"bytes"
+	"encoding/base64"
 	"fmt"
 	"net/http"
 	"strconv"
@@ -93,6 +95,47 @@ func (m *member) metric(t *testing.T, series string) (value int) {
 	}
 	t.Fatalf("the metrics have no %s", series)
 	return 0
+}
+
+// A scraper who walks the map from zoom 0 on, over four instances in turn, is stopped within a hundredth of its budget. The signing key is always the
+// same, and with it the error of Redis' estimate.
+func TestScraperOverFourInstancesIsStoppedWithinAHundredth(t *testing.T) {
+	const budget = 10_000
+	redis := testenv.Redis(t)
+	f := newFleet(t, redis.Address)
+	f.key = writeFile(t, "tilegate.key", base64.StdEncoding.EncodeToString(bytes.Repeat([]byte("scraper!"), 4)))
+	f.more = fmt.Sprintf("limits: {distinct_tiles: {168h: %d}}\nlogging: {access: false}\n", budget)
+	png := randomTiles(1)["9/0/0"]
+	var tiles []string
+	for z := 0; len(tiles) < budget+budget/5; z++ {
+		for i := 0; i < 1<<(2*z) && len(tiles) < budget+budget/5; i++ {
+			tiles = append(tiles, fmt.Sprintf("basemap/%d/%d/%d", z, i>>z, i&(1<<z-1)))
+			f.bucket.Put("tiles", tiles[len(tiles)-1]+".png", fakeaws.Object{Body: png})
+		}
+	}
+	var members []*member
+	for range 4 {
+		members = append(members, f.start(t))
+	}
+	token := mintToken(t, members[0].config, "--tilesets", "basemap")
+	for _, m := range members {
+		m.waitReady(t, `"ready"`)
+	}
+	sent := 0
+	for i, tile := range tiles {
+		answer, body := get(t, members[i%4].url+"/tiles/"+tile, "Authorization", "Bearer "+token)
+		switch answer.StatusCode {
+		case http.StatusOK:
+			sent++
+		case http.StatusTooManyRequests:
+		default:
+			t.Fatalf("%s: got %s: %s", tile, answer.Status, body)
+		}
+	}
+	t.Logf("%d tiles were sent", sent)
+	if sent < budget-budget/100 || sent > budget+budget/100 {
+		t.Errorf("%d tiles were sent, want %d, or a hundredth more or less", sent, budget)
+	}
 }
 
 // A scraper who has used up its budget at one instance has none at another, nor at one that starts later.

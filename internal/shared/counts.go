@@ -42,6 +42,7 @@ type CountOptions struct {
 
 const (
 	countEvery      = 250 * time.Millisecond // between two batches
+	countSoon       = 10 * time.Millisecond  // before a batch of a caller who is close to a limit
 	countShards     = 16
 	countersInShard = 2048    // that wait to be told; of subjects and of addresses 32,768 each, some 16 MiB in all
 	maxCountedTiles = 1 << 18 // that wait to be told, of subjects and of addresses each; 4 bytes apiece
@@ -62,7 +63,8 @@ type counts struct {
 	names []byte       // the key of the names
 	tiles cipher.Block // hides which tiles were sent
 	seed  maphash.Seed
-	kinds [2]countKind // of subjects and of addresses: made-up addresses take no room from subjects
+	soon  chan struct{} // has a value when a batch is to be told soon
+	kinds [2]countKind  // of subjects and of addresses: made-up addresses take no room from subjects
 
 	// These belong to the goroutine of run.
 	brokenUntil time.Time
@@ -105,7 +107,7 @@ func newCounts(c *Client, o CountOptions) *counts {
 	if err != nil {
 		panic(err) // nor this 32
 	}
-	return &counts{CountOptions: o, c: c, names: key[:sha256.Size], tiles: block, seed: maphash.MakeSeed(), sums: map[tile.Counter]learned{}}
+	return &counts{CountOptions: o, c: c, names: key[:sha256.Size], tiles: block, soon: make(chan struct{}, 1), seed: maphash.MakeSeed(), sums: map[tile.Counter]learned{}}
 }
 
 // AddRequests has n more requests counted, or fewer if n is negative. It does not wait.
@@ -116,10 +118,18 @@ func (c *Client) AddRequests(counter tile.Counter, n int64) {
 }
 
 // AddTiles has tiles counted, each by a number that is the same at all instances. own is how many the instance has
-// counted with them. Without tiles it asks how many there are. It does not wait, and does not keep tiles.
-func (c *Client) AddTiles(counter tile.Counter, tiles []uint32, own int) {
-	if c.counts != nil {
-		c.counts.add(counter, 0, tiles, int64(own))
+// counted with them. Without tiles it asks how many there are. With soon that is not left to the next regular batch: for
+// a caller who is close to a limit. It does not wait, and does not keep tiles.
+func (c *Client) AddTiles(counter tile.Counter, tiles []uint32, own int, soon bool) {
+	if c.counts == nil {
+		return
+	}
+	c.counts.add(counter, 0, tiles, int64(own))
+	if soon {
+		select {
+		case c.counts.soon <- struct{}{}:
+		default:
+		}
 	}
 }
 
@@ -171,8 +181,12 @@ func (s *counts) run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-ticker.C:
-			s.turn(ctx)
+		case <-s.soon:
+			if !pause(ctx, countSoon) {
+				return
+			}
 		}
+		s.turn(ctx)
 	}
 }
 

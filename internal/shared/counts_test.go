@@ -79,7 +79,7 @@ func (c *counter) outcome(what string) int {
 // instances.
 func (c *counter) distinct(t *testing.T, what tile.Counter, tiles []uint32, own int) int64 {
 	t.Helper()
-	c.AddTiles(what, tiles, own)
+	c.AddTiles(what, tiles, own, false)
 	until(t, "the tiles are counted", func() bool {
 		c.mu.Lock()
 		defer c.mu.Unlock()
@@ -255,7 +255,7 @@ func TestRedisKilledCountsGoOn(t *testing.T) {
 	until(t, "an exchange has failed", func() bool { return a.outcome("failed") > 0 })
 	a.AddRequests(eve, 40)
 	tiles := window("eve", "basemap")
-	a.AddTiles(tiles, numbers(0, 9), 9)
+	a.AddTiles(tiles, numbers(0, 9), 9, false)
 	redis.Restart(t)
 	if got := a.distinct(t, tiles, nil, 10); got != 9 {
 		t.Errorf("got %d tiles after the restart, want 9", got)
@@ -291,7 +291,7 @@ func TestRedisRefusesToCount(t *testing.T) {
 	a := beginCounter(t, redis.Address, func(o *shared.Options) { o.Username, o.Password = "tiles", "secret" })
 	for range 3 {
 		before := a.outcome("failed")
-		a.AddTiles(window("eve", "basemap"), numbers(0, 3), 3)
+		a.AddTiles(window("eve", "basemap"), numbers(0, 3), 3, false)
 		until(t, "it is refused", func() bool { return a.outcome("failed") > before })
 	}
 	a.add(t, window("eve", ""), 1)
@@ -310,7 +310,7 @@ func TestForeignCountersAreIgnored(t *testing.T) {
 	redis.Do(t, "EVAL", "for _, k in ipairs(redis.call('KEYS', 'tilegate:count:*')) do redis.call('SET', k, 'foreign') end return 1", "0")
 	before := a.outcome("failed")
 	a.AddRequests(eve, 1)
-	a.AddTiles(tiles, numbers(3, 1), 4)
+	a.AddTiles(tiles, numbers(3, 1), 4, false)
 	until(t, "both have failed", func() bool { return a.outcome("failed") >= before+2 })
 	if got := a.learned(); len(got) != 1 {
 		t.Errorf("learned of %+v", got[1:])
@@ -344,16 +344,16 @@ func TestFloodOfAddressesIsBounded(t *testing.T) {
 	address.Tileset = "basemap"
 	few := numbers(0, 1024)
 	for range 300 {
-		client.AddTiles(address, few, len(few))
+		client.AddTiles(address, few, len(few), false)
 	}
 	before := c.outcome("dropped")
-	client.AddTiles(address, few, len(few))
+	client.AddTiles(address, few, len(few), false)
 	if c.outcome("dropped") != before+1 {
 		t.Error("tiles of addresses wait without a bound")
 	}
 	before = c.outcome("dropped")
 	client.AddRequests(window("eve", ""), 1)
-	client.AddTiles(window("eve", "basemap"), few, len(few))
+	client.AddTiles(window("eve", "basemap"), few, len(few), false)
 	if c.outcome("dropped") != before {
 		t.Error("what a subject uses was dropped for the sake of addresses")
 	}
@@ -381,7 +381,7 @@ func TestRedisIsFullCountsAreToldLater(t *testing.T) {
 	redis.Do(t, "CONFIG", "SET", "maxmemory", "1")
 	eve, tiles := window("eve", ""), window("eve", "basemap")
 	a.AddRequests(eve, 7)
-	a.AddTiles(tiles, numbers(0, 3), 3)
+	a.AddTiles(tiles, numbers(0, 3), 3, false)
 	until(t, "both have been refused", func() bool { return a.outcome("failed") >= 2 })
 	redis.Do(t, "CONFIG", "SET", "maxmemory", "0")
 	until(t, "both are told", func() bool { return a.outcome("told") >= 2 })
