@@ -41,7 +41,7 @@ type connection struct {
 type connectionKey struct{}
 
 // newConnection prepares a client's connection. It returns nil for one that joinedListener has not accepted.
-func newConnection(socket net.Conn) *connection {
+func newConnection(socket net.Conn, stall time.Duration) *connection {
 	overTLS, encrypted := socket.(*tls.Conn)
 	if encrypted {
 		socket = overTLS.NetConn()
@@ -53,7 +53,7 @@ func newConnection(socket net.Conn) *connection {
 	if overTCP, ok := joined.Conn.(*net.TCPConn); ok {
 		limitUnsent(overTCP)
 	}
-	joined.collects = encrypted
+	joined.collects, joined.stall = encrypted, stall
 	c := &connection{socket: joined, clear: !encrypted}
 	c.leftAt.Store(time.Now().UnixNano())
 	return c

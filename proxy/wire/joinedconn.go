@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 // netHTTPBuffer is the size of net/http's buffer for an answer, in bytes. A larger answer leaves in two
@@ -20,15 +21,22 @@ const netHTTPBuffer = 4 << 10
 // net/http writes an answer's header only when its buffer has been flushed since the answer before, so the
 // first write after splice begins with the status line. Write refuses anything else.
 type joinedConn struct {
-	net.Conn              // usually a *net.TCPConn
-	sent     atomic.Int64 // bytes
-	collects bool         // below TLS, whose records all wait; else a large piece goes out at once, uncopied
+	net.Conn               // usually a *net.TCPConn
+	sent     atomic.Int64  // bytes
+	collects bool          // below TLS, whose records all wait; else a large piece goes out at once, uncopied
+	stall    time.Duration // how long a write of sendLate may take
 
-	mu      sync.Mutex
-	status  int     // of the answer whose status line is followed by buffer.lines; 0: none is
-	holding bool    // writes wait for release
-	buffer  *joined // nil while nothing waits
+	gathering atomic.Pointer[gathering] // over HTTP/2; nil before the first
+
+	mu      turn
+	status  int         // of the answer whose status line is followed by buffer.lines; 0: none is
+	holding bool        // writes wait for release
+	buffer  *joined     // nil while nothing waits
+	late    *time.Timer // of sendLate; nil before a stream's writes have waited
 }
+
+// gathering is when the writes of HTTP/2 streams wait for each other.
+type gathering struct{ streams atomic.Int32 }
 
 // joined is what waits on a joinedConn. Below TLS it collects all records of an answer: their plaintext is
 // at most what WriteWhole is given.
@@ -39,8 +47,15 @@ type joined struct {
 	writev net.Buffers
 }
 
-// maxHeld bounds what is collected, in bytes: more is written at once, with what there is.
-const maxHeld = 48 << 10
+const (
+	// maxHeld bounds what is collected, in bytes: more is written at once, with what there is.
+	maxHeld = 48 << 10
+	// maxGather bounds how long a write waits for those of other streams. A stream whose window is full does not
+	// write on before its client has got what waits.
+	maxGather = time.Millisecond
+	// closeGrace is how long Close may take to send what waits.
+	closeGrace = 100 * time.Millisecond
+)
 
 var joinedBuffers = sync.Pool{New: func() any {
 	return &joined{lines: make([]byte, 0, 1<<10), held: make([]byte, 0, netHTTPBuffer+maxLines)}
@@ -83,8 +98,8 @@ func (c *joinedConn) send(b []byte) (int, error) {
 // splice puts lines behind the status line that is written next. Without any it forgets those of an answer
 // that was never sent.
 func (c *joinedConn) splice(status int, lines []byte) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
+	c.mu.lock()
+	defer c.mu.unlock()
 	c.status = 0
 	if len(lines) > 0 {
 		c.status = status
@@ -95,15 +110,15 @@ func (c *joinedConn) splice(status int, lines []byte) {
 
 // hold lets writes wait for release.
 func (c *joinedConn) hold() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
+	c.mu.lock()
+	defer c.mu.unlock()
 	c.holding = true
 }
 
 // release sends what waits.
 func (c *joinedConn) release() error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
+	c.mu.lock()
+	defer c.mu.unlock()
 	c.holding = false
 	if !c.waits() {
 		return nil
@@ -111,6 +126,59 @@ func (c *joinedConn) release() error {
 	_, err := c.send(c.buffer.held)
 	c.recycle()
 	return err
+}
+
+// gather lets writes wait until every stream that gathers has left, for maxGather at most. Then the next
+// write sends what waits: net/http always writes one more, the end of the stream. It writes a tile of 20 KB in
+// five pieces, since frames leave through a buffer of 4 KiB.
+func (c *joinedConn) gather() *gathering {
+	g := c.gathering.Load()
+	if g == nil {
+		g = new(gathering)
+		if !c.gathering.CompareAndSwap(nil, g) {
+			g = c.gathering.Load()
+		}
+	}
+	g.streams.Add(1)
+	return g
+}
+
+func (g *gathering) leave() { g.streams.Add(-1) }
+
+// gathers reports whether the writes of streams wait.
+func (c *joinedConn) gathers() bool {
+	g := c.gathering.Load()
+	return g != nil && g.streams.Load() > 0
+}
+
+// sendLate sends what has waited for maxGather.
+func (c *joinedConn) sendLate() {
+	c.mu.lock()
+	defer c.mu.unlock()
+	c.gathering.Store(new(gathering)) // the streams of the one before make nobody wait any more
+	if !c.waits() {
+		return
+	}
+	// net/http sets a deadline before each write of its own, so this one may stay.
+	_ = c.Conn.SetWriteDeadline(time.Now().Add(c.stall))
+	_, err := c.send(c.buffer.held)
+	c.recycle()
+	if err != nil {
+		_ = c.Conn.Close() // net/http believes that the bytes were sent
+	}
+}
+
+// Close sends what waits, unless the connection is stuck, and closes.
+func (c *joinedConn) Close() error {
+	if c.mu.tryLock() { // else a write is under way, which closing ends
+		if c.waits() {
+			_ = c.Conn.SetWriteDeadline(time.Now().Add(closeGrace))
+			_, _ = c.send(c.buffer.held) // the connection ends either way
+			c.recycle()
+		}
+		c.mu.unlock()
+	}
+	return c.Conn.Close()
 }
 
 func (c *joinedConn) waits() bool { return c.buffer != nil && len(c.buffer.held) > 0 }
@@ -122,6 +190,9 @@ func (c *joinedConn) need() {
 }
 
 func (c *joinedConn) recycle() {
+	if c.late != nil {
+		c.late.Stop()
+	}
 	b := c.buffer
 	c.buffer = nil
 	if cap(b.held) <= maxHeld {
@@ -132,6 +203,13 @@ func (c *joinedConn) recycle() {
 
 // collect adds b to what waits, behind its status line the lines.
 func (c *joinedConn) collect(b []byte) error {
+	if c.gathers() && !c.waits() {
+		if c.late == nil {
+			c.late = time.AfterFunc(maxGather, c.sendLate)
+		} else {
+			c.late.Reset(maxGather)
+		}
+	}
 	c.need()
 	held := c.buffer.held
 	if c.status != 0 {
@@ -164,7 +242,7 @@ func statusLine(b []byte, status int) (end int, err error) {
 // mayWait reports whether b is worth the copy: over cleartext a large piece leaves together with what
 // waits, without one.
 func (c *joinedConn) mayWait(b []byte) bool {
-	if !c.collects {
+	if !c.collects && !c.gathers() {
 		return len(b) <= netHTTPBuffer
 	}
 	return c.buffer == nil || len(c.buffer.held)+len(b) <= maxHeld
@@ -172,17 +250,18 @@ func (c *joinedConn) mayWait(b []byte) bool {
 
 // Write sends b, with what waits before it, unless b is to wait itself.
 func (c *joinedConn) Write(b []byte) (int, error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
+	c.mu.lock()
+	defer c.mu.unlock()
+	held := c.holding || c.gathers()
 	switch {
-	case c.status == 0 && !c.holding && !c.waits():
+	case c.status == 0 && !held && !c.waits():
 		return c.send(b)
-	case c.holding && c.mayWait(b):
+	case held && c.mayWait(b):
 		if err := c.collect(b); err != nil {
 			return 0, err
 		}
 		return len(b), nil
-	case c.status != 0:
+	case c.status != 0 || c.waits() && len(b) <= netHTTPBuffer: // so little is worth the copy
 		if err := c.collect(b); err != nil {
 			return 0, err
 		}

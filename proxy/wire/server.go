@@ -36,7 +36,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener, grace time.Duration)
 	if logger == nil {
 		logger = slog.New(slog.DiscardHandler)
 	}
-	idle := cmp.Or(s.Idle, 2*time.Minute)
+	idle, stall := cmp.Or(s.Idle, 2*time.Minute), cmp.Or(s.WriteStall, 30*time.Second)
 	var look <-chan time.Time
 	if s.Clients != nil {
 		// net/http keeps an HTTP/2 connection that has failed with streams open in memory until its idle timer
@@ -50,10 +50,10 @@ func (s *Server) Serve(ctx context.Context, l net.Listener, grace time.Duration)
 		TLSConfig:         s.TLS,
 		MaxHeaderBytes:    cmp.Or(s.HeaderBytes, 16<<10),
 		ReadHeaderTimeout: cmp.Or(s.ReadHeader, 5*time.Second),
-		WriteTimeout:      maxStalls * cmp.Or(s.WriteStall, 30*time.Second), // Writer has the deadlines that count
+		WriteTimeout:      maxStalls * stall, // Writer has the deadlines that count
 		Protocols:         protocols,
 		ConnContext: func(ctx context.Context, socket net.Conn) context.Context {
-			c := newConnection(socket)
+			c := newConnection(socket, stall)
 			if c == nil {
 				return ctx
 			}
@@ -66,7 +66,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener, grace time.Duration)
 			}
 		},
 		// A connection that takes no byte at all is closed: not even the reset of a stream could be sent on it.
-		HTTP2:    &http.HTTP2Config{MaxConcurrentStreams: cmp.Or(s.Streams, 128), WriteByteTimeout: cmp.Or(s.WriteStall, 30*time.Second)},
+		HTTP2:    &http.HTTP2Config{MaxConcurrentStreams: cmp.Or(s.Streams, 128), WriteByteTimeout: stall},
 		ErrorLog: slog.NewLogLogger(logger.Handler(), slog.LevelDebug),
 	}
 	if s.Clients == nil {

@@ -4,11 +4,14 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -106,13 +109,19 @@ func (c *streams) tryGet(path string) error {
 // serve answers every request with size bytes until stop is called.
 func serve(t *testing.T, l net.Listener, size int, stall time.Duration) (stop func()) {
 	body := make([]byte, size)
-	server := &wire.Server{WriteStall: stall, Handler: http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
-		var w wire.Writer
-		w.Begin(rw, r, time.Now(), stall)
-		defer w.End()
+	return serveWith(t, l, nil, stall, func(w *wire.Writer) {
 		if err := cmp.Or(w.WriteWhole(body), w.Finish()); err != nil {
 			panic(http.ErrAbortHandler)
 		}
+	})
+}
+
+func serveWith(t *testing.T, l net.Listener, config *tls.Config, stall time.Duration, answer func(*wire.Writer)) (stop func()) {
+	server := &wire.Server{TLS: config, WriteStall: stall, Handler: http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		var w wire.Writer
+		w.Begin(rw, r, time.Now(), stall)
+		defer w.End()
+		answer(&w)
 	})}
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
@@ -254,4 +263,113 @@ func TestHTTP2AnswerThatIsNeverTakenIsReset(t *testing.T) {
 			})
 		})
 	}
+}
+
+// countedWrites counts what its connections write.
+type countedWrites struct {
+	net.Listener
+	writes atomic.Int64
+}
+
+type countedConn struct {
+	net.Conn
+	writes *atomic.Int64
+}
+
+func (l *countedWrites) Accept() (net.Conn, error) {
+	conn, err := l.Listener.Accept()
+	return countedConn{conn, &l.writes}, err
+}
+
+func (c countedConn) Write(b []byte) (int, error) {
+	c.writes.Add(1)
+	return c.Conn.Write(b)
+}
+
+// net/http writes an HTTP/2 answer in up to five pieces. A tile leaves in one, with its header and the end of its
+// stream, and tiles that are asked for together leave together.
+func TestHTTP2TileLeavesInOneWrite(t *testing.T) {
+	certificate := httptest.NewUnstartedServer(nil)
+	certificate.StartTLS()
+	defer certificate.Close()
+	for name, config := range map[string]*tls.Config{"cleartext": nil, "TLS": {Certificates: certificate.TLS.Certificates, NextProtos: []string{"h2"}}} {
+		for _, size := range []int{1, 3000, 4096, 5000, 20_000, 32 << 10, 60_000} {
+			t.Run(fmt.Sprintf("%s/%d bytes", name, size), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					pipes := newPipes()
+					l := &countedWrites{Listener: pipes}
+					stop := serveWith(t, l, config, time.Minute, func(w *wire.Writer) {
+						if err := cmp.Or(w.WriteWhole(make([]byte, size)), w.Finish()); err != nil {
+							t.Error(err)
+						}
+						bubble.Advance(time.Microsecond) // net/http writes the last piece when Write has returned
+					})
+					conn := pipes.dial()
+					if config != nil {
+						conn = tls.Client(conn, &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"h2"}})
+					}
+					c := newStreams(t, conn, 1<<20, 1<<30)
+					ask := func() (writes int64) {
+						synctest.Wait()
+						before := l.writes.Load()
+						c.get("/")
+						for got := 0; ; {
+							frame, err := c.ReadFrame()
+							if err != nil {
+								t.Fatal(err)
+							}
+							if f, ok := frame.(*http2.DataFrame); ok {
+								if got += len(f.Data()); f.StreamEnded() {
+									if got != size {
+										t.Errorf("got %d bytes, want %d", got, size)
+									}
+									return l.writes.Load() - before
+								}
+							}
+						}
+					}
+					ask()                                                   // with the handshake
+					if writes := ask(); (writes == 1) != (size <= 32<<10) { // the last one shows that the count counts
+						t.Errorf("it left in %d writes", writes)
+					}
+					_ = conn.Close()
+					stop()
+				})
+			})
+		}
+	}
+}
+
+// What waits for a stream whose window is full does not wait for long: its client opens the window when it has it.
+func TestHTTP2TileThroughASmallWindow(t *testing.T) {
+	const window, size = 3000, 30_000
+	synctest.Test(t, func(t *testing.T) {
+		l := newPipes()
+		stop := serve(t, l, size, time.Minute)
+		conn := l.dial()
+		c := newStreams(t, conn, window, 1<<30)
+		c.get("/")
+		begun := time.Now()
+		for got, ended := 0, false; !ended; {
+			frame, err := c.ReadFrame()
+			if err != nil {
+				t.Fatalf("after %d bytes: %v", got, err)
+			}
+			f, ok := frame.(*http2.DataFrame)
+			if !ok {
+				continue
+			}
+			ended = f.StreamEnded()
+			if got += len(f.Data()); got%window == 0 && !ended {
+				if err := c.WriteWindowUpdate(f.StreamID, window); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		if took := time.Since(begun); took > size/window*2*time.Millisecond {
+			t.Errorf("took %s", took)
+		}
+		_ = conn.Close()
+		stop()
+	})
 }

@@ -19,6 +19,8 @@ type Writer struct {
 	conn    *connection   // nil in tests without a listener
 	stream  *stream       // of HTTP/2; nil over HTTP/1
 
+	together *gathering // the whole body has been written, until End
+
 	fields []field // set and not yet sent
 	lines  []byte  // the same as header lines; kept for its memory
 }
@@ -53,6 +55,9 @@ func (w *Writer) Finish() error {
 func (w *Writer) End() {
 	if w.stream != nil {
 		w.conn.unwatch(w.stream)
+	}
+	if w.together != nil {
+		w.together.leave() // the end of the stream, which net/http writes when the handler has returned, sends it
 	}
 	clear(w.fields)
 	*w = Writer{fields: w.fields[:0], lines: w.lines[:0]}
@@ -98,9 +103,17 @@ func (w *Writer) Write(b []byte) (int, error) {
 	return n, err
 }
 
-// WriteWhole sends the whole body. Over HTTP/1 it leaves in one write together with the header.
+// WriteWhole sends the whole body. It leaves in one write together with the header; over HTTP/2, together
+// with the end of the stream, and with what other streams of the connection send at the same time.
 func (w *Writer) WriteWhole(b []byte) error {
-	if !w.joins() {
+	switch {
+	case w.conn == nil:
+		_, err := w.Write(b)
+		return err
+	case w.stream != nil:
+		if w.together == nil {
+			w.together = w.conn.socket.gather()
+		}
 		_, err := w.Write(b)
 		return err
 	}
