@@ -220,6 +220,9 @@ func (c *joinedConn) collect(b []byte) error {
 		held = append(append(held, b[:end]...), c.buffer.lines...)
 		b, c.status = b[end:], 0
 	}
+	if len(held)+len(b) > cap(held) {
+		held = append(make([]byte, 0, max(maxHeld, len(held)+len(b))), held...)
+	}
 	c.buffer.held = append(held, b...)
 	return nil
 }
