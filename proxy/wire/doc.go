@@ -10,7 +10,8 @@
 //	stream.go      HTTP/2 streams, which are watched where HTTP/1.1 has a deadline
 //	connection.go  what the requests of one connection share, and the watch over its streams
 //	fields.go      header fields that go around net/http's map
-//	joinedconn.go  a connection that sends an answer's header and body in one write
+//	joinedconn.go  a connection that sends in one write what net/http writes in several
+//	turn.go        the lock of such a connection
 //	unsent_*.go    how much the kernel may hold that it has not sent
 //
 // # When is a client too slow?

@@ -160,7 +160,7 @@ func (c *joinedConn) sendLate() {
 		return
 	}
 	// net/http sets a deadline before each write of its own, so this one may stay.
-	_ = c.Conn.SetWriteDeadline(time.Now().Add(c.stall))
+	_ = c.SetWriteDeadline(time.Now().Add(c.stall))
 	_, err := c.send(c.buffer.held)
 	c.recycle()
 	if err != nil {
@@ -172,7 +172,7 @@ func (c *joinedConn) sendLate() {
 func (c *joinedConn) Close() error {
 	if c.mu.tryLock() { // else a write is under way, which closing ends
 		if c.waits() {
-			_ = c.Conn.SetWriteDeadline(time.Now().Add(closeGrace))
+			_ = c.SetWriteDeadline(time.Now().Add(closeGrace))
 			_, _ = c.send(c.buffer.held) // the connection ends either way
 			c.recycle()
 		}

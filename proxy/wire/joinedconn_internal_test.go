@@ -52,7 +52,7 @@ func TestWhatWaitsForAStuckClientIsGivenUp(t *testing.T) {
 				begun := time.Now()
 				end(c)
 				bubble.Advance(2 * maxGather)
-				_ = c.Conn.SetReadDeadline(begun.Add(2 * stall))
+				_ = c.SetReadDeadline(begun.Add(2 * stall))
 				if _, err := c.Read(make([]byte, 1)); !errors.Is(err, io.ErrClosedPipe) {
 					t.Errorf("got %v, want a closed connection", err)
 				}
