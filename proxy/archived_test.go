@@ -586,39 +586,62 @@ func TestEncodingsOfAnArchivesTiles(t *testing.T) {
 
 // One caller who reads slowly gets a part of the connections to the store; the others go on.
 func TestOneCallerCannotTakeAllStreams(t *testing.T) {
-	w, file := startArchive(t, streets(t, "first"), raw)
-	if r := w.get("/tiles/streets.pmtiles", w.as("Range", "bytes=0-9")...); r.status != 206 {
-		t.Fatalf("got %d", r.status)
-	}
-	greedy := []string{"Authorization", "Bearer " + w.tokenFor("mallory", time.Hour, auth.Limits{Tilesets: []string{"*"}})}
-	release, arrived := make(chan struct{}), make(chan struct{}, 200)
-	file.onRequest(func(int) error {
-		arrived <- struct{}{}
-		<-release
-		return nil
-	})
-	var held sync.WaitGroup
-	for range 128 {
-		held.Go(func() {
-			if r := w.get("/tiles/streets.pmtiles", greedy...); r.status != 200 {
-				t.Errorf("one of the first 128: got %d", r.status)
+	public := func(t *proxy.Tileset) { t.Raw, t.Public = true, true }
+	for name, attack := range map[string]struct {
+		change  func(*proxy.Tileset)
+		greedy  func(w *world, n int) []string
+		another func(*world) []string
+	}{
+		"by a subject": {
+			raw,
+			func(w *world, _ int) []string {
+				return []string{"Authorization", "Bearer " + w.tokenFor("mallory", time.Hour, auth.Limits{Tilesets: []string{"*"}})}
+			},
+			func(w *world) []string { return w.bearer() },
+		},
+		"by the addresses of an IPv6 network": {
+			public,
+			func(_ *world, n int) []string { return []string{"X-Forwarded-For", fmt.Sprintf("2001:db8::%x", n+1)} },
+			func(*world) []string { return []string{"X-Forwarded-For", "2001:db8:0:1::1"} },
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w, file := startArchive(t, streets(t, "first"), attack.change, func(s *setup) {
+				s.proxy.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
+			})
+			if r := w.get("/tiles/streets.pmtiles", append(attack.another(w), "Range", "bytes=0-9")...); r.status != 206 {
+				t.Fatalf("got %d", r.status)
+			}
+			release, arrived := make(chan struct{}), make(chan struct{}, 200)
+			file.onRequest(func(int) error {
+				arrived <- struct{}{}
+				<-release
+				return nil
+			})
+			var held sync.WaitGroup
+			for n := range 128 {
+				held.Go(func() {
+					if r := w.get("/tiles/streets.pmtiles", attack.greedy(w, n)...); r.status != 200 {
+						t.Errorf("one of the first 128: got %d", r.status)
+					}
+				})
+			}
+			for range 128 {
+				<-arrived
+			}
+			file.onRequest(nil)
+			if r := w.get("/tiles/streets.pmtiles", attack.greedy(w, 128)...); r.status != 429 || r.header.Get("Retry-After") == "" {
+				t.Errorf("the 129th: got %d", r.status)
+			}
+			if r := w.get("/tiles/streets.pmtiles", attack.another(w)...); r.status != 200 {
+				t.Errorf("another caller: got %d", r.status)
+			}
+			close(release)
+			held.Wait()
+			if r := w.get("/tiles/streets.pmtiles", attack.greedy(w, 129)...); r.status != 200 {
+				t.Errorf("when the others have ended: got %d", r.status)
 			}
 		})
-	}
-	for range 128 {
-		<-arrived
-	}
-	file.onRequest(nil)
-	if r := w.get("/tiles/streets.pmtiles", greedy...); r.status != 429 || r.header.Get("Retry-After") == "" {
-		t.Errorf("the 129th: got %d", r.status)
-	}
-	if r := w.get("/tiles/streets.pmtiles", w.bearer()...); r.status != 200 {
-		t.Errorf("another caller: got %d", r.status)
-	}
-	close(release)
-	held.Wait()
-	if r := w.get("/tiles/streets.pmtiles", greedy...); r.status != 200 {
-		t.Errorf("when the others have ended: got %d", r.status)
 	}
 }
 

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"tilegate/proxy/wire"
 )
 
 const (
@@ -66,9 +68,9 @@ type Limiter struct {
 	seed     maphash.Seed // a secret: nobody can choose a subject or an address that shares another one's budget
 	begun    time.Time
 	subjects callers
-	clients  callers // apart, so that made-up addresses take no room from subjects
-	waiting  waiting
-	fleet    Fleet // nil: this instance counts by itself
+	clients  callers        // apart, so that made-up addresses take no room from subjects
+	delayed  places[uint64] // requests that wait because their caller is over a limit
+	fleet    Fleet          // nil: this instance counts by itself
 	exceeded [len(limitNames)][len(actionNames)]atomic.Uint64
 }
 
@@ -82,7 +84,7 @@ var limitNames = [...]string{"requests", "distinct_tiles"}
 
 // NewLimiter makes a Limiter.
 func NewLimiter(limits Limits, logger *slog.Logger) *Limiter {
-	l := &Limiter{logger: logger, seed: maphash.MakeSeed(), begun: time.Now()}
+	l := &Limiter{logger: logger, seed: maphash.MakeSeed(), begun: time.Now(), delayed: places[uint64]{all: maxDelayed, each: maxDelayedOfOne}}
 	l.subjects.distinct.room.max = maxDistinctBytes
 	l.clients.distinct.room.max = maxDistinctBytes
 	l.SetLimits(limits)
@@ -107,7 +109,7 @@ func (l *Limiter) caller(subject string, client netip.Addr) caller {
 	if subject != "" {
 		return caller{&l.subjects, maphash.String(l.seed, subject), subject, netip.Addr{}}
 	}
-	client = network(client)
+	client = wire.ClientNetwork(client)
 	return caller{&l.clients, maphash.Comparable(l.seed, client), "", client}
 }
 
@@ -351,17 +353,6 @@ func (l *Limiter) exceed(ctx context.Context, limit int, c *caller, tileset stri
 		return nil
 	}
 	return &limitedError{limit, wait, limits.Action == Slow}
-}
-
-// network is what an address counts as: of IPv6 the /64, which one client has for itself.
-func network(client netip.Addr) netip.Addr {
-	client = client.Unmap().WithZone("")
-	if client.Is6() {
-		if prefix, err := client.Prefix(64); err == nil {
-			return prefix.Addr()
-		}
-	}
-	return client
 }
 
 var limitsExceeded = prometheus.NewDesc("tilegate_limits_exceeded_total", "Requests of callers over a limit under limits.", []string{"limit", "action"}, nil)

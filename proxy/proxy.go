@@ -82,8 +82,8 @@ type Proxy struct {
 	catalogue      []*tileset
 	files          map[string]File
 	bundles        map[string]*bundle
-	streams        streams       // archives on their way to clients
-	styling        chan struct{} // holds one element for each style that is being rewritten, see maxStyling
+	streams        places[string] // archives on their way to clients
+	styling        chan struct{}  // holds one element for each style that is being rewritten, see maxStyling
 	defaultID      string
 	anyPublic      bool
 	cors           *cors
@@ -108,7 +108,7 @@ type methods map[string]handler
 // New makes a Proxy. Its error joins everything that is wrong with the options.
 func New(o Options) (*Proxy, error) {
 	o = o.withDefaults()
-	p := &Proxy{opt: o, tilesets: map[string]*tileset{}, files: map[string]File{}, unpacking: make(chan struct{}, maxUnpacking), examining: make(chan struct{}, maxExamining), bundles: map[string]*bundle{}, styling: make(chan struct{}, maxStyling)}
+	p := &Proxy{opt: o, tilesets: map[string]*tileset{}, files: map[string]File{}, unpacking: make(chan struct{}, maxUnpacking), examining: make(chan struct{}, maxExamining), bundles: map[string]*bundle{}, styling: make(chan struct{}, maxStyling), streams: places[string]{all: maxStreams, each: maxStreamsOfOne}}
 	if o.AccessLog != nil {
 		p.accessLog = &accessLog{w: o.AccessLog, text: o.AccessFormat == "text"}
 	}

@@ -5,11 +5,12 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"sync"
 	"time"
 
 	"tilegate/internal/tile"
 	"tilegate/proxy/archive"
+	"tilegate/proxy/wire"
+
 	"tilegate/tilecache"
 )
 
@@ -41,9 +42,12 @@ func (p *Proxy) rawArchive(x *exchange, r *http.Request, id, pathToken string) e
 	if err := p.limitFirst(x, r); err != nil {
 		return err
 	}
-	leave, err := p.streams.enter(p.holder(x, r))
-	if err != nil {
-		return err
+	leave, err := p.streams.take(p.holder(x, r))
+	switch {
+	case errors.Is(err, errNoPlaceOfMine):
+		return errManyStreams
+	case err != nil:
+		return tilecache.ErrOverloaded
 	}
 	defer leave()
 	return base.withArchive(r.Context(), func(ts *tileset, state archive.State) error {
@@ -51,46 +55,15 @@ func (p *Proxy) rawArchive(x *exchange, r *http.Request, id, pathToken string) e
 	}, x.again)
 }
 
-// holder is whom a stream counts for: the subject of the credential, else the client's address.
+// holder is whom a stream counts for: the subject of the credential, else the client's address or IPv6 network.
 func (p *Proxy) holder(x *exchange, r *http.Request) string {
 	if x.grant != nil && x.grant.Subject != "" {
 		return "subject " + x.grant.Subject
 	}
-	return "address " + p.client(r).String()
-}
-
-// streams counts the archives that are being streamed.
-type streams struct {
-	mu  sync.Mutex
-	all int
-	of  map[string]int // by holder
+	return "address " + wire.ClientNetwork(p.client(r)).String()
 }
 
 var errManyStreams = errors.New("too many archives are being streamed to one caller")
-
-// enter counts one more stream until leave is called. Its error says that there are too many already.
-func (s *streams) enter(holder string) (leave func(), err error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	switch {
-	case s.of[holder] >= maxStreamsOfOne:
-		return nil, errManyStreams
-	case s.all >= maxStreams:
-		return nil, tilecache.ErrOverloaded
-	case s.of == nil:
-		s.of = map[string]int{}
-	}
-	s.all++
-	s.of[holder]++
-	return func() {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		s.all--
-		if s.of[holder]--; s.of[holder] == 0 {
-			delete(s.of, holder)
-		}
-	}, nil
-}
 
 // streamArchive sends a generation of an archive: 200, 206, 304, 412 or 416.
 func (p *Proxy) streamArchive(x *exchange, r *http.Request, ts *tileset, g *archive.Generation) error {

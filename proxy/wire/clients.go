@@ -147,8 +147,8 @@ func (c *Clients) Refused() map[string]int64 {
 	return counts
 }
 
-// clientAddress is what stands for the client with an address.
-func clientAddress(a netip.Addr) netip.Addr {
+// ClientNetwork is what a client's address counts as: of IPv6 the network of 64 bits, which one subscriber has.
+func ClientNetwork(a netip.Addr) netip.Addr {
 	a = a.Unmap().WithZone("")
 	if !a.Is6() {
 		return a
@@ -172,7 +172,7 @@ func (c *Clients) shard(address netip.Addr) *clientShard {
 
 // acquire finds a client, and keeps it until release.
 func (c *Clients) acquire(address netip.Addr) *client {
-	address = clientAddress(address)
+	address = ClientNetwork(address)
 	s := c.shard(address)
 	s.mu.Lock()
 	defer s.mu.Unlock()
