@@ -7,7 +7,7 @@ import (
 
 // Readiness is one thing that serving needs.
 type Readiness struct {
-	Name string // "credentials", "keys"
+	Name string // origin, keys, configuration or shared
 	// Missing lists what has never been there, in lines that the public may read. Once it is empty it stays
 	// so, since cached tiles are served through an outage.
 	Missing func() []string

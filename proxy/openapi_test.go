@@ -239,7 +239,7 @@ func exampleWorld(t *testing.T, r *apiRequest) *world {
 			return &proxy.Reloaded{Changed: []string{"tilesets"}, NeedsRestart: []string{"cache.memory"}}, nil
 		}
 		if r.Fault == "not ready" {
-			s.proxy.Readiness = []proxy.Readiness{{Name: "origin", Missing: func() []string { return []string{"S3 has not answered yet: basemap"} }}}
+			s.proxy.Readiness = []proxy.Readiness{{Name: "origin", Missing: func() []string { return []string{"S3 has not answered yet for basemap"} }}}
 		}
 	}
 	verify := "X-Original-URI"

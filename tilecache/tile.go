@@ -175,7 +175,7 @@ func (t Tile) ETag() string { return t.entry.etag }
 // LastModified is the origin's, or zero.
 func (t Tile) LastModified() time.Time { return t.entry.lastModified }
 
-// Encoding is the stored Content-Encoding: "" or "gzip".
+// Encoding is the stored Content-Encoding: "", gzip, br, zstd or deflate.
 func (t Tile) Encoding() string { return t.entry.encoding }
 
 // Header is Object.Header, shared by all readers: not to be changed.

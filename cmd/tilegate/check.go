@@ -16,7 +16,7 @@ import (
 
 type checkCommand struct {
 	configFlag
-	Online bool `help:"Also try STS, S3 and the issuers' key sets."`
+	Online bool `help:"Also connect to STS, S3, the issuers' key sets and Redis."`
 }
 
 // onlineTimeout bounds what check --online waits for.
@@ -165,7 +165,7 @@ func (t *table) stores(reports []origin.StoreReport) {
 		t.row(cells...)
 		t.note(effects)
 		if r.Source == "" {
-			t.note([]string{"not tried, since none of its objects could be read: mend what the rows of its sources say, or put a tile there, and check again"})
+			t.note([]string{"not tested: none of its objects could be read. Fix the faults of its sources above, or upload a tile, and check again"})
 		}
 	}
 }

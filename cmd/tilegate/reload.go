@@ -150,7 +150,7 @@ func (s *service) ready(ctx context.Context) (missing []string) {
 func (s *service) tellNotes() {
 	for _, note := range s.config.Notes {
 		if note.Key != "auth.signing_keys" { // auth has said so
-			s.logger.Warn("worth knowing of the configuration", "file", s.more.file, "line", note.Line, "key", note.Key, "note", note.Text)
+			s.logger.Warn("configuration note", "file", s.more.file, "line", note.Line, "key", note.Key, "note", note.Text)
 		}
 	}
 }
@@ -241,7 +241,7 @@ func (in *instance) apply(ctx, background context.Context) (*proxy.Reloaded, err
 	before := in.current.Load()
 	done := &proxy.Reloaded{NeedsRestart: keepWhatNeedsRestart(before.config, config), Changed: changedSections(before.config, config)}
 	if before.config.Shared.Enabled() && !configs.Same(before.config.Auth.SigningKeys, config.Auth.SigningKeys) {
-		done.NeedsRestart = append(done.NeedsRestart, "shared, whose keys follow from auth.signing_keys")
+		done.NeedsRestart = append(done.NeedsRestart, "shared")
 	}
 	next, err := in.configure(ctx, config)
 	if err != nil {
@@ -249,7 +249,7 @@ func (in *instance) apply(ctx, background context.Context) (*proxy.Reloaded, err
 	}
 	next.begin(background)
 	if missing := next.ready(ctx); len(missing) > 0 {
-		in.logger.Warn("a new configuration is put in force before all that it needs is there", "missing", strings.Join(missing, "; "))
+		in.logger.Warn("the new configuration is in force, but something that it needs is missing", "missing", strings.Join(missing, "; "))
 	}
 	in.current.Store(next)
 	in.limiter.SetLimits(limitsOf(config))

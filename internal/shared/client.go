@@ -135,8 +135,8 @@ func (c *Client) note(feed string, err error) {
 	c.down.Store(is)
 	switch {
 	case is && !was:
-		c.opt.Logger.Warn("Redis does not answer, or refuses: this instance works by itself until it does", "feed", feed, "error", err)
+		c.opt.Logger.Warn("Redis cannot be used: this instance works without it until it answers again", "feed", feed, "error", err)
 	case was && !is:
-		c.opt.Logger.Info("Redis answers again: what happened meanwhile has been exchanged")
+		c.opt.Logger.Info("Redis answers again; what happened meanwhile has been exchanged")
 	}
 }

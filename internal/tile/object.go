@@ -24,7 +24,7 @@ type Object struct {
 	Total        int64         // of a part of an object: the whole object's length in bytes; 0 when unknown, or where the object is a tile
 	ETag         string        // with its quotes, and W/ where it is weak; empty when unknown
 	LastModified time.Time     // zero when unknown
-	Encoding     string        // the stored Content-Encoding: "" or "gzip"; of a part "" where it is not known
+	Encoding     string        // the stored Content-Encoding: "", gzip, br, zstd or deflate; of a part "" where it is not known
 	Header       http.Header   // kept with the tile for whoever serves it; counted against the cache's budget
 
 	// Validated is when the object was last known to be what the origin has. Zero means now, which is

@@ -87,12 +87,12 @@ func (s *S3) features(ctx context.Context, r Report) []Feature {
 	_, _, beyond := ask(request{name: r.Object, span: span{first: math.MaxInt32, length: 1}})
 	features := []Feature{
 		{"If-None-Match", notModified == http.StatusNotModified, "stale tiles with a strong ETag are fetched whole"},
-		{"If-Match", failed == http.StatusPreconditionFailed, "the rest of a body that broke off is told from another object's by the ETag of the answer alone"},
+		{"If-Match", failed == http.StatusPreconditionFailed, "when a broken body is resumed, only the ETag of the answer shows whether it is still the same object"},
 		{"Range", part == http.StatusPartialContent, "a body that breaks off is read again from its beginning, and archives cannot be read"},
-		{"416", beyond == http.StatusRequestedRangeNotSatisfiable, "an archive that became shorter is noticed late"},
+		{"416", beyond == http.StatusRequestedRangeNotSatisfiable, "tilegate notices late that an archive was replaced by a shorter one"},
 		{"strong ETag", strong, "stale tiles are revalidated by Last-Modified, and a body that breaks off is not resumed"},
 		{"Last-Modified", !modified.IsZero(), "without a strong ETag, stale tiles are fetched whole"},
-		{"Content-Length", size >= 0, "a tile is read to its end before its first byte goes out"},
+		{"Content-Length", size >= 0, "a tile is read completely before its first byte is sent"},
 	}
 	if !s.isOneObject() {
 		f := s.probe(ctx, randomSibling(r.Object), creds)
