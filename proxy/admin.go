@@ -120,7 +120,7 @@ func refuseAdmin(why error) http.HandlerFunc {
 }
 
 func adminProblem(w http.ResponseWriter, err error) {
-	f := failureOf(err)
+	f := failureOf(err, "")
 	if refused, ok := errors.AsType[*refusal](err); ok && refused.allow != "" {
 		w.Header()["Allow"] = []string{refused.allow}
 	}

@@ -30,6 +30,7 @@ const (
 
 // asset answers GET and HEAD of an object of a bundle. pathToken is the token in the path, rest what follows /assets/.
 func (p *Proxy) asset(x *exchange, r *http.Request, rest, pathToken string) error {
+	x.what = "object"
 	x.pathToken = pathToken != ""
 	x.Set("X-Content-Type-Options", nosniff)
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -52,7 +53,7 @@ type failure struct {
 }
 
 // failures is the one table from errors to statuses; the first match counts. The details are our own
-// words: the text of an inner error stays in the log.
+// words: the text of an inner error stays in the log. {what} is a tile, an archive, or an object of a bundle.
 var failures = []struct {
 	err error
 	failure
@@ -71,7 +72,7 @@ var failures = []struct {
 	{auth.ErrTooManyRevocations, failure{status: http.StatusServiceUnavailable, detail: "The list of revocations is full.", retryAfter: 5}},
 	{auth.ErrKeysUnavailable, failure{status: http.StatusServiceUnavailable, detail: "The keys that verify tokens have not been fetched yet.", retryAfter: 2}},
 	{errNoProvider, failure{status: http.StatusServiceUnavailable, detail: "The identity provider gave no usable answer.", retryAfter: 5}},
-	{tile.ErrMissing, failure{status: http.StatusNotFound, detail: "There is no such tile."}},
+	{tile.ErrMissing, failure{status: http.StatusNotFound, detail: "There is no such {what}."}},
 	{tilecache.ErrOverloaded, failure{status: http.StatusServiceUnavailable, detail: "Too many tiles are being fetched at once.", retryAfter: 1}},
 	{tilecache.ErrClosed, failure{status: http.StatusServiceUnavailable, detail: "The server is shutting down.", retryAfter: 1}},
 	{tilecache.ErrCutOff, failure{status: http.StatusServiceUnavailable, detail: "This connection read too slowly.", retryAfter: 1}},
@@ -83,7 +84,7 @@ var failures = []struct {
 	{tile.ErrBadAnswer, failure{status: http.StatusBadGateway, detail: "The tile store gave a wrong answer."}},
 	{errManyStreams, failure{status: http.StatusTooManyRequests, detail: "Too many archives are on their way to you.", retryAfter: 2}},
 	{errReplacing, failure{status: http.StatusServiceUnavailable, detail: "The tileset's archive is being replaced.", retryAfter: 1}},
-	{tile.ErrChanged, failure{status: http.StatusBadGateway, detail: "The tile changed while it was being fetched."}},
+	{tile.ErrChanged, failure{status: http.StatusBadGateway, detail: "The {what} changed while it was being fetched."}},
 	{errNotFetched, failure{status: http.StatusBadGateway, detail: "The tile store's answer cannot be used."}},
 }
 
@@ -92,8 +93,14 @@ var errNotFetched = errors.New("tile not fetched")
 
 func notFetched(err error) error { return fmt.Errorf("%w: %w", errNotFetched, err) }
 
-// failureOf finds an error's place in the table.
-func failureOf(err error) failure {
+// failureOf finds an error's place in the table. what was asked for: "" is a tile.
+func failureOf(err error, what string) failure {
+	f := find(err)
+	f.detail = strings.Replace(f.detail, "{what}", cmp.Or(what, "tile"), 1)
+	return f
+}
+
+func find(err error) failure {
 	if r, ok := errors.AsType[*refusal](err); ok {
 		return failure{status: r.status, detail: r.detail}
 	}
@@ -101,7 +108,7 @@ func failureOf(err error) failure {
 		return failure{status: http.StatusUnauthorized, detail: "The credential is not valid: " + e.Description + "."}
 	}
 	if _, ok := errors.AsType[*rangeError](err); ok {
-		return failure{status: http.StatusRequestedRangeNotSatisfiable, detail: "The tile has no such bytes."}
+		return failure{status: http.StatusRequestedRangeNotSatisfiable, detail: "The {what} has no such bytes."}
 	}
 	if f, ok := overLimit(err); ok {
 		return f
@@ -134,7 +141,7 @@ func (p *Proxy) fail(x *exchange, r *http.Request, err error) {
 		x.clientGone = true
 		panic(http.ErrAbortHandler)
 	}
-	f := failureOf(err)
+	f := failureOf(err, x.what)
 	for _, name := range entityHeaders {
 		x.Del(name)
 	}

@@ -21,6 +21,7 @@ type exchange struct {
 	resourcePolicy []string // Cross-Origin-Resource-Policy of what is no tileset's
 	pathToken      bool     // the path carries the credential
 	outcome        outcome
+	what           string      // is asked for, in the words of an error: archive, object; "" is a tile
 	grant          *auth.Grant // of the credential, where one was verified
 	requestID      string
 	err            error         // why the request failed; for the log alone

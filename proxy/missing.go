@@ -45,7 +45,7 @@ func (p *Proxy) writeMissing(x *exchange, r *http.Request, ts *tileset, edge boo
 	case status == http.StatusNotFound:
 		x.identify()
 		if edge || !wantsImage(r) { // a shared cache has one copy for all
-			body = problemBody(failureOf(tile.ErrMissing), x.requestID)
+			body = problemBody(failureOf(tile.ErrMissing, x.what), x.requestID)
 			x.Set("Content-Type", problemType)
 		}
 	case ts.format.Vector:

@@ -30,6 +30,7 @@ var archiveType = []string{"application/vnd.pmtiles"}
 // rawArchive answers GET and HEAD of an archive as a file, whole or by one range, as pmtiles.js and GDAL ask for it. The
 // bytes pass through and are not kept.
 func (p *Proxy) rawArchive(x *exchange, r *http.Request, id, pathToken string) error {
+	x.what = "archive"
 	x.Set("X-Content-Type-Options", nosniff)
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
 		return methodNotAllowed("GET, HEAD")

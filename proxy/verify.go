@@ -233,7 +233,7 @@ func undecided(why string) error { return fmt.Errorf("no decision: %s: %w", why,
 // decision turns an error into what auth_request understands: 401 asks for a credential, and every other
 // refusal is 403, for its own reason.
 func decision(err error) error {
-	f := failureOf(err)
+	f := failureOf(err, "")
 	if f.status == http.StatusUnauthorized || f.status == http.StatusForbidden {
 		return err
 	}
