@@ -22,8 +22,8 @@ const (
 	distinctShards = 16
 	// maxDistinctBytes bounds what is remembered of subjects, and of addresses: three to six million tiles each.
 	maxDistinctBytes = 32 << 20
-	// untoldBlock is what a tile of an archive is taken to have in bytes, where the archive does not say how many there are.
-	untoldBlock = 8 << 10
+	// assumedTileSize is the assumed size of an archive's tile, in bytes, if the header does not have the number of tiles.
+	assumedTileSize = 8 << 10
 )
 
 // contents are tiles of a tileset that a request asks for: one, or those in a range of an archive. They are told apart by numbers.
@@ -41,7 +41,7 @@ func contentOf(want tilePath) contents {
 // contentsOf numbers the tiles in a range of an archive. Only its directories know where one ends, so that each part of the size of the mean
 // tile counts as one. The header, directories and metadata hold none.
 func contentsOf(h *pmtiles.Header, part byteRange) contents {
-	block := uint64(untoldBlock)
+	block := uint64(assumedTileSize)
 	for _, n := range []uint64{h.TileContents, h.TileEntries, h.AddressedTiles} {
 		if n > 0 {
 			block = max(1, uint64(h.Tiles.Length)/n)
@@ -87,24 +87,24 @@ type sentKey struct {
 
 // sent are the tiles that a caller was sent within a window.
 type sent struct {
-	period int64 // number of the window since 1970
-	tiles  tileSet
-	others int   // how many more the other instances have sent, as far as it is known
-	retold int64 // when the latest telling of all tiles began, in seconds since 1970
-	untold int   // how many slots are left of it
+	period   int64 // number of the window since 1970
+	tiles    tileSet
+	others   int   // how many more the other instances have sent, as far as it is known
+	resentAt int64 // when the latest telling of all tiles began, in seconds since 1970
+	unsent   int   // how many slots are left of it
 }
 
-// newSent counts as told a minute ago, so that what is lost soon is told again at once.
+// newSent counts as sent a minute ago, so that what is lost soon is sent again at once.
 func newSent(period int64, now time.Time) *sent {
-	return &sent{period: period, retold: now.Unix() - retellLostEvery}
+	return &sent{period: period, resentAt: now.Unix() - resendLostEvery}
 }
 
 // n is how many tiles all instances have sent.
 func (c *sent) n() int { return c.tiles.n + c.others }
 
 // look returns the limit that a caller would exceed with contents, and how long its window lasts; ok if there is none. With take they
-// count from now on, and news, unless it is nil, gets those that did not yet. Of a limit that is exceeded it gets what it has counted.
-func (d *distinctTiles) look(id uint64, tileset string, limits []DistinctLimit, what *contents, now time.Time, take bool, news *[]newTiles) (wait time.Duration, ok bool) {
+// count from now on, and found, unless it is nil, gets those that did not yet. Of a limit that is exceeded it gets what it has counted.
+func (d *distinctTiles) look(id uint64, tileset string, limits []DistinctLimit, what *contents, now time.Time, take bool, found *[]newTiles) (wait time.Duration, ok bool) {
 	s := &d.shards[id%distinctShards]
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -113,8 +113,8 @@ func (d *distinctTiles) look(id uint64, tileset string, limits []DistinctLimit, 
 		l := &limits[i]
 		if c := s.current(d, sentKey{id, tileset, l.Window}, now, false); !c.fits(what, l.Tiles) {
 			wait = max(wait, l.Window-time.Duration(now.UnixNano()%int64(l.Window)))
-			if news != nil && c != nil {
-				*news = append(*news, newTiles{window: l.Window, period: c.period, own: c.tiles.n})
+			if found != nil && c != nil {
+				*found = append(*found, newTiles{window: l.Window, period: c.period, own: c.tiles.n})
 			}
 		}
 	}
@@ -134,12 +134,12 @@ func (d *distinctTiles) look(id uint64, tileset string, limits []DistinctLimit, 
 			if !s.add(d, key, c, tile) {
 				break // nor for this
 			}
-			if news != nil && c.tiles.n > had {
+			if found != nil && c.tiles.n > had {
 				added = append(added, tile)
 			}
 		}
-		if news != nil && c.tiles.n > before {
-			*news = append(*news, newTiles{key.window, c.period, added, c.tiles.n, c.n() >= limits[i].Tiles/10*9})
+		if found != nil && c.tiles.n > before {
+			*found = append(*found, newTiles{key.window, c.period, added, c.tiles.n, c.n() >= limits[i].Tiles/10*9})
 		}
 	}
 	return 0, true
@@ -155,8 +155,8 @@ type newTiles struct {
 }
 
 // learn notes that all instances have sent a caller so many tiles in a window, own of which this one had sent. It returns tiles that are to be
-// told again, as Redis may have lost them.
-func (d *distinctTiles) learn(id uint64, tileset string, window time.Duration, period, all, own int64, now time.Time) (again newTiles) {
+// sent again, because Redis may have lost them.
+func (d *distinctTiles) update(id uint64, tileset string, window time.Duration, period, all, own int64, now time.Time) (again newTiles) {
 	s := &d.shards[id%distinctShards]
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -168,23 +168,23 @@ func (d *distinctTiles) learn(id uint64, tileset string, window time.Duration, p
 	if !lost {
 		c.others = int(min(max(all-own, 0), math.MaxInt32))
 	}
-	if since := now.Unix() - c.retold; since >= retellEvery || lost && since >= retellLostEvery {
-		c.retold, c.untold = now.Unix(), len(c.tiles.slots)
+	if since := now.Unix() - c.resentAt; since >= resendEvery || lost && since >= resendLostEvery {
+		c.resentAt, c.unsent = now.Unix(), len(c.tiles.slots)
 	}
 	again = newTiles{window: window, period: period, own: c.tiles.n}
-	for c.untold = min(c.untold, len(c.tiles.slots)); c.untold > 0 && len(again.tiles) < maxRetold; c.untold-- {
-		if tile := c.tiles.slots[c.untold-1]; tile != 0 {
+	for c.unsent = min(c.unsent, len(c.tiles.slots)); c.unsent > 0 && len(again.tiles) < maxResent; c.unsent-- {
+		if tile := c.tiles.slots[c.unsent-1]; tile != 0 {
 			again.tiles = append(again.tiles, tile)
 		}
 	}
 	return again
 }
 
-// All tiles are told again now and then, as long as the caller comes: what Redis has lost does not show where others tell as many.
+// All tiles are sent again now and then, as long as the caller comes: a loss in Redis is invisible if other instances have counted as many tiles.
 const (
-	retellEvery     = 600     // seconds
-	retellLostEvery = 60      // seconds, where it shows
-	maxRetold       = 1 << 14 // tiles at once; the next ones follow when Redis has answered
+	resendEvery     = 600     // seconds
+	resendLostEvery = 60      // seconds, where it shows
+	maxResent       = 1 << 14 // tiles at once; the next ones follow when Redis has answered
 )
 
 // current returns what a caller was sent in the window of now; nil if nothing, unless it is to be made and there is room.
@@ -283,14 +283,14 @@ func (p *Proxy) limitTiles(x *exchange, r *http.Request, ts *tileset, take bool)
 		return nil
 	}
 	c := p.callerOf(x, r)
-	var news []newTiles
-	collect := &news
+	var found []newTiles
+	collect := &found
 	if l.fleet == nil {
 		collect = nil
 	}
 	wait, ok := c.kind.distinct.look(c.id, ts.ID, limits.Distinct, &x.contents, x.start, take, collect)
-	l.tellTiles(c, ts.ID, news)
-	if ok || x.overTiles && limits.Action == LogOnly { // in the latter case it was told before the tile was asked for
+	l.sendTiles(c, ts.ID, found)
+	if ok || x.overTiles && limits.Action == LogOnly { // in the latter case the log has named it already
 		return nil
 	}
 	x.overTiles = true

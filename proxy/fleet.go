@@ -9,14 +9,14 @@ import (
 // Fleet counts what callers use at all instances. Its methods do not wait; what all have used comes back later, by
 // LearnTiles and LearnRequests of the Limiter.
 type Fleet interface {
-	// AddRequests has n more requests counted, or fewer if n is negative.
+	// AddRequests adds n, which may be negative, to the count of requests.
 	AddRequests(counter tile.Counter, n int64)
-	// AddTiles has tiles counted that are new to this instance, own with those that it has had counted before. Without
-	// tiles it asks how many all instances have counted. soon is for a caller who is close to a limit.
+	// AddTiles counts tiles that are new to this instance; own is their number together with those that it has counted before.
+	// Without tiles it asks how many all instances have counted. soon is for a caller who is close to a limit.
 	AddTiles(counter tile.Counter, tiles []uint32, own int, soon bool)
 }
 
-// Share has the limits hold for all instances together. It is called before the first request.
+// Share makes the limits apply to all instances together. It is called before the first request.
 func (l *Limiter) Share(f Fleet) {
 	l.fleet = f
 	l.subjects.shared, l.clients.shared = true, true
@@ -26,18 +26,18 @@ func (l *Limiter) Share(f Fleet) {
 // how the sum grows.
 const requestsWindow = time.Hour
 
-// tellRequests counts requests that a caller's budget has paid for.
-func (l *Limiter) tellRequests(c *caller, n int64) {
+// sendRequests counts requests that a caller's budget has paid for.
+func (l *Limiter) sendRequests(c *caller, n int64) {
 	if l.fleet == nil {
 		return
 	}
 	l.fleet.AddRequests(c.counter("", requestsWindow, time.Now().UnixNano()/int64(requestsWindow)), n)
 }
 
-// tellTiles counts tiles that a caller is sent for the first time. For one who is over its limit it asks whether Redis
+// sendTiles counts tiles that a caller is sent for the first time. For one who is over its limit it asks whether Redis
 // still has them.
-func (l *Limiter) tellTiles(c *caller, tileset string, news []newTiles) {
-	for _, n := range news {
+func (l *Limiter) sendTiles(c *caller, tileset string, found []newTiles) {
+	for _, n := range found {
 		l.fleet.AddTiles(c.counter(tileset, n.window, n.period), n.tiles, n.own, n.near)
 	}
 }
@@ -48,12 +48,12 @@ func (c *caller) counter(tileset string, window time.Duration, period int64) til
 	return tile.Counter{Subject: c.subject, Client: c.client, Tileset: tileset, Begin: period * seconds, End: (period + 1) * seconds}
 }
 
-// LearnTiles takes in that all instances have sent a caller so many different tiles, own of which this one had sent.
-// What Redis may have lost meanwhile this one tells again.
+// LearnTiles records how many different tiles all instances have sent a caller; own of them were sent by this instance. It sends
+// Redis again what may have been lost there.
 func (l *Limiter) LearnTiles(counter tile.Counter, all, own int64) {
 	c := l.caller(counter.Subject, counter.Client)
 	window := time.Duration(counter.End-counter.Begin) * time.Second
-	again := c.kind.distinct.learn(c.id, counter.Tileset, window, counter.Begin/(counter.End-counter.Begin), all, own, time.Now())
+	again := c.kind.distinct.update(c.id, counter.Tileset, window, counter.Begin/(counter.End-counter.Begin), all, own, time.Now())
 	if len(again.tiles) > 0 {
 		l.fleet.AddTiles(counter, again.tiles, again.own, false)
 	}
@@ -76,7 +76,8 @@ func (l *Limiter) LearnRequests(counter tile.Counter, n, waiting int64, since ti
 	return l.begun.Add(max(whole-time.Duration(waiting)*limits.interval(), now))
 }
 
-// charge has a caller use at least n requests more than until a time.
+// charge adds n requests to what a caller has used until a time, unless it has used as much already. It returns when the
+// caller's budget will be whole again.
 func (c *callers) charge(id uint64, now, until time.Duration, n int64, limits *Limits) (whole time.Duration) {
 	most := now + limits.capacity() + c.owed(limits)
 	until = min(until, most)

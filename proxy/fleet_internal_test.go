@@ -161,7 +161,7 @@ func TestRequestsGivenBackAreNotCharged(t *testing.T) {
 		c := a.caller("alice", c0)
 		for range 8 {
 			c.kind.giveBack(c.id, time.Since(a.begun), &limits)
-			a.tellRequests(&c, -1)
+			a.sendRequests(&c, -1)
 		}
 		a.exchange()
 		b.ask(t, "alice", 1)
@@ -196,11 +196,11 @@ func TestForgedSumsLockNobodyOut(t *testing.T) {
 func (m *member) take(subject string, tiles ...uint64) (sent int) {
 	c := m.caller(subject, c0)
 	for _, n := range tiles {
-		var news []newTiles
-		if _, ok := c.kind.distinct.look(c.id, "basemap", m.limits.Load().Distinct, tileNumber(n), time.Now(), true, &news); ok {
+		var found []newTiles
+		if _, ok := c.kind.distinct.look(c.id, "basemap", m.limits.Load().Distinct, tileNumber(n), time.Now(), true, &found); ok {
 			sent++
 		}
-		m.tellTiles(&c, "basemap", news)
+		m.sendTiles(&c, "basemap", found)
 	}
 	return sent
 }
@@ -300,7 +300,7 @@ func TestTilesThatRedisLostAreToldAgain(t *testing.T) {
 // Where one instance has told as many tiles as were lost of another, the count does not show it.
 func TestTilesAreToldAgainNowAndThen(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		const n = 3 * maxRetold
+		const n = 3 * maxResent
 		f := newFleet()
 		limits := Limits{Distinct: []DistinctLimit{{Window: 24 * time.Hour, Tiles: 2 * n}}}
 		a, b := f.member(limits), f.member(limits)

@@ -22,8 +22,8 @@ const (
 	callersInShard = 1024
 	// sharedBudgets are for the callers beyond that. Nobody's budget is forgotten to make room for another one.
 	sharedBudgets = 16
-	// maxTold bounds the callers of a kind that the log names in an hour.
-	maxTold = 4096
+	// maxNamed bounds the callers of a kind that the log names in an hour.
+	maxNamed = 4096
 )
 
 // Limits say how much a caller may ask for.
@@ -41,7 +41,7 @@ type Action uint8
 const (
 	Reject  Action = iota // 429
 	Slow                  // the answer is delayed by up to a second
-	LogOnly               // nothing; the log and the metric tell
+	LogOnly               // nothing but a line in the log, and the metric
 )
 
 var actionNames = [...]string{"reject", "slow", "log"}
@@ -127,10 +127,10 @@ func (p *Proxy) callerOf(x *exchange, r *http.Request) *caller {
 
 // callers are the budgets of one kind of caller, by the hash of who it is.
 type callers struct {
-	shards [limiterShards]callerShard
-	mu     sync.Mutex
-	told   map[uint64]time.Duration // when the log last named a caller
-	swept  time.Duration            // when told was last looked through
+	shards     [limiterShards]callerShard
+	mu         sync.Mutex
+	lastLogged map[uint64]time.Duration // when the log last named a caller
+	swept      time.Duration            // when lastLogged was last looked through
 
 	distinct distinctTiles
 
@@ -198,31 +198,31 @@ func (s *callerShard) sweep(now time.Duration) {
 	}
 }
 
-// tell reports whether the log should name a caller: once an hour.
-func (c *callers) tell(id uint64, now time.Duration) bool {
+// mayLog reports whether the log should name a caller: once an hour.
+func (c *callers) mayLog(id uint64, now time.Duration) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if at, ok := c.told[id]; ok && now-at < time.Hour {
+	if at, ok := c.lastLogged[id]; ok && now-at < time.Hour {
 		return false
 	}
-	if len(c.told) >= maxTold {
+	if len(c.lastLogged) >= maxNamed {
 		if now-c.swept < time.Minute && c.swept != 0 {
 			return false // a flood of refusals does not pay for a look at all of them each time
 		}
 		c.swept = now
-		for id, at := range c.told {
+		for id, at := range c.lastLogged {
 			if now-at >= time.Hour {
-				delete(c.told, id)
+				delete(c.lastLogged, id)
 			}
 		}
-		if len(c.told) >= maxTold {
+		if len(c.lastLogged) >= maxNamed {
 			return false
 		}
 	}
-	if c.told == nil {
-		c.told = map[uint64]time.Duration{}
+	if c.lastLogged == nil {
+		c.lastLogged = map[uint64]time.Duration{}
 	}
-	c.told[id] = now
+	c.lastLogged[id] = now
 	return true
 }
 
@@ -266,7 +266,7 @@ func (l *Limiter) count(ctx context.Context, limits *Limits, c *caller, now time
 	}
 	wait := c.kind.take(c.id, now, limits, ahead)
 	if wait <= ahead {
-		l.tellRequests(c, 1)
+		l.sendRequests(c, 1)
 	}
 	if wait == 0 {
 		return nil
@@ -300,7 +300,7 @@ func (p *Proxy) limitFirst(x *exchange, r *http.Request) error {
 	c, now := p.callerOf(x, r), x.start.Sub(l.begun)
 	wait := c.kind.take(c.id, now, limits, 0)
 	if wait == 0 {
-		l.tellRequests(c, 1)
+		l.sendRequests(c, 1)
 	} else if c.kind.take(overdraftOf(c.id), now, limits.overdraft(), 0) > 0 {
 		return l.exceed(r.Context(), requestLimit, c, "", wait, limits, now)
 	}
@@ -321,7 +321,7 @@ func (p *Proxy) notModified(x *exchange) {
 			if x.overdrawn > 0 {
 				id = overdraftOf(id)
 			} else {
-				p.opt.Limiter.tellRequests(&x.caller, -1)
+				p.opt.Limiter.sendRequests(&x.caller, -1)
 			}
 			x.caller.kind.giveBack(id, x.start.Sub(p.opt.Limiter.begun), limits)
 		}
@@ -332,11 +332,11 @@ func (p *Proxy) notModified(x *exchange) {
 // exceed tells that a caller is over a limit, and returns what becomes of its request. tileset is that of distinct_tiles.
 func (l *Limiter) exceed(ctx context.Context, limit int, c *caller, tileset string, wait time.Duration, limits *Limits, now time.Duration) error {
 	l.exceeded[limit][limits.Action].Add(1)
-	told := c.id
+	whom := c.id
 	if limit == distinctLimit {
-		told ^= maphash.String(l.seed, tileset)
+		whom ^= maphash.String(l.seed, tileset)
 	}
-	if c.kind.tell(told, now) {
+	if c.kind.mayLog(whom, now) {
 		attrs := make([]slog.Attr, 0, 4)
 		if c.subject != "" {
 			attrs = append(attrs, slog.String("subject", c.subject))

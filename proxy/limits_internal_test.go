@@ -102,8 +102,8 @@ func TestMadeUpCallersEvictNobody(t *testing.T) {
 				t.Fatalf("a shard holds %d callers, want %d at most", n, callersInShard)
 			}
 		}
-		if len(kind.told) > maxTold {
-			t.Errorf("%d callers are remembered as logged, want %d at most", len(kind.told), maxTold)
+		if len(kind.lastLogged) > maxNamed {
+			t.Errorf("%d callers are remembered as logged, want %d at most", len(kind.lastLogged), maxNamed)
 		}
 	}
 	// Once their budgets are whole, callers make room.

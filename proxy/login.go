@@ -101,9 +101,8 @@ func (t boundedTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 // errNoProvider is an identity provider that does not answer, or not as it should.
 var errNoProvider = errors.New("the identity provider gave no usable answer")
 
-// discover asks the provider for its endpoints, one request at a time, until it has answered once. Who waits for a request
-// that fails is told so, and asks no more for a while. The request is nobody's in particular, and ends by the client's timeout; who
-// waits for it may leave.
+// discover asks the provider for its endpoints, one request at a time, until it has answered once. Callers wait
+// for the request under way, and may leave. If it fails, all of them get the error, and there is no new request for loginPause.
 func (l *login) discover(ctx context.Context) (*provider, error) {
 	select {
 	case l.asking <- struct{}{}:

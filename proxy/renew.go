@@ -118,8 +118,8 @@ func (s *renewals) room(owner string, now time.Time) bool {
 	return len(s.calls) < maxRenewals
 }
 
-// renew is the grant of the tokens that the provider gives for the refresh token of the request's cookie, and the cookie of the next
-// renewal, made for the session that begin makes of the grant.
+// renew exchanges the refresh token in the request's cookie. It returns the grant of the new tokens, and a function that makes the
+// cookie of the next renewal for the session that begin creates from that grant.
 func (p *Proxy) renew(x *exchange, r *http.Request) (grant *auth.Grant, cookieFor func(*auth.SessionToken) *http.Cookie, err error) {
 	if p.login == nil {
 		return nil, nil, auth.ErrNoCredential

@@ -608,7 +608,7 @@ func (n *night) metrics(t *testing.T) {
 	bounded := map[string]*regexp.Regexp{
 		"tileset": regexp.MustCompile(`^(|basemap)$`),
 		"status":  regexp.MustCompile(`^[2345]\d\d$`),
-		"outcome": regexp.MustCompile(`^(hit|stale|miss|joined|none|failed|skipped|written|told|dropped)$`),
+		"outcome": regexp.MustCompile(`^(hit|stale|miss|joined|none|failed|skipped|written|sent|dropped)$`),
 		"class":   regexp.MustCompile(`^(ok|not_modified|missing|changed|denied|bad_answer|unreachable|slow_down|no_credentials|timeout|cancelled)$`),
 		"role":    regexp.MustCompile(`^(role tiles-reader|default credential chain)$`),
 		"result":  regexp.MustCompile(`^(ok|failed)$`),

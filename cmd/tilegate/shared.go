@@ -48,7 +48,7 @@ func newSharing(r prometheus.Registerer) *sharing {
 	}
 	s.lookups = outcomes("tilegate_shared_lookups_total", "Look-ups of tiles in Redis.", "hit", "joined", "miss", "failed", "skipped")
 	s.writes = outcomes("tilegate_shared_writes_total", "Tiles for Redis.", "written", "failed", "dropped")
-	s.counts = outcomes("tilegate_shared_counts_total", "Counts of what callers use, for Redis.", "told", "failed", "dropped")
+	s.counts = outcomes("tilegate_shared_counts_total", "Counts of what callers use, for Redis.", "sent", "failed", "dropped")
 	r.MustRegister(s.failures, s.lookups, s.writes, s.counts, prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "tilegate_shared_degraded",
 		Help: "1 while Redis does not answer, or refuses; 0 otherwise, and where none is configured.",

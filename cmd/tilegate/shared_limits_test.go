@@ -56,7 +56,7 @@ func (m *member) walk(t *testing.T, token string, first, n int) (answered int) {
 func (m *member) told(t *testing.T, n int) {
 	t.Helper()
 	eventually(t, "counts are told", func() error {
-		if got := m.metric(t, `tilegate_shared_counts_total{outcome="told"}`); got < n {
+		if got := m.metric(t, `tilegate_shared_counts_total{outcome="sent"}`); got < n {
 			return fmt.Errorf("got %d, want %d", got, n)
 		}
 		return nil
@@ -210,7 +210,7 @@ func TestLimitsHoldWhileRedisIsDown(t *testing.T) {
 	counted(t, redis, "PFCOUNT", 23, func() {
 		a.walk(t, token, 20, 1) // is refused, and has the first one look whether Redis still has its tiles
 	})
-	before := b.metric(t, `tilegate_shared_counts_total{outcome="told"}`)
+	before := b.metric(t, `tilegate_shared_counts_total{outcome="sent"}`)
 	b.walk(t, token, 39, 1)
 	b.told(t, before+1)
 	b.walk(t, token, 38, 1)

@@ -23,20 +23,20 @@ import (
 	"tilegate/internal/tile"
 )
 
-// What callers use at one instance is told to Redis in batches, and Redis' answer says what they have used at all of
+// What callers use at one instance is sent to Redis in batches, and Redis' answer says what they have used at all of
 // them. Sums are numbers, and distinct tiles are HyperLogLogs. Both end with their window. Neither can be sealed, as
-// Redis itself counts: who can write to Redis can change counts, but cannot tell whose they are.
+// Redis itself counts: somebody who can write to Redis can change counts, but does not see whose they are.
 
 // CountOptions says who learns what all instances have counted. The functions are called by one goroutine and must not
 // block.
 type CountOptions struct {
-	// OnDistinct tells how many distinct tiles all instances have counted, with a standard error of 0.29 %, and how
+	// OnDistinct gets how many distinct tiles all instances have counted, with a standard error of 0.29 %, and how
 	// many of those this instance had counted by then, as it said itself.
 	OnDistinct func(counter tile.Counter, all, own int64)
-	// OnSum tells what all instances, this one included, have counted since a time: what OnSum returned before, or the
-	// beginning of the window. It does not include waiting, which this one has counted and not told yet.
+	// OnSum gets what all instances, this one included, have counted since a time: what OnSum returned before, or the
+	// beginning of the window. It does not include waiting, which this one has counted and not sent yet.
 	OnSum func(counter tile.Counter, n, waiting int64, since time.Time) (until time.Time)
-	// OnCount counts what happens: told, failed, dropped.
+	// OnCount counts what happens: sent, failed, dropped.
 	OnCount func(outcome string)
 }
 
@@ -44,10 +44,10 @@ const (
 	countEvery      = 250 * time.Millisecond // between two batches
 	countSoon       = 10 * time.Millisecond  // before a batch of a caller who is close to a limit
 	countShards     = 16
-	countersInShard = 2048    // that wait to be told; of subjects and of addresses 32,768 each, some 16 MiB in all
-	maxCountedTiles = 1 << 18 // that wait to be told, of subjects and of addresses each; 4 bytes apiece
+	countersInShard = 2048    // that wait to be sent; of subjects and of addresses 32,768 each, some 16 MiB in all
+	maxCountedTiles = 1 << 18 // that wait to be sent, of subjects and of addresses each; 4 bytes apiece
 	maxKnownSums    = 1 << 17 // sums of which it is known what was learned before
-	countersInCall  = 256     // that one exchange tells
+	countersInCall  = 256     // in one exchange
 	tilesInCall     = 1 << 13 // or a few more
 	tilesInCommand  = 1 << 10
 	// distinctParts are the HyperLogLogs of a counter. One of Redis' has a standard error of 0.81 %, and the sum of eight 0.29 %.
@@ -56,14 +56,14 @@ const (
 	refusalsEvery = time.Hour   // between two log lines that Redis refuses to count
 )
 
-// counts tells Redis what this instance counts.
+// counts sends Redis what this instance counts.
 type counts struct {
 	CountOptions
 	c     *Client
 	names []byte       // the key of the names
 	tiles cipher.Block // hides which tiles were sent
 	seed  maphash.Seed
-	soon  chan struct{} // has a value when a batch is to be told soon
+	soon  chan struct{} // has a value when a batch is to be sent soon
 	kinds [2]countKind  // of subjects and of addresses: made-up addresses take no room from subjects
 
 	// These belong to the goroutine of run.
@@ -78,14 +78,14 @@ type countKind struct {
 	shards [countShards]countShard
 }
 
-// countShard holds what waits to be told.
+// countShard holds what waits to be sent.
 type countShard struct {
 	mu             sync.Mutex
-	pending, spare map[tile.Counter]news
+	pending, spare map[tile.Counter]unsent
 }
 
-// news is what a counter has to tell.
-type news struct {
+// unsent is what has been counted and not been sent yet.
+type unsent struct {
 	sum   int64
 	tiles []uint32
 	own   int64 // how many tiles this instance has counted
@@ -110,14 +110,14 @@ func newCounts(c *Client, o CountOptions) *counts {
 	return &counts{CountOptions: o, c: c, names: key[:sha256.Size], tiles: block, soon: make(chan struct{}, 1), seed: maphash.MakeSeed(), sums: map[tile.Counter]learned{}}
 }
 
-// AddRequests has n more requests counted, or fewer if n is negative. It does not wait.
+// AddRequests adds n, which may be negative, to the count of requests. It does not wait.
 func (c *Client) AddRequests(counter tile.Counter, n int64) {
 	if c.counts != nil {
 		c.counts.add(counter, n, nil, 0)
 	}
 }
 
-// AddTiles has tiles counted, each by a number that is the same at all instances. own is how many the instance has
+// AddTiles counts tiles, each by a number that is the same at all instances. own is how many the instance has
 // counted with them. Without tiles it asks how many there are. With soon that is not left to the next regular batch: for
 // a caller who is close to a limit. It does not wait, and does not keep tiles.
 func (c *Client) AddTiles(counter tile.Counter, tiles []uint32, own int, soon bool) {
@@ -147,7 +147,7 @@ func (s *counts) add(counter tile.Counter, n int64, tiles []uint32, own int64) {
 		s.OnCount("dropped")
 		return
 	case shard.pending == nil:
-		shard.pending = map[tile.Counter]news{}
+		shard.pending = map[tile.Counter]unsent{}
 	}
 	waiting.sum += n
 	waiting.tiles = append(waiting.tiles, tiles...)
@@ -155,7 +155,7 @@ func (s *counts) add(counter tile.Counter, n int64, tiles []uint32, own int64) {
 	shard.pending[counter] = waiting
 }
 
-// shard returns where a counter waits to be told.
+// shard returns where a counter waits to be sent.
 func (s *counts) shard(counter tile.Counter) (*countKind, *countShard) {
 	kind := &s.kinds[0]
 	if counter.Subject == "" {
@@ -164,7 +164,7 @@ func (s *counts) shard(counter tile.Counter) (*countKind, *countShard) {
 	return kind, &kind.shards[maphash.Comparable(s.seed, counter)%countShards]
 }
 
-// waiting is how much of a sum waits to be told.
+// waiting is how much of a sum waits to be sent.
 func (s *counts) waiting(counter tile.Counter) int64 {
 	_, shard := s.shard(counter)
 	shard.mu.Lock()
@@ -172,7 +172,7 @@ func (s *counts) waiting(counter tile.Counter) int64 {
 	return shard.pending[counter].sum
 }
 
-// run tells until ctx ends.
+// run sends until ctx ends.
 func (s *counts) run(ctx context.Context) {
 	ticker := time.NewTicker(countEvery)
 	defer ticker.Stop()
@@ -190,7 +190,7 @@ func (s *counts) run(ctx context.Context) {
 	}
 }
 
-// turn tells all that waits. While Redis does not answer, it goes on waiting, within its bounds.
+// turn sends all that waits. While Redis does not answer, it keeps waiting, within its bounds.
 func (s *counts) turn(ctx context.Context) {
 	var b batch
 	for k := range s.kinds {
@@ -207,10 +207,10 @@ func (s *counts) turn(ctx context.Context) {
 			for counter, n := range pending {
 				b.add(counter, n)
 				if len(b.entries) >= countersInCall || b.tiles >= tilesInCall {
-					s.tell(ctx, &b)
+					s.send(ctx, &b)
 				}
 			}
-			s.tell(ctx, &b)
+			s.send(ctx, &b)
 			for _, n := range pending {
 				kind.tiles.Add(-int64(len(n.tiles)))
 			}
@@ -223,7 +223,7 @@ func (s *counts) turn(ctx context.Context) {
 	s.sweep()
 }
 
-// batch is what one exchange tells.
+// batch is what one exchange sends.
 type batch struct {
 	entries []entry
 	tiles   int
@@ -231,18 +231,18 @@ type batch struct {
 
 type entry struct {
 	counter tile.Counter
-	news
+	unsent
 	total           *redis.IntCmd
 	added, distinct []*redis.IntCmd
 }
 
-func (b *batch) add(counter tile.Counter, n news) {
-	b.entries = append(b.entries, entry{counter: counter, news: n})
+func (b *batch) add(counter tile.Counter, n unsent) {
+	b.entries = append(b.entries, entry{counter: counter, unsent: n})
 	b.tiles += len(n.tiles)
 }
 
-// tell tells a batch, has learned what Redis answers, and empties the batch.
-func (s *counts) tell(ctx context.Context, b *batch) {
+// send sends a batch to Redis, passes on the answers, and empties the batch.
+func (s *counts) send(ctx context.Context, b *batch) {
 	defer func() {
 		clear(b.entries)
 		b.entries, b.tiles = b.entries[:0], 0
@@ -271,7 +271,7 @@ func (s *counts) tell(ctx context.Context, b *batch) {
 	now = time.Now()
 	if _, refused := errors.AsType[redis.Error](err); refused && now.Sub(s.refused) >= refusalsEvery {
 		s.refused = now
-		s.c.opt.Logger.Warn("Redis refuses to count what callers use: this instance's own counts hold; further refusals are told in an hour",
+		s.c.opt.Logger.Warn("Redis refuses to count what callers use: this instance's own counts hold; the next line about this comes in an hour",
 			"error", err)
 	}
 	for i := range b.entries {
@@ -280,7 +280,7 @@ func (s *counts) tell(ctx context.Context, b *batch) {
 		case err == nil || redis.HasErrorPrefix(err, "WRONGTYPE") || redis.HasErrorPrefix(err, "NOPERM"):
 			continue
 		case e.total == nil:
-			s.add(e.counter, 0, e.tiles, e.own) // tiles may be told twice
+			s.add(e.counter, 0, e.tiles, e.own) // tiles may be sent twice
 		default:
 			if _, refused := errors.AsType[redis.Error](err); refused { // else Redis may have counted the requests
 				s.add(e.counter, e.sum, nil, 0)
@@ -348,7 +348,7 @@ func (s *counts) learn(e *entry, now time.Time) error {
 	default:
 		return nil // its window is over
 	}
-	s.OnCount("told")
+	s.OnCount("sent")
 	return nil
 }
 

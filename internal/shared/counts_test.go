@@ -93,9 +93,9 @@ func (c *counter) distinct(t *testing.T, what tile.Counter, tiles []uint32, own 
 // add adds requests and waits until Redis has them.
 func (c *counter) add(t *testing.T, what tile.Counter, n int64) {
 	t.Helper()
-	before := c.outcome("told")
+	before := c.outcome("sent")
 	c.AddRequests(what, n)
-	until(t, "the requests are told", func() bool { return c.outcome("told") > before })
+	until(t, "the requests are sent", func() bool { return c.outcome("sent") > before })
 }
 
 // learned returns what was learned of requests.
@@ -243,7 +243,7 @@ for _, k in ipairs(all) do local ttl = redis.call('TTL', k) if ttl < 1 or ttl > 
 	}
 }
 
-// Nothing waits for Redis: what is counted while it is away waits to be told, within a bound.
+// Nothing waits for Redis: what is counted while it is away waits to be sent, within a bound.
 func TestRedisKilledCountsGoOn(t *testing.T) {
 	redis := testenv.Redis(t)
 	a, b := beginCounter(t, redis.Address, nil), beginCounter(t, redis.Address, nil)
@@ -260,7 +260,7 @@ func TestRedisKilledCountsGoOn(t *testing.T) {
 	if got := a.distinct(t, tiles, nil, 10); got != 9 {
 		t.Errorf("got %d tiles after the restart, want 9", got)
 	}
-	until(t, "the requests of meanwhile are told", func() bool {
+	until(t, "the requests of meanwhile are sent", func() bool {
 		got := a.learned()
 		return len(got) == 2 && got[1].n == 40 && got[1].since.Unix() == eve.Begin // Redis has lost the others
 	})
@@ -322,7 +322,7 @@ func TestForeignCountersAreIgnored(t *testing.T) {
 	}
 }
 
-// Many made-up addresses fill what may wait to be told; subjects are counted nevertheless.
+// Many made-up addresses fill what may wait to be sent; subjects are counted nevertheless.
 func TestFloodOfAddressesIsBounded(t *testing.T) {
 	c := &counter{outcomes: map[string]int{}}
 	client, err := shared.New(shared.Options{
@@ -373,7 +373,7 @@ func TestAddingARequestAllocatesNothing(t *testing.T) {
 	}
 }
 
-// What a Redis refuses that is full, or still loads, is told when it takes it.
+// What a Redis refuses that is full, or still loads, is sent when it takes it.
 func TestRedisIsFullCountsAreToldLater(t *testing.T) {
 	redis := testenv.Redis(t, "--maxmemory-policy", "noeviction")
 	a := beginCounter(t, redis.Address, nil)
@@ -384,7 +384,7 @@ func TestRedisIsFullCountsAreToldLater(t *testing.T) {
 	a.AddTiles(tiles, numbers(0, 3), 3, false)
 	until(t, "both have been refused", func() bool { return a.outcome("failed") >= 2 })
 	redis.Do(t, "CONFIG", "SET", "maxmemory", "0")
-	until(t, "both are told", func() bool { return a.outcome("told") >= 2 })
+	until(t, "both are sent", func() bool { return a.outcome("sent") >= 2 })
 	if got := a.learned(); len(got) != 1 || got[0].n != 7 {
 		t.Errorf("learned %+v, want 7 requests", got)
 	}
