@@ -260,7 +260,7 @@ func (p *Proxy) endLogin(x *exchange, r *http.Request) error {
 	ctx := oidc.ClientContext(r.Context(), p.login.client)
 	tokens, err := p.loginConfig(found, base).Exchange(ctx, q.Get("code"), oauth2.VerifierOption(a.Verifier))
 	if err != nil {
-		return exchangeError(err, refuse(http.StatusForbidden, "The identity provider did not accept its code. Begin again at /login."))
+		return exchangeError(err, refusalOf(err, errCodeRefused))
 	}
 	grant, identity, err := p.loggedIn(ctx, found, tokens, a.Nonce)
 	if err != nil {
@@ -280,6 +280,8 @@ func (p *Proxy) endLogin(x *exchange, r *http.Request) error {
 	setCookies(x, cookies)
 	return seeOther(x, back)
 }
+
+var errCodeRefused = refuse(http.StatusForbidden, "The identity provider did not accept its code. Begin again at /login.")
 
 // exchangeError is why the provider gave no tokens. Its own words may repeat the code, a token or our secret, so that only the code of
 // its error is passed on, to the log.

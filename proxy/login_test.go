@@ -444,6 +444,19 @@ func TestLoginWithoutAProvider(t *testing.T) {
 	}
 }
 
+// A provider that does not know us, or has too many requests, is no fault of the user's: the operator is told, and the user may try again.
+func TestLoginWhileTheProviderRefusesUs(t *testing.T) {
+	for _, status := range []int{302, 401, 404, 408, 429} {
+		w, provider := withLogin(t)
+		b := newBrowser(w)
+		callback := b.begin("/login")
+		provider.Fail(status)
+		if got := b.get(callback); got.status != 503 || got.header.Get("Retry-After") == "" || b.who() != "" {
+			t.Errorf("%d: got %d %s", status, got.status, got.body)
+		}
+	}
+}
+
 // Who signs in as somebody else is shown nothing of the one before.
 func TestLoginAsAnotherClearsTheCache(t *testing.T) {
 	w, provider := withLogin(t)

@@ -272,6 +272,12 @@ func exampleWorld(t *testing.T, r *apiRequest) *world {
 				change(s)
 				s.auth.Issuers[0].Audience = []string{"elsewhere"}
 			}
+		case "secret":
+			change := login
+			login = func(s *setup) {
+				change(s)
+				s.proxy.Login.ClientSecret = "another"
+			}
 		}
 	}
 	w := start(t, viewed, login, archived, withViewer, trustLoopback, verifies(verify), cartography(func(b *proxy.Bundle) {

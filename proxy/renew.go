@@ -168,7 +168,7 @@ func (p *Proxy) exchangeRefresh(ctx context.Context, base string, renewal *auth.
 	ctx = oidc.ClientContext(ctx, p.login.client)
 	tokens, err := p.loginConfig(found, base).TokenSource(ctx, &oauth2.Token{RefreshToken: renewal.RefreshToken}).Token()
 	if err != nil {
-		return nil, "", exchangeError(err, refusalOf(err))
+		return nil, "", exchangeError(err, refusalOf(err, errRenewalEnded))
 	}
 	raw, _ := tokens.Extra("id_token").(string)
 	if raw != "" {
@@ -193,14 +193,15 @@ func (p *Proxy) exchangeRefresh(ctx context.Context, base string, renewal *auth.
 	return grant, cmp.Or(tokens.RefreshToken, renewal.RefreshToken), nil
 }
 
-// refusalOf is what an error of the token endpoint means for a renewal. Only a refused refresh token ends it (RFC 6749 section 5.2): with a
-// wrong secret of ours, or too many requests, all sessions would end that are renewed meanwhile.
-func refusalOf(err error) error {
+// refusalOf is what an error of the token endpoint means: refused, if the provider refused the code or the refresh token (RFC 6749 section
+// 5.2). A wrong secret of ours, or too many requests, is nothing that the user can mend, and must not end all sessions that are
+// renewed meanwhile.
+func refusalOf(err, refused error) error {
 	answer, ok := errors.AsType[*oauth2.RetrieveError](err)
 	if !ok || answer.ErrorCode == "invalid_client" || answer.Response.StatusCode != http.StatusBadRequest && answer.Response.StatusCode != http.StatusForbidden {
 		return errNoProvider
 	}
-	return errRenewalEnded
+	return refused
 }
 
 var errOtherSubject = errors.New("the identity provider's new tokens are of another subject")
