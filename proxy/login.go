@@ -70,6 +70,9 @@ type provider struct {
 	NamesSelf  bool   `json:"authorization_response_iss_parameter_supported"` // RFC 9207
 	// AuthMethods are the ways in which it takes our secret; none: client_secret_basic (OpenID Connect Discovery 1.0 section 3).
 	AuthMethods []string `json:"token_endpoint_auth_methods_supported"`
+	// Revocation takes refresh tokens back (RFC 7009), with RevocationAuthMethods likewise (RFC 8414 section 2). "": there is none.
+	Revocation            string   `json:"revocation_endpoint"`
+	RevocationAuthMethods []string `json:"revocation_endpoint_auth_methods_supported"`
 }
 
 func newLogin(l Login) *login {
@@ -135,7 +138,7 @@ func (l *login) ask(ctx context.Context) (*provider, error) {
 	if err := found.Claims(p); err != nil {
 		return nil, err //nolint:wrapcheck // discover does
 	}
-	for _, endpoint := range []string{found.Endpoint().AuthURL, found.Endpoint().TokenURL, cmp.Or(p.EndSession, l.Issuer)} {
+	for _, endpoint := range []string{found.Endpoint().AuthURL, found.Endpoint().TokenURL, cmp.Or(p.EndSession, l.Issuer), cmp.Or(p.Revocation, l.Issuer)} {
 		if u, err := url.Parse(endpoint); err != nil || u.Host == "" || u.Scheme != "https" && !strings.HasPrefix(l.Issuer, "http://") {
 			return nil, fmt.Errorf("its endpoint %q is not an https URL", endpoint)
 		}
@@ -164,10 +167,16 @@ func (p *Proxy) loginConfig(found *provider, base string) *oauth2.Config {
 	l, endpoint := p.login, found.Endpoint()
 	// The library would otherwise try one way after the other, and so use a code or a refresh token twice.
 	endpoint.AuthStyle = oauth2.AuthStyleInHeader
-	if l.ClientSecret == "" || len(found.AuthMethods) > 0 && !slices.Contains(found.AuthMethods, "client_secret_basic") {
+	if l.secretInForm(found.AuthMethods) {
 		endpoint.AuthStyle = oauth2.AuthStyleInParams
 	}
 	return &oauth2.Config{ClientID: l.ClientID, ClientSecret: l.ClientSecret, Endpoint: endpoint, RedirectURL: base + callbackPath, Scopes: l.Scopes}
+}
+
+// secretInForm reports whether an endpoint with these methods takes our client's id, and its secret if there is one, in the form instead of
+// in a header.
+func (l *login) secretInForm(methods []string) bool {
+	return l.ClientSecret == "" || len(methods) > 0 && !slices.Contains(methods, "client_secret_basic")
 }
 
 // beginLogin sends the browser to the identity provider.

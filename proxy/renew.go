@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
 	"strings"
 	"sync"
 	"time"
@@ -23,6 +24,8 @@ const (
 	// renewalKept is how long the result of a renewal is given to those who come with the same cookie. A provider takes a second use
 	// of a refresh token for a theft, and ends it: two tabs of one browser must not do that.
 	renewalKept = 30 * time.Second
+	// revokeTimeout is how long signing out waits for the provider.
+	revokeTimeout = 3 * time.Second
 )
 
 // renewals exchanges refresh tokens, each once for all who come with it.
@@ -191,6 +194,52 @@ func (p *Proxy) exchangeRefresh(ctx context.Context, base string, renewal *auth.
 		return nil, "", fmt.Errorf("%w: %w", errRenewalEnded, errOtherSubject)
 	}
 	return grant, cmp.Or(tokens.RefreshToken, renewal.RefreshToken), nil
+}
+
+// revokeAtProvider revokes the refresh token of a renewal that the user has ended: other instances may not know that. The provider gets
+// a few seconds. If it fails, the user is signed out all the same.
+func (p *Proxy) revokeAtProvider(ctx context.Context, renewal *auth.Renewal) {
+	if p.login == nil || !strings.HasPrefix(renewal.Identity, p.login.realm) { // another provider must not get this one's refresh token
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), revokeTimeout)
+	defer cancel()
+	if err := p.login.revoke(ctx, renewal.RefreshToken); err != nil {
+		p.opt.Logger.Warn("a refresh token could not be revoked at the identity provider when its user signed out", "error", err)
+	}
+}
+
+// revoke takes a refresh token back at the provider (RFC 7009 section 2.1), if that is possible.
+func (l *login) revoke(ctx context.Context, refreshToken string) error {
+	found, err := l.discover(ctx)
+	if err != nil || found.Revocation == "" {
+		return err
+	}
+	form := url.Values{"token": {refreshToken}, "token_type_hint": {"refresh_token"}}
+	inForm := l.secretInForm(found.RevocationAuthMethods)
+	if inForm {
+		form.Set("client_id", l.ClientID)
+		if l.ClientSecret != "" {
+			form.Set("client_secret", l.ClientSecret)
+		}
+	}
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, found.Revocation, strings.NewReader(form.Encode()))
+	if err != nil {
+		return fmt.Errorf("%w: %w", errNoProvider, err)
+	}
+	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	if !inForm {
+		r.SetBasicAuth(url.QueryEscape(l.ClientID), url.QueryEscape(l.ClientSecret)) // RFC 6749 section 2.3.1
+	}
+	answer, err := l.client.Do(r)
+	if err != nil {
+		return fmt.Errorf("%w: %w", errNoProvider, err)
+	}
+	_ = answer.Body.Close() // it may repeat the token, and says nothing that we need
+	if answer.StatusCode != http.StatusOK {
+		return fmt.Errorf("%w: its revocation endpoint answers %d", errNoProvider, answer.StatusCode)
+	}
+	return nil
 }
 
 // refusalOf is what an error of the token endpoint means: refused, if the provider refused the code or the refresh token (RFC 6749 section

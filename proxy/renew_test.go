@@ -308,3 +308,66 @@ func TestRenewalOutlivesAProvidersTroubles(t *testing.T) {
 		}
 	}
 }
+
+// Another instance may not know that the user has signed out, and a copy of the cookie would be renewed there without end.
+func TestSigningOutRevokesTheRefreshToken(t *testing.T) {
+	for name, signOut := range map[string]func(b *browser) reply{
+		"here":                func(b *browser) reply { return b.send(http.MethodDelete, "/session") },
+		"and at the provider": func(b *browser) reply { return b.get("/logout") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			w, provider, b := withRenewal(t)
+			if got := b.renew(); got.status != http.StatusOK || provider.Renewable() != 1 {
+				t.Fatalf("got %d, %d refresh tokens", got.status, provider.Renewable())
+			}
+			if got := signOut(b); got.status >= 400 || len(b.cookies) != 0 {
+				t.Errorf("got %d %s and the cookies %v", got.status, got.body, b.cookies)
+			}
+			if got := provider.Renewable(); got != 0 {
+				t.Errorf("%d refresh tokens are good after signing out", got)
+			}
+			if logged := w.logged.String(); strings.Contains(logged, "could not be revoked") {
+				t.Error(logged)
+			}
+		})
+	}
+}
+
+// A provider that fails keeps nobody signed in, and its error does not carry the token into the log.
+func TestSigningOutWhileTheProviderFails(t *testing.T) {
+	for _, status := range []int{302, 400, 401, 503} {
+		w, provider, b := withRenewal(t)
+		provider.Fail(status)
+		if got := b.send(http.MethodDelete, "/session"); got.status != http.StatusNoContent || len(b.cookies) != 0 {
+			t.Errorf("%d: got %d %s and the cookies %v", status, got.status, got.body, b.cookies)
+		}
+		if logged := w.logged.String(); strings.Count(logged, "could not be revoked") != 1 || strings.Contains(logged, "token=") {
+			t.Errorf("%d: logged %s", status, logged)
+		}
+	}
+}
+
+// After auth.login.issuer has changed, signing out must not tell the new provider the old one's refresh token either.
+func TestSigningOutTellsNoOtherProvider(t *testing.T) {
+	_, _, b := withRenewal(t)
+	other, provider := withLogin(t)
+	moved := newBrowser(other)
+	moved.cookies[renewalCookie] = b.cookies[renewalCookie]
+	if got := moved.send(http.MethodDelete, "/session"); got.status != http.StatusNoContent || moved.cookies[renewalCookie] != "" {
+		t.Errorf("got %d %s and the cookies %v", got.status, got.body, moved.cookies)
+	}
+	if got := provider.Requests("/revoke"); got != 0 {
+		t.Errorf("the other provider was asked %d times", got)
+	}
+}
+
+// A provider that does not answer holds up signing out for a few seconds.
+func TestSigningOutWhileTheProviderHangs(t *testing.T) {
+	_, provider, b := withRenewal(t)
+	gate := make(chan struct{})
+	defer close(gate)
+	provider.Hang(gate)
+	if got := b.send(http.MethodDelete, "/session"); got.status != http.StatusNoContent || len(b.cookies) != 0 {
+		t.Errorf("got %d %s and the cookies %v", got.status, got.body, b.cookies)
+	}
+}

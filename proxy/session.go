@@ -198,7 +198,9 @@ func (p *Proxy) signOut(x *exchange, r *http.Request) error {
 // endSession does all of signOut but the answer.
 func (p *Proxy) endSession(x *exchange, r *http.Request) error {
 	// Before the session ends, with which its renewal is revoked and then no longer says which it is.
-	if renewal, err := p.opt.Auth.Renewal(r); err == nil {
+	renewal, err := p.opt.Auth.Renewal(r)
+	renewed := err == nil
+	if renewed {
 		if err := p.opt.Auth.EndRenewal(renewal); err != nil {
 			return err
 		}
@@ -210,6 +212,9 @@ func (p *Proxy) endSession(x *exchange, r *http.Request) error {
 		if err := p.opt.Auth.EndSession(grant); err != nil {
 			return err
 		}
+	}
+	if renewed {
+		p.revokeAtProvider(r.Context(), renewal)
 	}
 	cleared := append([]*http.Cookie{p.opt.Auth.ClearCookie()}, p.expiredCookies(nil)...)
 	if p.opt.Auth.HasRenewal(r) {

@@ -102,6 +102,30 @@ func (i *Issuer) renew(w http.ResponseWriter, r *http.Request, client, secret st
 	i.grant(w, c, client)
 }
 
+// revoke is a revocation endpoint (RFC 7009 section 2). A token that it does not know is revoked, too.
+func (i *Issuer) revoke(w http.ResponseWriter, r *http.Request) {
+	client, secret, ok := r.BasicAuth()
+	if !ok {
+		client, secret = r.FormValue("client_id"), r.FormValue("client_secret")
+	}
+	if want, known := i.opt.Clients[client]; !known || want != secret {
+		refuseGrant(w, http.StatusUnauthorized, "invalid_client")
+		return
+	}
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if i.refresh[r.FormValue("token")].client == client {
+		delete(i.refresh, r.FormValue("token"))
+	}
+}
+
+// Renewable is how many refresh tokens are good.
+func (i *Issuer) Renewable() int {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return len(i.refresh)
+}
+
 // RenewAs has refresh tokens yield the tokens of another account, as a broken provider might.
 func (i *Issuer) RenewAs(account string) {
 	i.mu.Lock()

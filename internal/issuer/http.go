@@ -13,7 +13,7 @@ import (
 )
 
 // Handler serves /jwks.json (RFC 7517), /.well-known/openid-configuration (OpenID Connect
-// Discovery 1.0), /token when there are accounts, and /authorize, /exchange and /end-session when there are clients.
+// Discovery 1.0), /token when there are accounts, and /authorize, /exchange, /revoke and /end-session when there are clients.
 func (i *Issuer) Handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /jwks.json", i.serveKeys)
@@ -25,6 +25,7 @@ func (i *Issuer) Handler() http.Handler {
 	if len(i.opt.Clients) > 0 {
 		mux.HandleFunc("GET /authorize", i.authorize)
 		mux.HandleFunc("POST /exchange", i.exchange)
+		mux.HandleFunc("POST /revoke", i.revoke)
 		mux.HandleFunc("GET /end-session", func(w http.ResponseWriter, r *http.Request) {
 			http.Redirect(w, r, r.FormValue("post_logout_redirect_uri"), http.StatusSeeOther) //nolint:gosec // G710: for tests alone
 		})
@@ -142,6 +143,7 @@ func (i *Issuer) serveDiscovery(w http.ResponseWriter, r *http.Request) {
 		document["response_types_supported"] = []string{"code"}
 		document["authorization_endpoint"] = base + "/authorize"
 		document["token_endpoint"] = base + "/exchange"
+		document["revocation_endpoint"] = base + "/revoke"
 		document["end_session_endpoint"] = base + "/end-session"
 		document["code_challenge_methods_supported"] = []string{"S256"}
 		document["authorization_response_iss_parameter_supported"] = true
