@@ -3,13 +3,14 @@
 SHELL := bash -euo pipefail
 BIN := $(CURDIR)/.cache/bin
 
-# The linter, the S3 services, the proxy and the tile server that the tests run against, and Helm. They are pinned here and not
-# in go.mod, and are built from source into $(BIN).
+# The linter, the S3 services, the proxy, the tile server and the identity provider that the tests run against, and Helm. They are
+# pinned here and not in go.mod, and are built from source into $(BIN).
 LINTER := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 MINIO := github.com/minio/minio@v0.0.0-20260212201848-7aac2a2c5b7c
 VERSITYGW := github.com/versity/versitygw/cmd/versitygw@v1.8.0
 CADDY := github.com/caddyserver/caddy/v2/cmd/caddy@v2.11.4
 PMTILES := github.com/protomaps/go-pmtiles@v1.31.2
+OIDC_PROVIDER := github.com/zitadel/oidc/v3/example/server@v3.52.0
 HELM := helm.sh/helm/v3/cmd/helm@v3.22.0
 DOCKERFILE_LINTER := dockerfile-utils@0.16.3
 
@@ -82,11 +83,12 @@ lint-deploy: ## scripts, Dockerfile, Helm chart, alert rules and dashboard; need
 	jq '{groups: [{name: "panels", rules: [.panels[].targets[]?.expr | gsub("[$$]__rate_interval"; "5m") | {record: "x", expr: .}]}]}' \
 		deploy/dashboard.json | promtool check rules --lint=none /dev/stdin
 
-tools: ## MinIO, versitygw, Caddy, go-pmtiles and Helm for the tests; about twenty minutes the first time
+tools: ## MinIO, versitygw, Caddy, go-pmtiles, an identity provider and Helm for the tests; about twenty minutes the first time
 	GOBIN=$(BIN) go install $(MINIO)
 	GOBIN=$(BIN) go install $(VERSITYGW)
 	GOBIN=$(BIN) go install $(CADDY)
 	GOBIN=$(BIN) go install $(PMTILES)
+	GOBIN=$(BIN)/oidc go install $(OIDC_PROVIDER) && mv $(BIN)/oidc/server $(BIN)/oidc-provider
 	GOBIN=$(BIN) go install $(HELM)
 
 ci: ## what CI runs: installs Debian packages, lints, tests

@@ -1,5 +1,5 @@
 // Package testenv starts the real servers that tests and benchmarks are held against: MinIO,
-// versitygw, nginx, Varnish, Caddy, Redis, go-pmtiles; and finds a Chromium, Node.js and SQLite. Each server runs on a free
+// versitygw, nginx, Varnish, Caddy, Redis, go-pmtiles, an OpenID provider; and finds a Chromium, Node.js and SQLite. Each server runs on a free
 // loopback port in a temporary directory, and ends with its test. Where a program is missing the test is skipped with the line
 // that installs it; with CI=true it fails instead.
 package testenv
