@@ -85,6 +85,39 @@ const cases = {
 		await who(page, 'not signed in')
 	},
 
+	// Signing in at a provider with a form of its own, on another site: cookies have to survive the way there and back.
+	async provider(page) {
+		const {PROVIDER_PAGE: address, PROVIDER_USER: user, PROVIDER_PASSWORD: password, PROVIDER_SUBJECT: subject} = process.env
+		await page.goto(address)
+		await page.waitForFunction(() => document.querySelector('#who').innerText !== '…', null, patience)
+		await page.locator('#login').click()
+		for (const given of ['wrong', password]) {
+			await page.locator('#username').fill(user)
+			await page.locator('#password').fill(given)
+			await page.screenshot({path: `${shot}-form.png`})
+			await page.locator('button[type=submit]').click()
+			if (given === 'wrong') await page.getByText('username or password wrong').waitFor()
+		}
+		await who(page, subject)
+		check(page.url().startsWith(address) && new URL(page.url()).search === '', `to be back, and nothing left in the address, got ${page.url()}`)
+		const names = (await page.context().cookies(address)).map((c) => c.name).sort()
+		check(String(names) === 'tilegate,tilegate-renewal', `the cookies of the session and its renewal, got ${names}`)
+		await drawn(page)
+		await tiles(page, 1)
+		await page.screenshot({path: `${shot}.png`})
+		// The sessions of this test are over after some seconds.
+		const renewed = await page.waitForResponse((r) => r.request().method() === 'POST' && new URL(r.url()).pathname === '/session', patience)
+		check(renewed.status() === 200, `the page to renew its session, got ${renewed.status()}`)
+		check((await text(page, 'who')).includes(subject), 'the session to go on')
+		const away = page.waitForRequest((r) => r.url().includes('/end_session'))
+		await page.locator('#sign-out').click()
+		await away
+		await page.waitForURL((u) => u.pathname === '/end_session', patience) // this provider knows no way back
+		await page.goto(address)
+		await who(page, 'not signed in')
+		check((await page.context().cookies(address)).length === 0, 'no cookie after signing out')
+	},
+
 	// A vector set whose TileJSON names no layers is drawn by those that its tiles have.
 	async vector(page) {
 		await page.goto(address)
