@@ -279,7 +279,7 @@ func (s *snippetSite) page(t *testing.T, library string, server *snippetServer, 
 	case "bare":
 		signIn, snippet = "", "L.tileLayer('https://tiles.example.com/tiles/basemap/{z}/{x}/{y}.png').addTo(map)"
 	case "file":
-		signIn, snippet = "", strings.Replace(s.snippet(t, "\n**Pages that can have no session**", "js"), "TOKEN", s.pathToken(t, server), 1)
+		signIn, snippet = "", strings.Replace(s.snippet(t, "\n**Pages and programs that can send neither cookies nor headers**", "js"), "TOKEN", s.pathToken(t, server), 1)
 		setup = strings.ReplaceAll(setup, `"/leaflet/`, `"file://`+absolute(t, filepath.Join(browserDir, "node_modules/leaflet/dist"))+"/")
 	}
 	var html bytes.Buffer
