@@ -90,7 +90,7 @@ type sent struct {
 	period   int64 // number of the window since 1970
 	tiles    tileSet
 	others   int   // how many more the other instances have sent, as far as it is known
-	resentAt int64 // when the latest telling of all tiles began, in seconds since 1970
+	resentAt int64 // when all tiles were last begun to be sent, in seconds since 1970
 	unsent   int   // how many slots are left of it
 }
 
@@ -154,7 +154,7 @@ type newTiles struct {
 	near   bool // it is close to its limit
 }
 
-// learn notes that all instances have sent a caller so many tiles in a window, own of which this one had sent. It returns tiles that are to be
+// update notes that all instances have sent a caller so many tiles in a window, own of which this one had sent. It returns tiles that are to be
 // sent again, because Redis may have lost them.
 func (d *distinctTiles) update(id uint64, tileset string, window time.Duration, period, all, own int64, now time.Time) (again newTiles) {
 	s := &d.shards[id%distinctShards]
