@@ -210,7 +210,7 @@ func (p *Proxy) facts(ctx context.Context, b *bundle, path string) (*tile.Object
 	switch {
 	case err != nil:
 		return nil, fmt.Errorf("%w: %w", tile.ErrUnreachable, err)
-	case o.Total <= p.opt.Cache.MaxObject() || o.ETag == "" || strings.HasPrefix(o.ETag, "W/"):
+	case o.Total <= p.opt.Cache.MaxObject() || !tile.StrongETag(o.ETag):
 		return nil, tile.ErrMissing
 	}
 	if err := b.describe(o, b.key(path), head); err != nil {

@@ -234,7 +234,7 @@ func (f *fill) ask() (*tile.Object, error) {
 	var cond tile.Condition
 	switch {
 	case f.old == nil:
-	case strong(f.old.etag):
+	case tile.StrongETag(f.old.etag):
 		cond.IfNoneMatch = f.old.etag
 	default: // services differ in how they compare weak ETags
 		cond.IfModifiedSince = f.old.lastModified

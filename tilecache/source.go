@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"runtime/debug"
-	"strings"
 	"time"
 
 	"tilegate/internal/tile"
@@ -147,7 +146,7 @@ func (s *source) skip(to int64) error {
 }
 
 // divisible tells whether a part can be asked for and known to be the same object's.
-func (s *source) divisible() bool { return s.first.Size >= 0 && strong(s.first.ETag) }
+func (s *source) divisible() bool { return s.first.Size >= 0 && tile.StrongETag(s.first.ETag) }
 
 // reopen asks for the rest of the very same object, from off on.
 func (s *source) reopen() error {
@@ -171,8 +170,6 @@ func (s *source) close() {
 		s.body = nil
 	}
 }
-
-func strong(etag string) bool { return etag != "" && !strings.HasPrefix(etag, "W/") }
 
 // pause waits for d and reports whether ctx let it.
 func pause(ctx context.Context, d time.Duration) bool {

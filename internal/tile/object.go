@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"net/http"
+	"strings"
 	"time"
 )
 
@@ -51,3 +52,7 @@ type Object struct {
 // ctx ends, Fetch and reads of the Object's Body must return promptly: ctx is what stops the fetch of a
 // tile that nobody waits for any more.
 type Fetch func(ctx context.Context, key Key, cond Condition) (*Object, error)
+
+// StrongETag reports whether an ETag, with its quotes, tells that two bodies are the same byte for byte (RFC 9110 section 8.8.1). An empty one
+// does not.
+func StrongETag(etag string) bool { return etag != "" && !strings.HasPrefix(etag, "W/") }

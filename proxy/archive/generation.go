@@ -6,7 +6,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"tilegate/internal/pmtiles"
@@ -89,5 +88,3 @@ func (g *Generation) refuseFormat(err error) error {
 	g.Reject(err.Error())
 	return fmt.Errorf("%w: %w", tile.ErrBadAnswer, err)
 }
-
-func strong(etag string) bool { return etag != "" && !strings.HasPrefix(etag, "W/") }

@@ -214,7 +214,7 @@ func (a *Archive) readHeader(ctx context.Context) (*Generation, error) {
 		return nil, err
 	}
 	g := &Generation{LastModified: o.LastModified, Size: o.Total, reject: o.Reject}
-	if strong(o.ETag) {
+	if tile.StrongETag(o.ETag) {
 		g.ETag = o.ETag
 	}
 	switch {

@@ -79,7 +79,7 @@ func (s *S3) features(ctx context.Context, r Report) []Feature {
 	}
 	h, size, _ := ask(request{name: r.Object})
 	etag := etagOf(h)
-	strong := etag != "" && !strings.HasPrefix(etag, "W/")
+	strong := tile.StrongETag(etag)
 	modified, _ := http.ParseTime(h.Get("Last-Modified"))
 	_, _, notModified := ask(request{name: r.Object, cond: tile.Condition{IfNoneMatch: cmp.Or(etag, `"unknown"`)}})
 	_, _, failed := ask(request{name: r.Object, cond: tile.Condition{IfMatch: `"another"`}})
