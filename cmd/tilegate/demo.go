@@ -25,9 +25,9 @@ import (
 )
 
 type demoCommand struct {
-	Listen string   `default:"127.0.0.1:8080" placeholder:"ADDRESS" help:"Where the map page and the tiles are."`
-	Admin  string   `default:"127.0.0.1:0" placeholder:"ADDRESS" help:"Where metrics, purge and revoke are, on loopback."`
-	CORS   []string `name:"cors" placeholder:"ORIGIN" help:"Pages of this origin may use the demo, too; may be repeated."`
+	Listen string   `default:"127.0.0.1:8080" placeholder:"ADDRESS" help:"The address of the map page and the tiles."`
+	Admin  string   `default:"127.0.0.1:0" placeholder:"ADDRESS" help:"The address of the admin listener, on loopback."`
+	CORS   []string `name:"cors" placeholder:"ORIGIN" help:"An origin whose pages may use the demo, too; may be repeated."`
 }
 
 // The demo's bucket, and who may read it: tilegate's own user may do nothing but assume the role.

@@ -15,7 +15,7 @@ import (
 
 type healthCommand struct {
 	Config string `short:"c" env:"TILEGATE_CONFIG" placeholder:"FILE" help:"The configuration file, which says where the server listens."`
-	URL    string `arg:"" optional:"" help:"Where the server tells its health; by default where it listens."`
+	URL    string `arg:"" optional:"" help:"The URL to ask; by default /health where the configured server listens."`
 }
 
 // Run succeeds when the server answers 200.

@@ -19,14 +19,14 @@ import (
 // keyCommand is about API keys. Its commands change nothing but the file that auth.api_keys.file names, which
 // every running server reads again.
 type keyCommand struct {
-	Create keyCreateCommand `cmd:"" help:"Make an API key and print it, this once."`
+	Create keyCreateCommand `cmd:"" help:"Create an API key and print it. It is shown only this once."`
 	List   keyListCommand   `cmd:"" help:"List the API keys, without their secrets."`
 	Revoke keyRevokeCommand `cmd:"" help:"Revoke an API key; running servers refuse it within a second."`
 }
 
 type keyCreateCommand struct {
 	configFlag
-	Name string `required:"" help:"What the key is for; for people."`
+	Name string `required:"" help:"What the key is for, in your own words."`
 	limitFlags
 	Origins []string `sep:"," placeholder:"ORIGIN" help:"The origins of the pages that may use it: https://shop.example.com, https://*.example.com."`
 	IPs     []string `name:"ips" sep:"," placeholder:"NETWORK" help:"The clients that may use it: 192.0.2.0/24, 192.0.2.7."`

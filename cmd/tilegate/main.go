@@ -44,8 +44,8 @@ type commands struct {
 	Serve   serveCommand   `cmd:"" help:"Run the server."`
 	Demo    demoCommand    `cmd:"" help:"Run everything in one process: a private bucket, a world map, a token issuer, the proxy and a map page."`
 	Check   checkCommand   `cmd:"" help:"Report every fault in a configuration file."`
-	Token   tokenCommand   `cmd:"" help:"Mint an access token, or a path token, with the configured signing key."`
-	Key     keyCommand     `cmd:"" help:"Make, list and revoke API keys."`
+	Token   tokenCommand   `cmd:"" help:"Create an access token, or a path token, with the configured signing key."`
+	Key     keyCommand     `cmd:"" help:"Create, list and revoke API keys."`
 	Keygen  keygenCommand  `cmd:"" help:"Print a new signing key."`
 	Version versionCommand `cmd:"" help:"Print the version."`
 	Help    helpCommand    `cmd:"" help:"Show the commands, or the flags of one."`

@@ -19,17 +19,17 @@ import (
 
 type tokenCommand struct {
 	configFlag
-	Subject string `required:"" help:"Whom the token is for. The log shows this name, and revocations use it."`
+	Subject string `required:"" help:"The user that the token is for. The log shows this name, and revocations use it."`
 	limitFlags
 	TTL  time.Duration `name:"ttl" default:"1h" help:"How long it is valid."`
-	Path bool          `help:"Mint a token for URLs' paths, /t/TOKEN/tiles/…"`
+	Path bool          `help:"Create a token for the path of URLs, /t/TOKEN/tiles/…"`
 }
 
 // limitFlags say what a token or an API key grants.
 type limitFlags struct {
 	Tilesets []string `required:"" sep:"," placeholder:"ID" help:"Tilesets, globs over them, file:ID for files and bundle:ID for bundles."`
 	Zoom     string   `placeholder:"0-14" help:"The zooms that it is limited to."`
-	BBox     boxFlag  `name:"bbox" placeholder:"W,S,E,N" help:"The area that it is limited to, in degrees; west > east crosses the antimeridian."`
+	BBox     boxFlag  `name:"bbox" placeholder:"W,S,E,N" help:"The bounding box that it is limited to, in degrees; west > east crosses the antimeridian."`
 	Area     []string `sep:"," placeholder:"NAME" help:"The areas of auth.areas that it is limited to."`
 }
 
