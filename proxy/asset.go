@@ -197,9 +197,9 @@ var errOutdated = errors.New("the object has been replaced")
 // forever is the freshness of what cannot change, since its key names the bytes.
 var forever = tilecache.Policy{Fresh: math.MaxInt64, MissingFor: math.MaxInt64}
 
-// facts asks for the first bytes of an object. The answer has its header and no body, or is ErrMissing where parts of the
-// object are better cut out of the whole: it is small enough to be kept, or has nothing by which parts are known to be of
-// one object.
+// facts asks for the first bytes of an object. The answer has its header and no body. It is ErrMissing if parts of the object are to be
+// cut out of the whole: because the object is small enough to be kept, or because it has no strong ETag, which shows that two
+// parts belong to one object.
 func (p *Proxy) facts(ctx context.Context, b *bundle, path string) (*tile.Object, error) {
 	o, err := b.FetchPart(ctx, b.key(path), 0, headLength, tile.Condition{})
 	if err != nil {
@@ -285,7 +285,7 @@ func (p *Proxy) serveStyle(x *exchange, r *http.Request, b *bundle, path, pathTo
 	return true, p.writeTile(x, r, b.style, false, made, status)
 }
 
-// hideMissing keeps an object that has gone from being taken for one that is no style.
+// hideMissing replaces ErrMissing, which means "not a style" here, for an object that has been deleted meanwhile.
 func hideMissing(err error) error {
 	if errors.Is(err, tile.ErrMissing) {
 		return errOutdated

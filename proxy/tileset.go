@@ -54,8 +54,8 @@ type Tileset struct {
 	Presign      func(ctx context.Context, key tile.Key) (tile.Signed, error) // a URL of the tile's object; nil: none is handed out
 	// Behind puts a level of cache between the memory and S3: it wraps what fetches a tile and examines it. Nil: there is none.
 	Behind func(tile.Fetch) tile.Fetch
-	// Identity says what, beside Version, makes the objects of a source the tiles that they are. It is a part of the cache's key, so
-	// that no tile of an earlier configuration is served under a later one.
+	// Identity is a hash of what decides which bytes a tile has, besides Version: source, endpoint and format. It is a part of the cache's
+	// key, so that no tile of an earlier configuration is served under a later one.
 	Identity string
 }
 

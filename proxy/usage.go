@@ -118,7 +118,7 @@ func (u *Usage) add(subject, tileset string, requests, bytes int64, sent *conten
 
 const usedCost = 256 // bytes for an entry in the map, about
 
-// turn makes today yesterday when a day has begun (UTC).
+// turn begins a new day when one has begun by UTC: what was today becomes yesterday.
 func (s *usageShard) turn(u *Usage, now time.Time) {
 	date := now.Unix() / 86400
 	for ; s.date < date; s.date++ {
@@ -132,7 +132,7 @@ func (s *usageShard) turn(u *Usage, now time.Time) {
 	}
 }
 
-// thin forgets the quarter of a shard's day that asked least.
+// thin drops the quarter of a shard's entries with the fewest requests, of the day that has more entries.
 func (s *usageShard) thin(u *Usage) {
 	day := s.days[0]
 	if len(day) < len(s.days[1]) {

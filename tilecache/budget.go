@@ -84,18 +84,19 @@ func (b *budget) kickFirst() {
 	}
 }
 
-// reserve takes n bytes of the budget, for which others may have to leave the cache. When that is not enough, a caller waits its turn for as long as it has patience
-// left, and slow readers are cut off for the first in the queue. It returns ErrOverloaded or ctx's cause.
-func (c *Cache) reserve(ctx context.Context, hash uint64, n int64, patience *time.Duration) error {
+// reserve takes n bytes of the budget. Other tiles may have to leave the cache for that. If that is not enough, the caller waits in a queue
+// for at most maxWait, from which the time is subtracted, and slow readers are cut off for the first in the queue. It returns
+// ErrOverloaded or ctx's cause.
+func (c *Cache) reserve(ctx context.Context, hash uint64, n int64, maxWait *time.Duration) error {
 	b := &c.room
 	if b.waiting.Load() == 0 && c.makeRoom(hash, n) {
 		return nil
 	}
-	if *patience <= 0 {
+	if *maxWait <= 0 {
 		return ErrOverloaded
 	}
 	began := time.Now()
-	defer func() { *patience -= time.Since(began) }()
+	defer func() { *maxWait -= time.Since(began) }()
 	wake := make(chan struct{}, 1)
 	turn := b.enqueue(wake)
 	if turn == nil {
@@ -103,7 +104,7 @@ func (c *Cache) reserve(ctx context.Context, hash uint64, n int64, patience *tim
 		return ErrOverloaded
 	}
 	defer b.leave(turn)
-	deadline := time.NewTimer(*patience)
+	deadline := time.NewTimer(*maxWait)
 	defer deadline.Stop()
 	look := time.NewTicker(lookEvery)
 	defer look.Stop()

@@ -38,7 +38,7 @@ func (f *fill) collect(obj *tile.Object) error {
 			break
 		}
 		if last := len(windows) - 1; last < 0 || len(windows[last]) == window {
-			err := c.reserve(f.ctx, f.hash, window, &f.patience)
+			err := c.reserve(f.ctx, f.hash, window, &f.maxWait)
 			switch {
 			case errors.Is(err, ErrOverloaded) && size > 0:
 				return passThrough(nil)
@@ -62,7 +62,7 @@ func (f *fill) collect(obj *tile.Object) error {
 	if size > c.opts.MaxObject || cost > c.room.largest() {
 		return passThrough(err)
 	}
-	switch reserved := c.reserve(f.ctx, f.hash, cost, &f.patience); {
+	switch reserved := c.reserve(f.ctx, f.hash, cost, &f.maxWait); {
 	case errors.Is(reserved, ErrOverloaded):
 		return passThrough(err)
 	case reserved != nil:

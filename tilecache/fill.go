@@ -40,7 +40,7 @@ type fill struct {
 
 	// Run's alone.
 	reserved int64         // for the fill itself
-	patience time.Duration // how long it may still wait for room; a refresh has none
+	maxWait  time.Duration // how long it may still wait for room; a refresh has none
 
 	ready chan struct{} // closed once entry or err is there
 	entry *entry
@@ -90,7 +90,7 @@ func (s *shard) begin(key tile.Key, hash uint64, fetch tile.Fetch, old *entry, b
 		old.refs.Add(1)
 	}
 	if !background {
-		f.patience = c.opts.Wait
+		f.maxWait = c.opts.Wait
 	}
 	s.fills[key] = f
 	c.fills.Add(1)
@@ -176,7 +176,7 @@ func (f *fill) run() {
 func (f *fill) load() (err error) {
 	c := f.cache
 	defer c.recovered(f.key, &err)
-	if err := c.reserve(f.ctx, f.hash, fillCost, &f.patience); err != nil {
+	if err := c.reserve(f.ctx, f.hash, fillCost, &f.maxWait); err != nil {
 		return err
 	}
 	f.reserved = fillCost
@@ -203,7 +203,7 @@ func (f *fill) load() (err error) {
 	e := c.newEntry(f.key, f.hash, obj)
 	e.validated = c.validated(obj)
 	e.cost = c.entryCost(f.key, obj)
-	if err := c.reserve(f.ctx, f.hash, e.cost, &f.patience); err != nil {
+	if err := c.reserve(f.ctx, f.hash, e.cost, &f.maxWait); err != nil {
 		return err
 	}
 	e.data = make([]byte, obj.Size)
@@ -288,7 +288,7 @@ func (f *fill) remember() {
 // been reserved for the object already, which its reader gives back if there is no error.
 func (f *fill) passThrough(obj *tile.Object, held int64) error {
 	c, s := f.cache, f.shard
-	if err := c.reserve(f.ctx, f.hash, streamCost, &f.patience); err != nil {
+	if err := c.reserve(f.ctx, f.hash, streamCost, &f.maxWait); err != nil {
 		_ = obj.Body.Close() // unread
 		return err
 	}

@@ -38,8 +38,8 @@ func (c *Cache) openStream(ctx context.Context, cancel context.CancelFunc, key t
 // streamAlone fetches an object that cannot be shared, for one of several that wanted it. The fetch
 // is that reader's own, so its ctx ends it.
 func (c *Cache) streamAlone(ctx context.Context, key tile.Key, hash uint64, fetch tile.Fetch) (t Tile, err error) {
-	patience := c.opts.Wait
-	if err := c.reserve(ctx, hash, streamCost, &patience); err != nil {
+	maxWait := c.opts.Wait
+	if err := c.reserve(ctx, hash, streamCost, &maxWait); err != nil {
 		return Tile{}, err
 	}
 	own, cancel := context.WithCancelCause(c.ctx)

@@ -168,9 +168,9 @@ func (c *Cache) loadValue(key ValueKey, l *valueLoad, load Load, reserved *int64
 				"offset", key.Offset, "panic", r, "stack", string(debug.Stack()))
 		}
 	}()
-	hash, patience := maphash.Comparable(c.seed, key), c.opts.Wait
+	hash, maxWait := maphash.Comparable(c.seed, key), c.opts.Wait
 	reserve := func(n int64) error {
-		err := c.reserve(l.ctx, hash, n, &patience)
+		err := c.reserve(l.ctx, hash, n, &maxWait)
 		if err == nil {
 			*reserved += n
 		}

@@ -61,8 +61,8 @@ func (cmd checkCommand) print(c *console, notes []configs.Note) {
 	}
 }
 
-// errOffline is the failure of check --online. The table says what failed.
-var errOffline = errors.New("not everything works; see the table")
+// errCheckFailed is the failure of check --online. The table says what failed.
+var errCheckFailed = errors.New("not everything works; see the table")
 
 func (s *service) checkOnline(ctx context.Context, out io.Writer) error {
 	running, stop := context.WithCancel(ctx)
@@ -106,7 +106,7 @@ func (s *service) checkOnline(ctx context.Context, out io.Writer) error {
 		return err
 	}
 	if t.failed {
-		return errOffline
+		return errCheckFailed
 	}
 	return nil
 }

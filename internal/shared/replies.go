@@ -11,8 +11,8 @@ import (
 	"syscall"
 )
 
-// go-redis takes memory for what a reply announces before anything of it has come, whatever that is, and panics where there is not as
-// much. So no reply gets to it that announces more than any to what is asked here.
+// go-redis allocates the size that a reply announces before the reply has come, however large that is, and panics if there is not as
+// much memory. So a reply that announces more than any answer to our commands can have does not reach it.
 const (
 	maxReplyLine     = 64 << 10 // bytes of a header, an error or a status
 	maxReplyElements = 1 << 18  // of all arrays of one reply; COMMAND and CLUSTER SLOTS have the most

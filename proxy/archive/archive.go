@@ -142,8 +142,8 @@ func (a *Archive) Forget() {
 	a.call, a.failed, a.failures, a.retryAt = nil, failure{}, 0, time.Time{}
 }
 
-// Outdate marks what is held stale: the next Current serves it as that, and asks whether it has changed. What an earlier
-// question is answered does not count, and neither does that there was no archive.
+// Outdate marks what is held as stale: the next Current serves it as stale, and asks whether it has changed. The answer to a question
+// that was asked before is ignored, and an absence is forgotten.
 func (a *Archive) Outdate() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
