@@ -8,9 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"net/http"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -290,51 +288,4 @@ func idle(_ context.Context, conn net.Conn, v victim) error {
 	v.mounted()
 	_, err := io.Copy(io.Discard, conn) // until it is closed
 	return err
-}
-
-// loadGood is a process: good URL TOKEN DURATION. It is sixteen clients that look at a tile fifty times a
-// second, and prints how many answers they got, and the 99th percentile of what they waited for in ms.
-func loadGood(ctx context.Context, args []string) error {
-	length, err := time.ParseDuration(args[2])
-	if err != nil {
-		return err
-	}
-	const clients, pause = 16, 20 * time.Millisecond
-	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: clients}, Timeout: 10 * time.Second}
-	ctx, cancel := context.WithTimeout(ctx, length)
-	defer cancel()
-	l := &lab{token: args[1]}
-	var mu sync.Mutex
-	var took []time.Duration
-	var done sync.WaitGroup
-	for range clients {
-		done.Go(func() {
-			for ctx.Err() == nil {
-				begun := time.Now()
-				answer, err := l.fetch(ctx, client, args[0])
-				if err == nil {
-					var n int64
-					n, err = io.Copy(io.Discard, answer.Body)
-					if err = errors.Join(err, answer.Body.Close()); n != tileSize {
-						err = io.ErrUnexpectedEOF
-					}
-				}
-				waited := time.Since(begun)
-				mu.Lock()
-				if err == nil || ctx.Err() != nil { // one that the end cuts off has waited for that long
-					took = append(took, waited)
-				}
-				mu.Unlock()
-				wait(ctx, pause)
-			}
-		})
-	}
-	done.Wait()
-	slices.Sort(took)
-	hits, p99 := len(took), length
-	if hits > 0 {
-		p99 = took[hits*99/100]
-	}
-	fmt.Println(strconv.Itoa(hits), strconv.FormatFloat(ms(p99), 'f', 2, 64))
-	return nil
 }

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -283,4 +284,48 @@ func (f *fleetBench) redisDies(ctx context.Context, redis *server) error {
 	f.record(fmt.Sprintf("  p99 of hits at %d a second, of what it was before", rate), fmt.Sprintf("%.2f × (%.2f and %.2f ms)", ratio, median(down), median(before)),
 		"≤ 1.2 ×", ratio <= 1.2)
 	return nil
+}
+
+// openLoop sends requests at a rate, whether or not the ones before have been answered, and returns the time
+// that 99 % of them take at most, in milliseconds.
+func (l *lab) openLoop(ctx context.Context, rate float64, request func(context.Context) error) (p99 float64, err error) {
+	const atOnce = 512
+	var mu sync.Mutex
+	var took []float64
+	var done sync.WaitGroup
+	failed := make(chan error, atOnce)
+	places := make(chan struct{}, atOnce)
+	begun := time.Now()
+	for sent := 0; time.Since(begun) < l.length; {
+		due := int(time.Since(begun).Seconds() * rate)
+		for ; sent < due; sent++ {
+			select {
+			case places <- struct{}{}:
+			default:
+				return 0, fmt.Errorf("%d requests wait for their answers: the rate of %.0f is too much", atOnce, rate)
+			}
+			at := time.Now()
+			done.Go(func() {
+				defer func() { <-places }()
+				if err := request(ctx); err != nil {
+					select {
+					case failed <- err:
+					default:
+					}
+					return
+				}
+				mu.Lock()
+				defer mu.Unlock()
+				took = append(took, ms(time.Since(at)))
+			})
+		}
+		time.Sleep(time.Millisecond)
+	}
+	done.Wait()
+	close(failed)
+	if err := <-failed; err != nil {
+		return 0, err
+	}
+	slices.Sort(took)
+	return took[len(took)*99/100], nil
 }

@@ -37,6 +37,8 @@ var servers = map[string]func(context.Context, []string) error{
 	"serve-limited":  serveLimited,
 	"attack-process": runAttack,
 	"good-process":   loadGood,
+	"serve-late":     serveLate,
+	"miss-process":   loadMisses,
 }
 
 func tileBody(size int) []byte {

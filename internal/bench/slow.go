@@ -32,11 +32,16 @@ func startLateOrigin(ctx context.Context, delay, rest time.Duration, size int) (
 	if err != nil {
 		return nil, err
 	}
-	o := &lateOrigin{url: "http://" + l.Addr().String(), delay: delay, rest: rest, body: tileBody(size), etag: etagOf(tileBody(size))}
+	o := newLateOrigin(delay, rest, size)
+	o.url = "http://" + l.Addr().String()
 	s := &http.Server{Handler: o, ReadHeaderTimeout: 5 * time.Second}
 	go s.Serve(l) //nolint:errcheck // ends with close
 	o.close = func() { _ = s.Close() }
 	return o, nil
+}
+
+func newLateOrigin(delay, rest time.Duration, size int) *lateOrigin {
+	return &lateOrigin{delay: delay, rest: rest, body: tileBody(size), etag: etagOf(tileBody(size))}
 }
 
 func (o *lateOrigin) ServeHTTP(w http.ResponseWriter, r *http.Request) {
