@@ -4,6 +4,7 @@ import (
 	"errors"
 	"hash/maphash"
 	"log/slog"
+	"math/rand/v2"
 	"net"
 	"net/netip"
 	"sync"
@@ -37,7 +38,8 @@ const (
 	// all clients are too many, floodEarly. Then new connections of that client are closed, and those on which
 	// it goes on asking: a refusal costs a good part of what an answer does. A flood ends floodFor after it
 	// began, or after the client's latest attempt that found it with half of what it may have under way. Each
-	// flood lasts twice as long as the one before.
+	// flood lasts twice as long as the one before. It lasts up to half as long again by chance, so that those who were shut
+	// out in one moment do not all come back in another.
 	floodAfter = 128
 	floodEarly = 16
 	floodFor   = 10 * time.Second
@@ -85,7 +87,7 @@ type Clients struct {
 	log                   refusalLog
 
 	mu   sync.Mutex
-	open map[net.Conn]*connection // as net/http knows them
+	open map[*connection]struct{}
 }
 
 // clientShard has those clients that have a connection, or a request that was forwarded.
@@ -126,7 +128,7 @@ func NewClients(l ClientLimits) *Clients {
 	if l.Changed == nil {
 		l.Changed = func() {}
 	}
-	c := &Clients{limits: l, seed: maphash.MakeSeed(), open: map[net.Conn]*connection{}}
+	c := &Clients{limits: l, seed: maphash.MakeSeed(), open: map[*connection]struct{}{}}
 	for i := range c.shards {
 		c.shards[i].clients = map[netip.Addr]*client{}
 	}
@@ -207,38 +209,49 @@ func (c *Clients) release(of *client) {
 	})
 }
 
-// connect counts a new connection. When its client has too many, an idle one of them is closed, which
-// browsers and proxies expect of any server, or else the new one.
-func (c *Clients) connect(socket net.Conn, conn *connection) {
+// connect counts a new connection. It reports whether the client may have it. When the client has too many, an idle one of
+// them is closed, which browsers and proxies expect of any server; where none is idle, it may not have the new one.
+func (c *Clients) connect(conn *connection) bool {
 	if c == nil {
-		return
+		return true
+	}
+	if tcp, ok := conn.socket.RemoteAddr().(*net.TCPAddr); ok {
+		address := tcp.AddrPort().Addr().Unmap()
+		if conn.proxied = c.isProxy(address); !conn.proxied && !c.connectClient(conn, address) {
+			return false
+		}
 	}
 	c.mu.Lock()
-	c.open[socket] = conn
+	c.open[conn] = struct{}{}
 	c.mu.Unlock()
 	if _, changed := c.connections.add(1); changed {
 		c.limits.Changed()
 	}
-	tcp, ok := conn.socket.RemoteAddr().(*net.TCPAddr)
-	if !ok {
-		return
-	}
-	address := tcp.AddrPort().Addr().Unmap()
-	if conn.proxied = c.isProxy(address); conn.proxied {
-		return
-	}
+	return true
+}
+
+// connectClient counts a new connection of the client at an address.
+func (c *Clients) connectClient(conn *connection, address netip.Addr) bool {
 	of := c.acquire(address)
-	conn.client.Store(of)
 	now := time.Now()
 	if of.flooding(now, c.limits.ClientRequests) {
-		_ = conn.socket.Close() // net/http sees that at once
 		c.refuse(of.address, limitClientRequests)
-		return
+		c.release(of)
+		return false
 	}
-	if surplus := of.connect(conn, c.limits.ClientConnections, now); surplus != nil {
-		_ = surplus.socket.Close() // as above
+	surplus := of.connect(conn, c.limits.ClientConnections, now)
+	if surplus != nil {
 		c.refuse(of.address, limitClientConnections)
 	}
+	if surplus == conn {
+		c.release(of)
+		return false
+	}
+	conn.client.Store(of)
+	if surplus != nil {
+		_ = surplus.socket.Close() // net/http sees that at once
+	}
+	return true
 }
 
 // flooding reports whether a client goes on after many refusals.
@@ -261,8 +274,8 @@ func (of *client) refused(now time.Time, limit int, after int64) bool {
 		return false
 	}
 	of.refusals.Store(0)
-	doubled := min(of.floods.Add(1)-1, maxDoubled)
-	of.flood.Store(now.Add(floodFor << doubled).UnixNano())
+	length := floodFor << min(of.floods.Add(1)-1, maxDoubled)
+	of.flood.Store(now.Add(length + rand.N(length/2)).UnixNano()) //nolint:gosec // nobody gains by guessing it
 	return true
 }
 
@@ -305,7 +318,7 @@ func (c *connection) idle(now time.Time, after time.Duration) bool {
 func (c *Clients) closeIdle(now time.Time, after time.Duration) {
 	var found []*connection
 	c.mu.Lock()
-	for _, conn := range c.open {
+	for conn := range c.open {
 		if conn.idle(now, after) {
 			found = append(found, conn)
 		}
@@ -317,15 +330,15 @@ func (c *Clients) closeIdle(now time.Time, after time.Duration) {
 }
 
 // disconnect ends the count of a connection that is closed or hijacked.
-func (c *Clients) disconnect(socket net.Conn) {
-	if c == nil {
+func (c *Clients) disconnect(conn *connection) {
+	if c == nil || conn == nil {
 		return
 	}
 	c.mu.Lock()
-	conn := c.open[socket]
-	delete(c.open, socket)
+	_, counted := c.open[conn]
+	delete(c.open, conn)
 	c.mu.Unlock()
-	if conn == nil {
+	if !counted {
 		return
 	}
 	if _, changed := c.connections.add(-1); changed {

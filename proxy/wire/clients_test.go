@@ -449,9 +449,9 @@ func TestFloodIsRememberedWithoutAConnection(t *testing.T) {
 			if isOpen() {
 				t.Errorf("served %s after a flood", lasts-time.Second)
 			}
-			bubble.Advance(2 * time.Second)
+			bubble.Advance(2*time.Second + lasts/2)
 			if !isOpen() {
-				t.Errorf("refused %s after a flood", lasts+time.Second)
+				t.Errorf("refused %s after a flood", lasts+lasts/2+time.Second)
 			}
 		}
 		stop()

@@ -15,6 +15,11 @@ const (
 	// minProgress is how many bytes a connection must send between two looks to count as moving. A client
 	// that takes no answer can still provoke acknowledgements of its pings and settings, of some 40 bytes.
 	minProgress = 512
+	// refusedAtOnce is how many connections are refused in a row before those that wait have to wait for refusalPause.
+	// While Accept finds one after the other, Go on one processor looks for what has come on other connections only
+	// every 10 ms.
+	refusedAtOnce = 32
+	refusalPause  = time.Millisecond
 )
 
 // connection is a client's, shared by its requests.
@@ -40,23 +45,53 @@ type connection struct {
 
 type connectionKey struct{}
 
-// newConnection prepares a client's connection. It returns nil for one that joinedListener has not accepted.
-func newConnection(socket net.Conn, stall time.Duration) *connection {
-	overTLS, encrypted := socket.(*tls.Conn)
-	if encrypted {
-		socket = overTLS.NetConn()
+// listener accepts clients' connections, as joinedConns. It closes those that their clients may not have before net/http has
+// any work with them.
+type listener struct {
+	net.Listener
+	clients   *Clients
+	stall     time.Duration
+	encrypted bool // TLS is above
+}
+
+func (l listener) Accept() (net.Conn, error) {
+	for refused := 1; ; refused++ {
+		socket, err := l.Listener.Accept()
+		if err != nil {
+			return nil, err
+		}
+		c := newConnection(socket, l.encrypted, l.stall)
+		if l.clients.connect(c) {
+			return c.socket, nil
+		}
+		_ = c.socket.SetLinger(0) // a reset: the kernel need not wait for this client's answer
+		_ = c.socket.Close()      // nothing was written
+		if refused%refusedAtOnce == 0 {
+			time.Sleep(refusalPause)
+		}
 	}
-	joined, ok := socket.(*joinedConn)
-	if !ok {
-		return nil
-	}
-	if overTCP, ok := joined.Conn.(*net.TCPConn); ok {
+}
+
+// newConnection prepares a client's connection.
+func newConnection(socket net.Conn, encrypted bool, stall time.Duration) *connection {
+	if overTCP, ok := socket.(*net.TCPConn); ok {
 		limitUnsent(overTCP)
 	}
-	joined.collects, joined.stall = encrypted, stall
-	c := &connection{socket: joined, clear: !encrypted}
+	c := &connection{socket: &joinedConn{Conn: socket, collects: encrypted, stall: stall}, clear: !encrypted}
+	c.socket.client = c
 	c.leftAt.Store(time.Now().UnixNano())
 	return c
+}
+
+// connectionUnder finds the connection of what net/http has accepted. It is nil for another listener's.
+func connectionUnder(socket net.Conn) *connection {
+	if overTLS, ok := socket.(*tls.Conn); ok {
+		socket = overTLS.NetConn()
+	}
+	if joined, ok := socket.(*joinedConn); ok {
+		return joined.client
+	}
+	return nil
 }
 
 // connectionOf finds a request's connection. It is nil in tests that have no listener.

@@ -26,6 +26,7 @@ type joinedConn struct {
 	collects bool          // below TLS, whose records all wait; else a large piece goes out at once, uncopied
 	stall    time.Duration // how long a write of sendLate may take
 
+	client    *connection               // what this is the socket of; nil in tests without a listener
 	gathering atomic.Pointer[gathering] // over HTTP/2; nil before the first
 
 	mu      turn
@@ -60,17 +61,6 @@ const (
 var joinedBuffers = sync.Pool{New: func() any {
 	return &joined{lines: make([]byte, 0, 1<<10), held: make([]byte, 0, netHTTPBuffer+maxLines)}
 }}
-
-// joinedListener accepts joinedConns.
-type joinedListener struct{ net.Listener }
-
-func (l joinedListener) Accept() (net.Conn, error) {
-	conn, err := l.Listener.Accept()
-	if err != nil {
-		return nil, err
-	}
-	return &joinedConn{Conn: conn}, nil
-}
 
 // CloseWrite sends FIN. net/http closes so after an error, so that the client can read what was said of it.
 func (c *joinedConn) CloseWrite() error {

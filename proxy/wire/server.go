@@ -53,16 +53,11 @@ func (s *Server) Serve(ctx context.Context, l net.Listener, grace time.Duration)
 		WriteTimeout:      maxStalls * stall, // Writer has the deadlines that count
 		Protocols:         protocols,
 		ConnContext: func(ctx context.Context, socket net.Conn) context.Context {
-			c := newConnection(socket, stall)
-			if c == nil {
-				return ctx
-			}
-			s.Clients.connect(socket, c)
-			return context.WithValue(ctx, connectionKey{}, c)
+			return context.WithValue(ctx, connectionKey{}, connectionUnder(socket))
 		},
 		ConnState: func(socket net.Conn, state http.ConnState) {
 			if state == http.StateClosed || state == http.StateHijacked {
-				s.Clients.disconnect(socket)
+				s.Clients.disconnect(connectionUnder(socket))
 			}
 		},
 		// A connection that takes no byte at all is closed: not even the reset of a stream could be sent on it.
@@ -73,11 +68,12 @@ func (s *Server) Serve(ctx context.Context, l net.Listener, grace time.Duration)
 		server.IdleTimeout = idle
 	}
 	failed := make(chan error, 1)
+	accepts := listener{Listener: l, clients: s.Clients, stall: stall, encrypted: s.TLS != nil}
 	go func() {
 		if s.TLS != nil {
-			failed <- server.ServeTLS(joinedListener{l}, "", "")
+			failed <- server.ServeTLS(accepts, "", "")
 		} else {
-			failed <- server.Serve(joinedListener{l})
+			failed <- server.Serve(accepts)
 		}
 	}()
 	for serving := true; serving; {
