@@ -59,7 +59,6 @@ type login struct {
 	provider *provider     // nil until discovery succeeded once
 	failed   time.Time     // when it failed last
 
-	renewals renewals
 	realm    string    // begins the identities in renewals: of which provider and client they are
 	tooLarge sync.Once // refresh tokens that do not fit
 }

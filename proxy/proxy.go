@@ -39,6 +39,7 @@ type Options struct {
 	VerifyPreflight bool          // /auth/verify allows CORS preflights
 	CloudFront      CookieSigner  // needs an https PublicURL; nil: POST /session?cdn=cloudfront is refused
 	Login           *Login        // nil: no /login
+	Renewals        *Renewals     // of Login's sessions; nil: this proxy's own
 	Reload          Reload        // nil: POST /admin/reload is refused
 	PurgeEdge       PurgeEdge     // nil: no CDN is purged
 	Vend            Vend          // nil: POST /credentials is refused
@@ -67,6 +68,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.Metrics == nil {
 		o.Metrics = NewMetrics()
+	}
+	if o.Renewals == nil {
+		o.Renewals = new(Renewals)
 	}
 	return o
 }

@@ -28,20 +28,30 @@ const (
 	revokeTimeout = 3 * time.Second
 )
 
-// renewals exchanges refresh tokens, each once for all who come with it.
-type renewals struct {
+// Renewals exchanges refresh tokens at the identity provider, each once for all who come with it. The zero value is ready for use.
+// Proxies that follow each other when the configuration is reloaded share one: else two tabs of a browser could use a refresh token
+// twice, one before and one after the reload.
+type Renewals struct {
 	mu    sync.Mutex
 	calls map[[sha256.Size]byte]*renewalCall
 }
 
 type renewalCall struct {
-	owner   string        // the identity that it renews
-	done    chan struct{} // closed once what follows is there
-	ended   time.Time
-	grant   *auth.Grant
-	refresh string // the refresh token from now on
-	err     error
+	owner  string        // the identity that it renews
+	done   chan struct{} // closed once what follows is there
+	ended  time.Time
+	tokens renewedTokens
+	err    error
 }
+
+// renewedTokens are what a provider gave for a refresh token. Nobody has looked at the access token.
+type renewedTokens struct {
+	access  string
+	id      string // "": none came
+	refresh string // the refresh token from now on
+}
+
+type exchangeFunc func(ctx context.Context) (renewedTokens, error)
 
 var (
 	errRenewalsFull = refuse(http.StatusServiceUnavailable, "Too many sessions are being renewed. Try again.")
@@ -49,14 +59,14 @@ var (
 )
 
 // do returns the result of exchange for a refresh token. It belongs to nobody: ctx ends the wait of this request alone.
-func (s *renewals) do(ctx context.Context, owner, token string, now func() time.Time, exchange func(ctx context.Context) (*auth.Grant, string, error)) (*renewalCall, error) {
-	key := sha256.Sum256([]byte(token))
+func (s *Renewals) do(ctx context.Context, owner, token string, now func() time.Time, exchange exchangeFunc) (tokens renewedTokens, err error) {
+	key := sha256.Sum256([]byte(owner + "\x00" + token))
 	s.mu.Lock()
 	c := s.calls[key]
 	if c == nil {
 		if !s.room(owner, now()) {
 			s.mu.Unlock()
-			return nil, errRenewalsFull
+			return tokens, errRenewalsFull
 		}
 		c = &renewalCall{owner: owner, done: make(chan struct{})}
 		if s.calls == nil {
@@ -72,13 +82,13 @@ func (s *renewals) do(ctx context.Context, owner, token string, now func() time.
 	s.mu.Unlock()
 	select {
 	case <-c.done:
-		return c, c.err
+		return c.tokens, c.err
 	case <-ctx.Done():
-		return nil, context.Cause(ctx)
+		return tokens, context.Cause(ctx)
 	}
 }
 
-func (s *renewals) run(ctx context.Context, key [sha256.Size]byte, c *renewalCall, now func() time.Time, exchange func(ctx context.Context) (*auth.Grant, string, error)) {
+func (s *Renewals) run(ctx context.Context, key [sha256.Size]byte, c *renewalCall, now func() time.Time, exchange exchangeFunc) {
 	err := errPanic // what remains if exchange panics
 	defer func() {
 		_ = recover() // it is told as an error
@@ -90,12 +100,12 @@ func (s *renewals) run(ctx context.Context, key [sha256.Size]byte, c *renewalCal
 		s.mu.Unlock()
 		close(c.done)
 	}()
-	c.grant, c.refresh, err = exchange(ctx)
+	c.tokens, err = exchange(ctx)
 }
 
 // room forgets results that nobody needs any more, and reports whether there is room for one more renewal of owner. Whoever renews again
 // and again takes the room of his own results, not that of others. s is locked.
-func (s *renewals) room(owner string, now time.Time) bool {
+func (s *Renewals) room(owner string, now time.Time) bool {
 	own := 0
 	var oldest [sha256.Size]byte // of owner's results
 	for key, c := range s.calls {
@@ -142,9 +152,12 @@ func (p *Proxy) renew(x *exchange, r *http.Request) (grant *auth.Grant, cookieFo
 	if err != nil {
 		return nil, nil, err
 	}
-	c, err := p.login.renewals.do(r.Context(), renewal.Identity, renewal.RefreshToken, p.login.Clock, func(ctx context.Context) (*auth.Grant, string, error) {
+	tokens, err := p.opt.Renewals.do(r.Context(), renewal.Identity, renewal.RefreshToken, p.login.Clock, func(ctx context.Context) (renewedTokens, error) {
 		return p.exchangeRefresh(ctx, base, renewal)
 	})
+	if err == nil {
+		grant, err = p.grantOf(r.Context(), tokens, renewal)
+	}
 	if errors.Is(err, errRenewalEnded) {
 		p.clearRenewal(x)
 	}
@@ -156,44 +169,50 @@ func (p *Proxy) renew(x *exchange, r *http.Request) (grant *auth.Grant, cookieFo
 		p.clearRenewal(x)
 		return nil, nil, err
 	}
-	return c.grant, func(s *auth.SessionToken) *http.Cookie {
-		return p.renewalCookie(s, renewal, renewal.Identity, c.refresh)
+	return grant, func(s *auth.SessionToken) *http.Cookie {
+		return p.renewalCookie(s, renewal, renewal.Identity, tokens.refresh)
 	}, nil
 }
 
-// exchangeRefresh exchanges the refresh token of a renewal. What the provider gives for it is checked like any token, and must be of the
-// same subject (OpenID Connect Core 1.0 section 12.2).
-func (p *Proxy) exchangeRefresh(ctx context.Context, base string, renewal *auth.Renewal) (*auth.Grant, string, error) {
+// exchangeRefresh exchanges the refresh token of a renewal. An ID token that comes with the new tokens must be of the same subject
+// (OpenID Connect Core 1.0 section 12.2).
+func (p *Proxy) exchangeRefresh(ctx context.Context, base string, renewal *auth.Renewal) (renewedTokens, error) {
 	found, err := p.login.discover(ctx)
 	if err != nil {
-		return nil, "", err
+		return renewedTokens{}, err
 	}
 	ctx = oidc.ClientContext(ctx, p.login.client)
 	tokens, err := p.loginConfig(found, base).TokenSource(ctx, &oauth2.Token{RefreshToken: renewal.RefreshToken}).Token()
 	if err != nil {
-		return nil, "", exchangeError(err, refusalOf(err, errRenewalEnded))
+		return renewedTokens{}, exchangeError(err, refusalOf(err, errRenewalEnded))
 	}
 	raw, _ := tokens.Extra("id_token").(string)
 	if raw != "" {
 		id, err := found.Verifier(&oidc.Config{ClientID: p.login.ClientID, Now: p.login.Clock}).Verify(ctx, raw)
 		if err != nil || p.login.realm+id.Subject != renewal.Identity {
-			return nil, "", fmt.Errorf("%w: %w", errRenewalEnded, cmp.Or(err, errOtherSubject))
+			return renewedTokens{}, fmt.Errorf("%w: %w", errRenewalEnded, cmp.Or(err, errOtherSubject))
 		}
 	}
-	grant, err := p.opt.Auth.AuthenticateToken(ctx, tokens.AccessToken)
-	if _, invalid := errors.AsType[*auth.InvalidError](err); invalid && raw != "" {
-		grant, err = p.opt.Auth.AuthenticateToken(ctx, raw)
+	return renewedTokens{access: tokens.AccessToken, id: raw, refresh: cmp.Or(tokens.RefreshToken, renewal.RefreshToken)}, nil
+}
+
+// grantOf checks renewed tokens like any others: the access token, or the ID token where the access token is none of ours. They must be of
+// the renewal's subject.
+func (p *Proxy) grantOf(ctx context.Context, tokens renewedTokens, renewal *auth.Renewal) (*auth.Grant, error) {
+	grant, err := p.opt.Auth.AuthenticateToken(ctx, tokens.access)
+	if _, invalid := errors.AsType[*auth.InvalidError](err); invalid && tokens.id != "" {
+		grant, err = p.opt.Auth.AuthenticateToken(ctx, tokens.id)
 	}
 	if _, invalid := errors.AsType[*auth.InvalidError](err); invalid {
-		return nil, "", fmt.Errorf("%w: %w", errRenewalEnded, err)
+		return nil, fmt.Errorf("%w: %w", errRenewalEnded, err)
 	}
 	if err != nil {
-		return nil, "", err
+		return nil, err
 	}
 	if grant.Subject != renewal.Subject {
-		return nil, "", fmt.Errorf("%w: %w", errRenewalEnded, errOtherSubject)
+		return nil, fmt.Errorf("%w: %w", errRenewalEnded, errOtherSubject)
 	}
-	return grant, cmp.Or(tokens.RefreshToken, renewal.RefreshToken), nil
+	return grant, nil
 }
 
 // revokeAtProvider revokes the refresh token of a renewal that the user has ended: other instances may not know that. The provider gets

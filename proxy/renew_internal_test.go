@@ -6,15 +6,13 @@ import (
 	"strconv"
 	"testing"
 	"time"
-
-	"tilegate/auth"
 )
 
 // Whoever renews as fast as the provider lets him has a new refresh token each time, whose result is kept for a while.
 func TestRenewalsOfOneUserLeaveRoomForOthers(t *testing.T) {
 	now := func() time.Time { return time.Unix(1e9, 0) }
-	ok := func(context.Context) (*auth.Grant, string, error) { return &auth.Grant{}, "next", nil }
-	var s renewals
+	ok := func(context.Context) (renewedTokens, error) { return renewedTokens{refresh: "next"}, nil }
+	var s Renewals
 	for n := range 2 * maxRenewals {
 		if _, err := s.do(t.Context(), "mallory", strconv.Itoa(n), now, ok); err != nil {
 			t.Fatalf("his renewal %d: %v", n, err)
@@ -23,8 +21,8 @@ func TestRenewalsOfOneUserLeaveRoomForOthers(t *testing.T) {
 	if _, err := s.do(t.Context(), "ada", "hers", now, ok); err != nil {
 		t.Errorf("another user's: %v", err)
 	}
-	again := func(context.Context) (*auth.Grant, string, error) {
-		return nil, "", errors.New("her refresh token is used twice")
+	again := func(context.Context) (renewedTokens, error) {
+		return renewedTokens{}, errors.New("her refresh token is used twice")
 	}
 	for n := range maxRenewals { // his take no room of hers
 		_, _ = s.do(t.Context(), "mallory", "more"+strconv.Itoa(n), now, ok)
@@ -34,7 +32,7 @@ func TestRenewalsOfOneUserLeaveRoomForOthers(t *testing.T) {
 	}
 
 	gate := make(chan struct{})
-	hang := func(context.Context) (*auth.Grant, string, error) { <-gate; return &auth.Grant{}, "next", nil }
+	hang := func(context.Context) (renewedTokens, error) { <-gate; return renewedTokens{refresh: "next"}, nil }
 	gone, leave := context.WithCancel(t.Context())
 	leave()
 	for n := range maxOwnRenewals {

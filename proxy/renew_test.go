@@ -10,6 +10,7 @@ import (
 
 	"tilegate/auth"
 	"tilegate/internal/issuer"
+	"tilegate/proxy"
 )
 
 const renewalCookie = "__Host-tilegate-renewal"
@@ -91,6 +92,40 @@ func TestRenewalIsOneExchangeForAll(t *testing.T) {
 		}
 	}
 	if got := exchanges(provider) - before; got != 1 {
+		t.Errorf("%d exchanges, want one", got)
+	}
+}
+
+// Two tabs renew around a reload: one asks the proxy from before, the other the one from after. What the provider gave is checked by each
+// with its own configuration.
+func TestRenewalAroundAReload(t *testing.T) {
+	now := time.Now
+	provider, change := loginAt(t, func() time.Time { return now() })
+	renewals := new(proxy.Renewals)
+	share := func(s *setup) {
+		s.proxy.Login.Scopes, s.proxy.Renewals = []string{"openid", "offline_access"}, renewals
+	}
+	before, after := start(t, change, share), start(t, change, share)
+	stricter := start(t, change, share, func(s *setup) {
+		for i := range s.auth.Issuers {
+			s.auth.Issuers[i].Audience = []string{"something-else"}
+		}
+	})
+	now = before.clock.Now
+	b := newBrowser(before)
+	if got := b.get(b.begin("/login")); got.status != http.StatusSeeOther || b.cookies[renewalCookie] == "" {
+		t.Fatalf("got %d %s and the cookies %v, want one for renewals", got.status, got.body, b.cookies)
+	}
+	value, asked := renewalCookie+"="+b.cookies[renewalCookie], exchanges(provider)
+	for name, w := range map[string]*world{"before": before, "after": after} {
+		if got := w.do(http.MethodPost, "/session", "", "Cookie", value); got.status != http.StatusOK {
+			t.Errorf("%s the reload: got %d %s", name, got.status, got.body)
+		}
+	}
+	if got := stricter.do(http.MethodPost, "/session", "", "Cookie", value); got.status != 401 {
+		t.Errorf("a configuration that refuses the provider's tokens: got %d %s", got.status, got.body)
+	}
+	if got := exchanges(provider) - asked; got != 1 {
 		t.Errorf("%d exchanges, want one", got)
 	}
 }
