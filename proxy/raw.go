@@ -100,29 +100,40 @@ func (p *Proxy) streamArchive(x *exchange, r *http.Request, ts *tileset, g *arch
 	if err := p.send(x, r, ts, false); err != nil {
 		return err
 	}
-	var body io.ReadCloser = http.NoBody
-	if r.Method == http.MethodGet {
-		o, err := ts.archived.Part(r.Context(), g, part.offset, part.length, 0)
+	open := func(sent int64) (io.ReadCloser, error) {
+		o, err := ts.archived.Part(r.Context(), g, part.offset, part.length, sent)
 		if err != nil {
-			return notFetched(err)
+			return nil, notFetched(err)
 		}
-		body = o.Body
+		return o.Body, nil
 	}
-	defer func() { _ = body.Close() }() // what mattered, the reading has said
+	var body io.ReadCloser // nil: HEAD
+	if r.Method == http.MethodGet {
+		var err error
+		if body, err = open(0); err != nil {
+			return err
+		}
+	}
 	if code == http.StatusPartialContent {
 		x.Set("Content-Range", []string{part.contentRange(g.Size)})
 	}
 	x.Set("Accept-Ranges", acceptRanges)
 	x.Set("Content-Type", archiveType)
 	x.Set("Content-Length", []string{formatLength(part.length)})
-	if r.Method == http.MethodHead {
+	if body == nil {
 		x.WriteHeader(code)
 		return nil
 	}
+	return copyPart(x, r, code, part.length, body, open)
+}
+
+// copyPart sends length bytes of body, and closes it. Where the body breaks off, open gives one that goes on after so many bytes.
+func copyPart(x *exchange, r *http.Request, code int, length int64, body io.ReadCloser, open func(sent int64) (io.ReadCloser, error)) error {
+	defer func() { _ = body.Close() }()             // what mattered, the reading has said
 	buffer := unpackBuffers.Get().(*[32 << 10]byte) //nolint:forcetypeassert // the pool holds nothing else
 	defer unpackBuffers.Put(buffer)
-	for sent, resumed := int64(0), 0; sent < part.length; {
-		n, err := body.Read(buffer[:min(int64(len(buffer)), part.length-sent)])
+	for sent, resumed := int64(0), 0; sent < length; {
+		n, err := body.Read(buffer[:min(int64(len(buffer)), length-sent)])
 		if n > 0 {
 			if x.Status() == 0 {
 				x.WriteHeader(code)
@@ -133,7 +144,7 @@ func (p *Proxy) streamArchive(x *exchange, r *http.Request, ts *tileset, g *arch
 			}
 			sent += int64(n)
 		}
-		if err == nil || sent == part.length {
+		if err == nil || sent == length {
 			continue
 		}
 		_ = body.Close()
@@ -142,14 +153,14 @@ func (p *Proxy) streamArchive(x *exchange, r *http.Request, ts *tileset, g *arch
 			if errors.Is(err, io.EOF) {
 				err = tile.ErrUnreachable
 			}
-			return notFetched(fmt.Errorf("the archive broke off at byte %d of %d: %w", sent, part.length, err))
+			return notFetched(fmt.Errorf("the archive broke off at byte %d of %d: %w", sent, length, err))
 		}
 		resumed++
-		o, err := ts.archived.Part(r.Context(), g, part.offset, part.length, sent)
+		next, err := open(sent)
 		if err != nil {
-			return notFetched(err)
+			return err
 		}
-		body = o.Body
+		body = next
 	}
 	return nil
 }

@@ -45,6 +45,7 @@ type instance struct {
 	requests  *proxy.Metrics
 	limiter   *proxy.Limiter
 	usage     *proxy.Usage
+	renewals  *proxy.Renewals
 	upstream  *originMetrics
 	reloads   *reloads
 	registry  *prometheus.Registry
@@ -73,7 +74,7 @@ type extras struct {
 
 // newService makes a service of a configuration, and the instance that it runs in. It asks neither S3 nor STS nor an issuer.
 func newService(ctx context.Context, c *configs.Config, log *serviceLog, more extras) (*service, error) {
-	in := &instance{logger: log.logger, log: log, registry: prometheus.NewRegistry(), decoders: archive.NewDecoders(), usage: proxy.NewUsage(), requests: proxy.NewMetrics(), more: more}
+	in := &instance{logger: log.logger, log: log, registry: prometheus.NewRegistry(), decoders: archive.NewDecoders(), usage: proxy.NewUsage(), renewals: new(proxy.Renewals), requests: proxy.NewMetrics(), more: more}
 	in.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	in.upstream = newOriginMetrics(in.registry)
 	registerLogMetrics(in.registry, log)
@@ -129,38 +130,63 @@ func limitsOf(c *configs.Config) proxy.Limits {
 // configure makes a service of a configuration in an instance, which may have had another one before.
 func (in *instance) configure(ctx context.Context, c *configs.Config) (*service, error) {
 	s := &service{instance: in, config: c}
-	before, more := in.current.Load(), in.more
-	originOptions := originOptions(c)
-	originOptions.Logger, originOptions.Observe = s.logger, in.upstream.observer()
-	if more.origins != nil {
-		more.origins(&originOptions)
-	}
-	authOptions := authOptions(c, s.logger)
-	authOptions.OnKeySetRefresh = in.upstream.keySetRefreshed
-	if c.Shared.Enabled() {
-		authOptions.OnRevocation = s.sharing.revoked
-	}
-	if before != nil {
-		authOptions.Before = before.auth
-	}
+	before := in.current.Load()
 	var err error
-	if before != nil && sameOrigins(before.config, c) {
-		s.origins = before.origins
-	} else {
-		made, err := origin.New(ctx, originOptions)
-		if err != nil {
-			return nil, originError(c, err)
-		}
-		s.origins = &origins{AWS: made}
-	}
-	if s.auth, err = auth.New(authOptions); err != nil {
+	if s.origins, err = s.newOrigins(ctx, before); err != nil {
 		return nil, err
 	}
-
-	if u, err := url.Parse(c.Server.PublicURL); err == nil && u.Path != "" {
-		more.viewer.Base = u.EscapedPath() + "/"
+	if s.auth, err = s.newAuth(before); err != nil {
+		return nil, err
 	}
-	more.viewer.Login = c.Auth.Login.Issuer != ""
+	options, err := s.proxyOptions()
+	if err != nil {
+		return nil, err
+	}
+	if s.proxy, err = proxy.New(options); err != nil {
+		return nil, err
+	}
+	s.admin = s.proxy.Admin(promhttp.HandlerFor(s.registry, promhttp.HandlerOpts{}), c.Server.AdminToken.Bytes())
+	return s, nil
+}
+
+// newOrigins makes what reads from S3. It keeps what the service before has, with its credentials, when the configuration of S3
+// is the same.
+func (s *service) newOrigins(ctx context.Context, before *service) (*origins, error) {
+	if before != nil && sameOrigins(before.config, s.config) {
+		return before.origins, nil
+	}
+	options := originOptions(s.config)
+	options.Logger, options.Observe = s.logger, s.upstream.observer()
+	if s.more.origins != nil {
+		s.more.origins(&options)
+	}
+	made, err := origin.New(ctx, options)
+	if err != nil {
+		return nil, originError(s.config, err)
+	}
+	return &origins{AWS: made}, nil
+}
+
+// newAuth makes what authenticates callers. It takes over key sets and revocations from the service before.
+func (s *service) newAuth(before *service) (*auth.Authenticator, error) {
+	options := authOptions(s.config, s.logger)
+	options.OnKeySetRefresh = s.upstream.keySetRefreshed
+	if s.config.Shared.Enabled() {
+		options.OnRevocation = s.sharing.revoked
+	}
+	if before != nil {
+		options.Before = before.auth
+	}
+	return auth.New(options)
+}
+
+// proxyOptions joins the parts of a service.
+func (s *service) proxyOptions() (proxy.Options, error) {
+	c, page := s.config, s.more.viewer
+	if u, err := url.Parse(c.Server.PublicURL); err == nil && u.Path != "" {
+		page.Base = u.EscapedPath() + "/"
+	}
+	page.Login = c.Auth.Login.Issuer != ""
 	options := proxy.Options{
 		Auth:            s.auth,
 		Cache:           s.cache,
@@ -172,63 +198,64 @@ func (in *instance) configure(ctx context.Context, c *configs.Config) (*service,
 		VerifyHeader:    c.Auth.VerifyHeader,
 		VerifyPrefix:    c.Auth.VerifyPrefix,
 		VerifyPreflight: c.Auth.VerifyPreflight,
-		Viewer:          viewer.New(more.viewer),
+		Viewer:          viewer.New(page),
 		WriteStall:      c.Server.Limits.WriteStall,
 		ServerTiming:    c.Server.ServerTiming,
 		AccessFormat:    c.Logging.Format,
 		LogProbes:       c.Logging.Probes,
 		Logger:          s.logger,
-		Metrics:         in.requests,
+		Metrics:         s.requests,
 		Clients:         s.clients,
-		Limiter:         in.limiter,
-		Usage:           in.usage,
-		Readiness: []proxy.Readiness{
+		Limiter:         s.limiter,
+		Usage:           s.usage,
+		Renewals:        s.renewals,
+		PurgeEdge:       s.purgeEdge(c),
+		Readiness: append([]proxy.Readiness{
 			{Name: "origin", Missing: s.origins.NotReady, Degraded: s.origins.Degraded},
 			{Name: "keys", Missing: s.auth.NotReady, Degraded: s.auth.Degraded},
-			{Name: "configuration", Missing: func() []string { return nil }, Degraded: in.reloads.degraded},
-		},
+			{Name: "configuration", Missing: func() []string { return nil }, Degraded: s.reloads.degraded},
+		}, s.sharing.readiness()...),
 	}
-	if more.reload != nil {
-		options.Reload = in.reload
+	if s.more.reload != nil {
+		options.Reload = s.reload
+	}
+	if c.Logging.Access {
+		options.AccessLog = s.log.access
 	}
 	if l := c.Auth.Login; l.Issuer != "" {
 		options.Login = &proxy.Login{Issuer: l.Issuer, ClientID: l.ClientID, ClientSecret: string(l.ClientSecret.Bytes()), Scopes: l.Scopes, After: l.After}
 	}
-	options.Readiness = append(options.Readiness, s.sharing.readiness()...)
 	if c.CDN.CloudFront.KeyPairID != "" {
 		signer, err := cloudfront.New(c.CDN.CloudFront.KeyPairID, c.CDN.CloudFront.PrivateKey.Bytes(), c.Auth.Session.Mode())
 		if err != nil {
-			return nil, fmt.Errorf("cdn.cloudfront: %w", err)
+			return proxy.Options{}, fmt.Errorf("cdn.cloudfront: %w", err)
 		}
 		options.CloudFront = signer
 	}
 	for _, secret := range c.CDN.OriginSecrets {
 		options.Edge.Secrets = append(options.Edge.Secrets, secret.Bytes())
 	}
-	for _, t := range c.Tilesets {
+	s.addSources(&options)
+	return options, nil
+}
+
+// addSources adds what the proxy serves.
+func (s *service) addSources(options *proxy.Options) {
+	for _, t := range s.config.Tilesets {
 		options.Tilesets = append(options.Tilesets, s.tileset(t))
 		if t.Vend {
 			options.Vend = s.vend
 		}
 	}
-	for _, f := range c.Files {
+	for _, f := range s.config.Files {
 		object := s.origins.Source("file:" + f.ID)
 		options.Files = append(options.Files, proxy.File{ID: f.ID, Presign: func(ctx context.Context) (tile.Signed, error) {
 			return object.Presign(ctx, tile.Key{})
 		}})
 	}
-	for _, b := range c.Bundles {
+	for _, b := range s.config.Bundles {
 		options.Bundles = append(options.Bundles, s.bundle(b))
 	}
-	if c.Logging.Access {
-		options.AccessLog = s.log.access
-	}
-	options.PurgeEdge = s.purgeEdge(c)
-	if s.proxy, err = proxy.New(options); err != nil {
-		return nil, err
-	}
-	s.admin = s.proxy.Admin(promhttp.HandlerFor(s.registry, promhttp.HandlerOpts{}), c.Server.AdminToken.Bytes())
-	return s, nil
 }
 
 func (s *service) tileset(t configs.Tileset) proxy.Tileset {
