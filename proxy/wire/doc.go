@@ -8,7 +8,7 @@
 //	body.go        requests with a body: how long they may take, and which are refused
 //	clients.go     Clients: what one client, and all of them, may hold at once
 //	stream.go      HTTP/2 streams, which are watched where HTTP/1.1 has a deadline
-//	connection.go  what the requests of one connection share, and the watch over its streams
+//	connection.go  the listener, what the requests of one connection share, and the watch over its streams
 //	fields.go      header fields that go around net/http's map
 //	joinedconn.go  a connection that sends in one write what net/http writes in several
 //	turn.go        the lock of such a connection
@@ -27,7 +27,8 @@
 //
 // A request counts for its client from Clients.Enter to Entry.Leave, which comes when the client has taken
 // the answer: End sends what net/http still holds, and waits. Over the limit a request is refused; a client
-// that goes on is disconnected.
+// that goes on is disconnected, and its new connections are refused for a while. The listener refuses a
+// connection before net/http has any work with it.
 //
 // # Locks
 //
