@@ -15,11 +15,6 @@ const (
 	// minProgress is how many bytes a connection must send between two looks to count as moving. A client
 	// that takes no answer can still provoke acknowledgements of its pings and settings, of some 40 bytes.
 	minProgress = 512
-	// refusedAtOnce is how many connections are refused in a row before those that wait have to wait for refusalPause.
-	// While Accept finds one after the other, Go on one processor looks for what has come on other connections only
-	// every 10 ms.
-	refusedAtOnce = 32
-	refusalPause  = time.Millisecond
 )
 
 // connection is a client's, shared by its requests.
@@ -45,40 +40,13 @@ type connection struct {
 
 type connectionKey struct{}
 
-// listener accepts clients' connections, as joinedConns. It closes those that their clients may not have before net/http has
-// any work with them.
-type listener struct {
-	net.Listener
-	clients   *Clients
-	stall     time.Duration
-	encrypted bool // TLS is above
-}
-
-func (l listener) Accept() (net.Conn, error) {
-	for refused := 1; ; refused++ {
-		socket, err := l.Listener.Accept()
-		if err != nil {
-			return nil, err
-		}
-		c := newConnection(socket, l.encrypted, l.stall)
-		if l.clients.connect(c) {
-			return c.socket, nil
-		}
-		_ = c.socket.SetLinger(0) // a reset: the kernel need not wait for this client's answer
-		_ = c.socket.Close()      // nothing was written
-		if refused%refusedAtOnce == 0 {
-			time.Sleep(refusalPause)
-		}
-	}
-}
-
 // newConnection prepares a client's connection.
 func newConnection(socket net.Conn, encrypted bool, stall time.Duration) *connection {
 	if overTCP, ok := socket.(*net.TCPConn); ok {
 		limitUnsent(overTCP)
 	}
 	c := &connection{socket: &joinedConn{Conn: socket, collects: encrypted, stall: stall}, clear: !encrypted}
-	c.socket.client = c
+	c.socket.connection = c
 	c.leftAt.Store(time.Now().UnixNano())
 	return c
 }
@@ -89,7 +57,7 @@ func connectionUnder(socket net.Conn) *connection {
 		socket = overTLS.NetConn()
 	}
 	if joined, ok := socket.(*joinedConn); ok {
-		return joined.client
+		return joined.connection
 	}
 	return nil
 }

@@ -6,9 +6,10 @@
 //	tls.go         TLSConfig: a certificate that follows its files
 //	writer.go      Writer: the response writer of one request
 //	body.go        requests with a body: how long they may take, and which are refused
+//	listener.go    accepts connections, and refuses those of clients that have too many
 //	clients.go     Clients: what one client, and all of them, may hold at once
 //	stream.go      HTTP/2 streams, which are watched where HTTP/1.1 has a deadline
-//	connection.go  the listener, what the requests of one connection share, and the watch over its streams
+//	connection.go  what the requests of one connection share, and the watch over its streams
 //	fields.go      header fields that go around net/http's map
 //	joinedconn.go  a connection that sends in one write what net/http writes in several
 //	turn.go        the lock of such a connection

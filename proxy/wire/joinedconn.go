@@ -26,8 +26,8 @@ type joinedConn struct {
 	collects bool          // below TLS, whose records all wait; else a large piece goes out at once, uncopied
 	stall    time.Duration // how long a write of sendLate may take
 
-	client    *connection               // what this is the socket of; nil in tests without a listener
-	gathering atomic.Pointer[gathering] // over HTTP/2; nil before the first
+	connection *connection               // what this is the socket of; nil in tests without a listener
+	gathering  atomic.Pointer[gathering] // over HTTP/2; nil before the first
 
 	mu      turn
 	status  int         // of the answer whose status line is followed by buffer.lines; 0: none is
