@@ -21,6 +21,9 @@ import (
 const (
 	maxRenewals    = 4096 // at once, and of those that are remembered
 	maxOwnRenewals = 32   // of them, of one user
+	// maxRenewed bounds the tokens of one renewal, which are remembered: an access token and an ID token of 32 KiB, the most that
+	// max_token allows, and a refresh token. Bytes.
+	maxRenewed = 96 << 10
 	// renewalKept is how long the result of a renewal is given to those who come with the same cookie. A provider takes a second use
 	// of a refresh token for a theft, and ends it: two tabs of one browser must not do that.
 	renewalKept = 30 * time.Second
@@ -44,9 +47,9 @@ type renewalCall struct {
 	err    error
 }
 
-// renewedTokens are what a provider gave for a refresh token. Nobody has looked at the access token.
+// renewedTokens are what a provider gave for a refresh token.
 type renewedTokens struct {
-	access  string
+	access  string // not yet verified, see grantOf
 	id      string // "": none came
 	refresh string // the refresh token from now on
 }
@@ -187,6 +190,9 @@ func (p *Proxy) exchangeRefresh(ctx context.Context, base string, renewal *auth.
 		return renewedTokens{}, exchangeError(err, refusalOf(err, errRenewalEnded))
 	}
 	raw, _ := tokens.Extra("id_token").(string)
+	if n := len(tokens.AccessToken) + len(raw) + len(tokens.RefreshToken); n > maxRenewed {
+		return renewedTokens{}, fmt.Errorf("%w: its tokens have %d bytes, and may have %d", errNoProvider, n, maxRenewed)
+	}
 	if raw != "" {
 		id, err := found.Verifier(&oidc.Config{ClientID: p.login.ClientID, Now: p.login.Clock}).Verify(ctx, raw)
 		if err != nil || p.login.realm+id.Subject != renewal.Identity {

@@ -130,6 +130,45 @@ func TestRenewalAroundAReload(t *testing.T) {
 	}
 }
 
+// The refresh token has been used when the key set that verifies the new tokens cannot be read. They are good once it can.
+func TestRenewalIsNotLostWhileKeysAreMissing(t *testing.T) {
+	now := time.Now
+	provider, change := loginAt(t, func() time.Time { return now() })
+	renewals := new(proxy.Renewals)
+	share := func(s *setup) {
+		s.proxy.Login.Scopes, s.proxy.Renewals = []string{"openid", "offline_access"}, renewals
+	}
+	w := start(t, change, share)
+	withoutKeys := start(t, change, share, func(s *setup) {
+		s.auth.Issuers[0].PublicKeyPEM, s.auth.Issuers[0].JWKSURL = nil, "http://127.0.0.1:1/jwks.json"
+	})
+	now = w.clock.Now
+	b := newBrowser(w)
+	if got := b.get(b.begin("/login")); got.status != http.StatusSeeOther {
+		t.Fatalf("got %d %s", got.status, got.body)
+	}
+	value, asked := renewalCookie+"="+b.cookies[renewalCookie], exchanges(provider)
+	got := withoutKeys.do(http.MethodPost, "/session", "", "Cookie", value)
+	if got.status != http.StatusServiceUnavailable || got.header.Get("Set-Cookie") != "" {
+		t.Errorf("without keys: got %d %s and the cookie %q", got.status, got.body, got.header.Get("Set-Cookie"))
+	}
+	if got := w.do(http.MethodPost, "/session", "", "Cookie", value); got.status != http.StatusOK {
+		t.Errorf("with keys: got %d %s", got.status, got.body)
+	}
+	if got := exchanges(provider) - asked; got != 1 {
+		t.Errorf("%d exchanges, want one", got)
+	}
+}
+
+// What a provider gives is remembered for a while, so that it must not be of any size.
+func TestRenewalWithHugeTokens(t *testing.T) {
+	_, provider, b := withRenewal(t)
+	provider.RefreshTokens(100 << 10)
+	if got := b.renew(); got.status != http.StatusServiceUnavailable {
+		t.Errorf("got %d %s", got.status, got.body)
+	}
+}
+
 // A copy of the cookie is of no use to a thief once the user has signed out, whichever renewal it was taken before.
 func TestRenewalOfAStolenCookieAfterSigningOut(t *testing.T) {
 	w, provider, b := withRenewal(t)

@@ -66,9 +66,9 @@ func run(ctx context.Context, args []string) error {
 		return err
 	}
 	command := commands[flags.Arg(0)]
-	tools := []string{"taskset", "wrk"}
+	tools := []string{"taskset", "chrt", "wrk"}
 	if command != nil {
-		tools = tools[:1]
+		tools = tools[:2]
 	}
 	for _, tool := range tools {
 		if _, err := exec.LookPath(tool); err != nil {

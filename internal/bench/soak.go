@@ -32,7 +32,9 @@ import (
 
 const (
 	soakMemoryMiB = 64
-	soakSettle    = 40 * time.Second // longer than write_stall: whatever a client left behind has ended
+	// soakSettle is longer than write_stall, which ends what a client left behind, and than the minute for which idle
+	// connections to S3 are kept.
+	soakSettle = 75 * time.Second
 )
 
 // soakCommand mixes for minutes what tilegate meets in months, under the race detector: hits, misses,

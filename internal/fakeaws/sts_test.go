@@ -49,7 +49,7 @@ func TestAssumeRoleRefusals(t *testing.T) {
 		{name: "tags", in: sts.AssumeRoleInput{Tags: manyTags(2, 200)}},
 		{name: "too many tags", in: sts.AssumeRoleInput{Tags: manyTags(51, 1)}, status: 400, code: "ValidationError"},
 		{name: "tags alike", in: sts.AssumeRoleInput{Tags: append(manyTags(1, 1), types.Tag{Key: aws.String("KEY0"), Value: aws.String("")})}, status: 400, code: "InvalidParameterValue"},
-		{name: "not implemented", in: sts.AssumeRoleInput{SourceIdentity: aws.String("ada")}, status: 501, code: "NotImplemented"},
+		{name: "a parameter that the fake does not know", in: sts.AssumeRoleInput{SourceIdentity: aws.String("ada")}, status: 501, code: "NotImplemented"},
 	}
 	server := start(t)
 	must(t, server.AddRole(fakeaws.Role{ARN: roleARN, Policy: readAll, TrustedUsers: []string{userKey}, ExternalID: "id", MaxDuration: 2 * time.Hour}))
